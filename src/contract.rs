@@ -1,0 +1,203 @@
+//! Tool contracts: load, check, hash.
+//!
+//! A contract is data in the shape of MCP's `Tool`. One text serves the LLM's function list, the
+//! `arg_schema` rule, the hash in the manifest and the reader. What a tool *does* to the world
+//! stands here, under `_meta`, so that policy never has to guess it from an argument's name.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::event::Effect;
+use crate::json::{self, Digest};
+use crate::problem::{Problem, Problems};
+use crate::schema::{Schema, Violation};
+
+/// The meta-schema of a contract, embedded: the file beside the contracts is for editors.
+pub const META_SCHEMA: &str = include_str!("../tools/contract.schema.json");
+
+static META: LazyLock<Result<Schema, Vec<Violation>>> = LazyLock::new(|| {
+    let schema = json::parse(META_SCHEMA.as_bytes())
+        .map_err(|error| vec![Violation { pointer: "/".into(), what: error.to_string() }])?;
+    Schema::compile(&schema)
+});
+
+/// One tool's contract, checked.
+#[derive(Debug)]
+pub struct Contract {
+    /// The tool's name.
+    pub name: String,
+    /// The contract's path as the user named it.
+    pub path: String,
+    /// SHA-256 of the file's bytes.
+    pub sha256: Digest,
+    /// What a call does, and to which argument.
+    pub effects: Vec<ArgumentEffect>,
+    /// Whether doing a call twice is doing it once.
+    pub idempotent: bool,
+    /// Whether a call changes nothing.
+    pub read_only: bool,
+    /// The whole contract, as the LLM's function list shows it.
+    pub text: Value,
+    defaults: Map<String, Value>,
+    input: Schema,
+    output: Schema,
+}
+
+/// One thing that a call does.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArgumentEffect {
+    /// What it does.
+    pub effect: Effect,
+    /// JSON pointer to the argument that names the path or URL.
+    pub argument: Option<String>,
+}
+
+impl Contract {
+    /// Reads a contract.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it: no JSON, not the shape of a contract, or a schema in it
+    /// that is none.
+    pub fn load(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
+        let text = json::parse(bytes).map_err(|error| {
+            Problem::new(path, error.message.clone())
+                .at(format!("line {}, column {}", error.line, error.column))
+        })?;
+        let mut problems = check_shape(path, &text);
+        let mut compile = |key: &str| match Schema::compile(text.get(key).unwrap_or(&Value::Null)) {
+            Ok(schema) => Some(schema),
+            Err(violations) => {
+                problems.extend(violations.into_iter().map(|violation| {
+                    Problem::new(path, violation.what)
+                        .at(format!("/{key}{}", violation.pointer.trim_end_matches('/')))
+                        .mend("a contract's schemas are JSON Schema 2020-12")
+                }));
+                None
+            }
+        };
+        let (input, output) = (compile("inputSchema"), compile("outputSchema"));
+        let pointer = |pointer: &str| text.pointer(pointer).cloned().unwrap_or_default();
+        let effects: Vec<ArgumentEffect> =
+            serde_json::from_value(pointer("/_meta/gatedrun~1effects")).unwrap_or_default();
+        let properties = match pointer("/inputSchema/properties") {
+            Value::Object(properties) => properties,
+            _ => Map::new(),
+        };
+        for argument in effects.iter().filter_map(|effect| effect.argument.as_deref()) {
+            if !properties.contains_key(argument.trim_start_matches('/')) {
+                problems.push(
+                    Problem::new(path, format!("the effect names the argument {argument}, which is no property of inputSchema"))
+                        .at("/_meta/gatedrun~1effects")
+                        .mend("name one of the properties"),
+                );
+            }
+        }
+        let (Some(input), Some(output), true) = (input, output, problems.is_empty()) else {
+            return Err(Problems(problems));
+        };
+        let defaults = properties
+            .iter()
+            .filter_map(|(name, schema)| Some((name.clone(), schema.get("default")?.clone())))
+            .collect();
+        let flag = |name: &str| text.pointer(&format!("/annotations/{name}")) == Some(&Value::Bool(true));
+        Ok(Self {
+            name: text.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            path: path.to_owned(),
+            sha256: Digest::of(bytes),
+            effects,
+            idempotent: flag("idempotentHint"),
+            read_only: flag("readOnlyHint"),
+            defaults,
+            input,
+            output,
+            text,
+        })
+    }
+
+    /// What the arguments do that the contract forbids; empty if nothing.
+    pub fn input_violations(&self, arguments: &Value) -> Vec<Violation> {
+        self.input.violations(arguments)
+    }
+
+    /// What the result does that the contract forbids; empty if nothing.
+    pub fn output_violations(&self, result: &Value) -> Vec<Violation> {
+        self.output.violations(result)
+    }
+
+    /// The arguments with the contract's defaults filled in: a default left out and a default
+    /// written are the same call.
+    pub fn with_defaults(&self, arguments: &Value) -> Value {
+        let mut filled = arguments.clone();
+        if let Value::Object(map) = &mut filled {
+            for (name, value) in &self.defaults {
+                if !map.contains_key(name) {
+                    map.insert(name.clone(), value.clone());
+                }
+            }
+        }
+        filled
+    }
+}
+
+fn check_shape(path: &str, text: &Value) -> Vec<Problem> {
+    let violations = match &*META {
+        Ok(meta) => meta.violations(text),
+        Err(broken) => broken.clone(),
+    };
+    violations
+        .into_iter()
+        .map(|violation| Problem::new(path, violation.what).at(violation.pointer))
+        .collect()
+}
+
+/// The contracts of a run, by tool name.
+#[derive(Debug, Default)]
+pub struct Contracts(BTreeMap<String, Contract>);
+
+impl Contracts {
+    /// Collects contracts; every name once, and each one a tool that `implemented` names.
+    ///
+    /// # Errors
+    /// All names that occur twice or that nothing implements.
+    pub fn new(contracts: Vec<Contract>, implemented: &[&str]) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let mut map: BTreeMap<String, Contract> = BTreeMap::new();
+        for contract in contracts {
+            if !implemented.contains(&contract.name.as_str()) {
+                problems.push(
+                    Problem::new(&contract.path, format!("no tool implements {:?}", contract.name))
+                        .at("/name")
+                        .mend(format!("the tools are {}", implemented.join(", "))),
+                );
+            } else if let Some(first) = map.get(&contract.name) {
+                problems.push(
+                    Problem::new(&contract.path, format!("{:?} has a contract already, {}", contract.name, first.path))
+                        .at("/name")
+                        .mend("keep one of the two"),
+                );
+            } else {
+                map.insert(contract.name.clone(), contract);
+            }
+        }
+        Problems::check(problems, Self(map))
+    }
+
+    /// The contract of a tool, if there is one.
+    pub fn get(&self, tool: &str) -> Option<&Contract> {
+        self.0.get(tool)
+    }
+
+    /// All contracts, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Contract> {
+        self.0.values()
+    }
+
+    /// All names, in order.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+}

@@ -1,0 +1,285 @@
+//! The corpus: documents that are verified once and then served from memory, so that what a tool
+//! reads is what was hashed.
+//!
+//! A folder with a `manifest.json` must match it byte for byte; a folder without one (anybody's
+//! Markdown and text) is taken as it is. Building the synthetic corpus is `build`'s business,
+//! looking through it `index`'s.
+
+pub mod build;
+pub mod index;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::sync::OnceLock;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use walkdir::WalkDir;
+
+use crate::event::CorpusIdentity;
+use crate::json::{self, Digest};
+use crate::problem::{Problem, Problems};
+
+/// The largest document, in bytes.
+pub const DOCUMENT_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The most documents of one corpus.
+pub const DOCUMENTS_MAX: usize = 1_000_000;
+
+/// The name of the manifest in a corpus's folder.
+pub const MANIFEST: &str = "manifest.json";
+
+/// One document.
+#[derive(Debug)]
+pub struct Document {
+    /// Its path in the corpus without the extension.
+    pub id: String,
+    /// Its path in the corpus.
+    pub path: String,
+    /// Its first heading, or its id.
+    pub title: String,
+    /// Its text.
+    pub text: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+}
+
+/// A set of verified documents, in the order of their paths.
+#[derive(Debug)]
+pub struct Corpus {
+    /// What the ledger says about it.
+    pub identity: CorpusIdentity,
+    /// SHA-256 of the manifest's bytes, where there is a manifest.
+    pub manifest_sha256: Option<Digest>,
+    documents: Vec<Document>,
+    index: OnceLock<index::Index>,
+}
+
+/// A corpus's manifest.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The corpus's name and version.
+    pub corpus: String,
+    /// The licence's SPDX id.
+    pub licence: String,
+    /// What made the documents.
+    pub generator: String,
+    /// The generator's seed.
+    pub seed: u64,
+    /// The documents, by path.
+    pub documents: Vec<ManifestDocument>,
+}
+
+/// A document in a manifest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestDocument {
+    /// Its id.
+    pub id: String,
+    /// Its path in the corpus.
+    pub path: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Whether it carries an instruction addressed to an agent, planted to test for injection.
+    pub planted_instruction: bool,
+}
+
+impl Corpus {
+    /// Reads the corpus in a folder. Links are not followed; hidden files are passed over.
+    ///
+    /// # Errors
+    /// Every file that cannot be read, is no UTF-8, is too large, or differs from the manifest.
+    pub fn load(folder: &Utf8Path, name: &str) -> Result<Self, Problems> {
+        let files = read_folder(folder, name)?;
+        Self::from_files(name, files)
+    }
+
+    /// Makes a corpus of files in memory.
+    ///
+    /// # Errors
+    /// As [`Corpus::load`].
+    pub fn from_files(name: &str, mut files: BTreeMap<String, Vec<u8>>) -> Result<Self, Problems> {
+        let manifest_bytes = files.remove(MANIFEST);
+        let mut problems = Vec::new();
+        if let Some(bytes) = &manifest_bytes {
+            problems.extend(check_manifest(&format!("{name}/{MANIFEST}"), bytes, name, &files));
+        }
+        let mut documents = Vec::with_capacity(files.len());
+        for (path, bytes) in files {
+            let sha256 = Digest::of(&bytes);
+            match String::from_utf8(bytes) {
+                Ok(text) => documents.push(Document::new(path, text, sha256)),
+                Err(error) => {
+                    let at = error.utf8_error().valid_up_to();
+                    problems.push(
+                        Problem::new(format!("{name}/{path}"), "it is not UTF-8")
+                            .at(format!("byte {at}"))
+                            .mend("save it as UTF-8"),
+                    );
+                }
+            }
+        }
+        if documents.is_empty() && problems.is_empty() {
+            problems.push(
+                Problem::new(name, "it holds no document").mend("a corpus is a folder of .md and .txt files"),
+            );
+        }
+        let identity = CorpusIdentity {
+            name: name.to_owned(),
+            documents: documents.len() as u64,
+            sha256: digest(&documents),
+        };
+        let manifest_sha256 = manifest_bytes.map(|bytes| Digest::of(&bytes));
+        Problems::check(problems, Self { identity, manifest_sha256, documents, index: OnceLock::new() })
+    }
+
+    /// The documents, by path.
+    pub fn documents(&self) -> &[Document] {
+        &self.documents
+    }
+
+    /// The document with this path, if there is one.
+    pub fn get(&self, path: &str) -> Option<&Document> {
+        let found = self.documents.binary_search_by(|document| document.path.as_str().cmp(path)).ok()?;
+        self.documents.get(found)
+    }
+
+    /// The index over all documents, made when it is first asked for.
+    pub fn index(&self) -> &index::Index {
+        self.index.get_or_init(|| index::Index::new(&self.documents))
+    }
+}
+
+impl Document {
+    fn new(path: String, text: String, sha256: Digest) -> Self {
+        let id = path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem).to_owned();
+        let heading = text.lines().find_map(|line| line.strip_prefix("# ")).map(str::trim);
+        let title = heading.filter(|title| !title.is_empty()).unwrap_or(&id).to_owned();
+        Self { id, path, title, text, sha256 }
+    }
+}
+
+fn digest(documents: &[Document]) -> Digest {
+    let list = documents
+        .iter()
+        .map(|document| {
+            serde_json::json!({
+                "path": document.path,
+                "sha256": document.sha256,
+                "bytes": document.text.len(),
+            })
+        })
+        .collect();
+    Digest::of_value(&Value::Array(list))
+}
+
+fn read_folder(folder: &Utf8Path, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Problems> {
+    let mut problems = Vec::new();
+    let mut files = BTreeMap::new();
+    let walk = WalkDir::new(folder).follow_links(false).follow_root_links(true).into_iter();
+    let hidden = |entry: &walkdir::DirEntry| {
+        entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".")
+    };
+    for entry in walk.filter_entry(|entry| !hidden(entry)) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+                problems.push(Problem::new(name, format!("it cannot be read: {what}")).mend("name a folder that exists and can be read"));
+                continue;
+            }
+        };
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        let lossy = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        let file = format!("{name}/{lossy}");
+        let Ok(full) = Utf8PathBuf::from_path_buf(entry.path().to_path_buf()) else {
+            problems.push(Problem::new(file, "its name is not UTF-8").mend("rename it"));
+            continue;
+        };
+        let path = full.strip_prefix(folder).unwrap_or(&full).as_str().replace('\\', "/");
+        let document = full.extension().is_some_and(|extension| matches!(extension, "md" | "txt"));
+        if !document && path != MANIFEST {
+            continue;
+        }
+        if !entry.file_type().is_file() {
+            problems.push(Problem::new(file, "it is no regular file").mend("a corpus holds no links, sockets or devices"));
+            continue;
+        }
+        match read_bounded(&full) {
+            Ok(bytes) => {
+                files.insert(path, bytes);
+            }
+            Err(what) => problems.push(Problem::new(file, what)),
+        }
+        if files.len() > DOCUMENTS_MAX {
+            problems.push(Problem::new(name, format!("it holds more than {DOCUMENTS_MAX} documents")).mend("split it"));
+            break;
+        }
+    }
+    Problems::check(problems, files)
+}
+
+fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, String> {
+    let limit = if path.file_name() == Some(MANIFEST) { 64 * DOCUMENT_BYTES_MAX } else { DOCUMENT_BYTES_MAX };
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| format!("it cannot be read: {error}"))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("it is larger than {limit} bytes; split it"));
+    }
+    Ok(bytes)
+}
+
+fn check_manifest(file: &str, bytes: &[u8], name: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<Problem> {
+    let manifest = json::parse(bytes)
+        .map_err(|error| error.to_string())
+        .and_then(|value| serde_json::from_value::<Manifest>(value).map_err(|error| error.to_string()));
+    let manifest = match manifest {
+        Ok(manifest) => manifest,
+        Err(what) => return vec![Problem::new(file, what).mend("build it again with `gatedrun corpus build`")],
+    };
+    let mut problems = Vec::new();
+    let mut listed = BTreeMap::new();
+    for entry in &manifest.documents {
+        if listed.insert(entry.path.as_str(), entry).is_some() {
+            problems.push(Problem::new(file, format!("{} is listed twice", entry.path)).mend("keep one of the two"));
+        }
+    }
+    for (path, entry) in &listed {
+        let document = format!("{name}/{path}");
+        match files.get(*path) {
+            None => problems.push(
+                Problem::new(document, "the manifest lists it, but it is not there").mend("put it back, or build the manifest again"),
+            ),
+            Some(bytes) if Digest::of(bytes) != entry.sha256 || bytes.len() as u64 != entry.bytes => {
+                problems.push(
+                    Problem::new(
+                        document,
+                        format!(
+                            "it has changed: the manifest says {} bytes, SHA-256 {}; it has {} bytes, SHA-256 {}",
+                            entry.bytes,
+                            entry.sha256,
+                            bytes.len(),
+                            Digest::of(bytes)
+                        ),
+                    )
+                    .mend("put it back, or build the manifest again"),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    for path in files.keys().filter(|path| !listed.contains_key(path.as_str())) {
+        problems.push(
+            Problem::new(format!("{name}/{path}"), "it is there, but the manifest does not list it").mend("remove it, or build the manifest again"),
+        );
+    }
+    problems
+}

@@ -1,0 +1,223 @@
+//! JSON as this project reads and hashes it: strict on the way in, canonical where it is compared.
+//!
+//! One parser for every JSON input, so that no two parts of the program can read the same bytes
+//! differently. It refuses what other readers disagree on: duplicate keys, integers outside i64,
+//! lone surrogates, trailing bytes. It knows nothing of files.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256, written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Sixty-four zeros: what stands before the first line of a ledger.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// The digest of exactly these bytes.
+    ///
+    /// ```
+    /// let digest = gatedrun::json::Digest::of(b"");
+    /// assert_eq!(digest.short(), "e3b0c44298fc");
+    /// ```
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of the canonical form of a value.
+    pub fn of_value(value: &Value) -> Self {
+        Self::of(&canonical(value))
+    }
+
+    /// The first 12 hexadecimal digits: enough to tell versions apart by eye.
+    pub fn short(&self) -> String {
+        let mut hex = self.to_string();
+        hex.truncate(12);
+        hex
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<Sha256> for Digest {
+    fn from(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut hex = [0u8; 64];
+        f.write_str(base16ct::lower::encode_str(&self.0, &mut hex).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut hex = [0u8; 64];
+        let text = base16ct::lower::encode_str(&self.0, &mut hex)
+            .map_err(|_| serde::ser::Error::custom("a digest is 32 bytes"))?;
+        serializer.serialize_str(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Hex;
+        impl Visitor<'_> for Hex {
+            type Value = Digest;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("64 lower-case hexadecimal digits")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Digest, E> {
+                let mut bytes = [0u8; 32];
+                match base16ct::lower::decode(text, &mut bytes) {
+                    Ok(decoded) if decoded.len() == 32 => Ok(Digest(bytes)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_str(Hex)
+    }
+}
+
+impl schemars::JsonSchema for Digest {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Digest".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^[0-9a-f]{64}$"})
+    }
+}
+
+/// Why some bytes are not JSON that this project accepts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {message}")]
+pub struct JsonError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub message: String,
+}
+
+impl From<serde_json::Error> for JsonError {
+    fn from(error: serde_json::Error) -> Self {
+        let text = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let message = text.strip_suffix(&place).unwrap_or(&text).to_owned();
+        Self { line: error.line(), column: error.column(), message }
+    }
+}
+
+/// Parses one JSON text strictly.
+///
+/// # Errors
+/// A syntax error, a duplicate key, an integer outside i64, nesting deeper than 128, bytes that
+/// are not UTF-8, or anything after the value.
+///
+/// ```
+/// use gatedrun::json::parse;
+/// assert!(parse(br#"{"a":1}"#).is_ok());
+/// let error = parse(br#"{"a":1,"a":2}"#).unwrap_err();
+/// assert!(error.message.contains("duplicate key \"a\""));
+/// ```
+pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let Strict(value) = Strict::deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+/// The canonical form of a value (RFC 8785): what is hashed and what is compared.
+///
+/// ```
+/// use gatedrun::json::canonical;
+/// let a = canonical(&serde_json::json!({"b": 1.0, "a": "x"}));
+/// assert_eq!(a, br#"{"a":"x","b":1}"#);
+/// ```
+pub fn canonical(value: &Value) -> Vec<u8> {
+    // Values come from `parse`, which admits no NaN and no non-string key: the two things that
+    // RFC 8785 cannot write. An empty result would still never equal a real canonical form.
+    serde_json_canonicalizer::to_vec(value).unwrap_or_default()
+}
+
+/// A [`Value`] read with the rules of this module.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Strict)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        i64::try_from(value).map(Value::from).map_err(|_| {
+            E::custom(format!("the integer {value} is larger than {}; write it as a string", i64::MAX))
+        })
+    }
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        serde_json::Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number must be finite"))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Strict(item)) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            if map.contains_key(&key) {
+                return Err(de::Error::custom(format!("duplicate key {key:?}; keep one of the two")));
+            }
+            let Strict(value) = access.next_value()?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}

@@ -1,0 +1,601 @@
+//! The gate: asks the rules in their order, and turns a call into what its tool may hold.
+//!
+//! The first rule that denies decides. A call that every rule allows comes out as [`Allowed`],
+//! which only this module can make and without which no tool runs: the check is the opening.
+//! The gate performs no tool and writes no ledger.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::contract::{ArgumentEffect, Contract, Contracts};
+use crate::corpus::Corpus;
+use crate::event::{
+    Decision, Detail, Details, Effect, GateDecided, ProposedCall, Rule, Subject, Totals, Usage,
+};
+use crate::json::{self, Digest};
+
+use super::path::{self, MountPath, Mounts, Opened, ReadCapability, WriteCapability};
+use super::spec::{OnDeny, Policy};
+use super::url::{self, ParsedUrl, Target};
+
+/// What the gate decides with: the inputs of a run, and how often each call was made.
+#[derive(Debug)]
+pub struct Gate<'a> {
+    policy: &'a Policy,
+    contracts: &'a Contracts,
+    fixtures: &'a BTreeMap<String, String>,
+    mounts: Mounts,
+    repeats: HashMap<Digest, u64>,
+}
+
+/// The gate's answer about a call.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It may run, with this and nothing else in its hands.
+    Allow(Box<Allowed>),
+    /// It may not.
+    Deny(Denied),
+}
+
+/// Why a call or a step may not be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Denied {
+    /// The rule that decided.
+    pub rule: Rule,
+    /// Why, in words.
+    pub reason: String,
+    /// What was asked and what the limit is.
+    pub details: Details,
+    /// What the deny does to the run.
+    pub on_deny: OnDeny,
+}
+
+/// A call that every rule allowed, and the capabilities that it needs.
+#[derive(Debug)]
+pub struct Allowed {
+    call_id: String,
+    tool: String,
+    arguments: Value,
+    plain: Value,
+    grants: Vec<Grant>,
+    details: Details,
+}
+
+/// What a call may hold.
+#[derive(Debug)]
+pub enum Grant {
+    /// Nothing but its arguments.
+    Compute,
+    /// The corpus, to look through.
+    Corpus(Arc<Corpus>),
+    /// An open file.
+    Read(ReadCapability),
+    /// The right to replace one file.
+    Write(WriteCapability),
+    /// A URL, and the way to it.
+    Fetch(FetchCapability),
+}
+
+/// A URL that may be fetched.
+#[derive(Debug)]
+pub struct FetchCapability {
+    url: String,
+    host: Option<String>,
+    source: Option<ReadCapability>,
+}
+
+impl FetchCapability {
+    /// The URL as the standard writes it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The host, where the URL has one.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// The file that a fixture host serves, or that a `file:` URL names; none where only a
+    /// network would lead to the host.
+    pub fn source(&self) -> Option<&ReadCapability> {
+        self.source.as_ref()
+    }
+}
+
+impl Allowed {
+    /// The call's id.
+    pub fn call_id(&self) -> &str {
+        &self.call_id
+    }
+
+    /// The tool.
+    pub fn tool(&self) -> &str {
+        &self.tool
+    }
+
+    /// The arguments with defaults filled in, for the ledger.
+    pub fn arguments(&self) -> &Value {
+        &self.arguments
+    }
+
+    /// The capabilities, one for each effect of the contract.
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    /// The arguments that name no path and no URL, typed. What names one is in the grants.
+    ///
+    /// # Errors
+    /// Arguments of another shape than the tool's code expects: a contract that is not its own.
+    pub fn plain<'s, T: Deserialize<'s>>(&'s self) -> Result<T, serde_json::Error> {
+        T::deserialize(&self.plain)
+    }
+}
+
+/// A call on its way through the rules.
+struct Case<'a> {
+    call: &'a ProposedCall,
+    contract: &'a Contract,
+    arguments: Value,
+    targets: Vec<Planned>,
+    details: Details,
+}
+
+/// What an effect will need, before anything is opened.
+#[derive(Debug)]
+enum Planned {
+    Compute,
+    Corpus,
+    Read(MountPath),
+    Write(MountPath),
+    Fetch(ParsedUrl),
+    File(String, MountPath),
+    /// Not a string: the schema's business.
+    Unreadable,
+}
+
+impl<'a> Gate<'a> {
+    /// A gate at the start of a run.
+    pub fn new(
+        policy: &'a Policy,
+        contracts: &'a Contracts,
+        fixtures: &'a BTreeMap<String, String>,
+        mounts: Mounts,
+    ) -> Self {
+        Self { policy, contracts, fixtures, mounts, repeats: HashMap::new() }
+    }
+
+    /// Decides about a call. Whatever it is made of, the answer is an allow or a deny with a rule.
+    pub fn decide_call(&mut self, call: &ProposedCall) -> Verdict {
+        let mut case = match self.tool_registry(call) {
+            Ok(case) => case,
+            Err(denied) => {
+                self.count(call, &call.arguments);
+                return Verdict::Deny(denied);
+            }
+        };
+        let textual = self
+            .url_allowlist(&mut case)
+            .and_then(|()| self.sandbox_path(&mut case))
+            .and_then(|()| self.arg_schema(&mut case));
+        let resolved = resolved(&case);
+        let repeats = self.count(call, &resolved);
+        let decided = textual
+            .and_then(|()| self.cycle_detection(&case, repeats))
+            .and_then(|()| self.open(&mut case));
+        match decided {
+            Ok(grants) => Verdict::Allow(Box::new(Allowed {
+                call_id: call.call_id.clone(),
+                tool: call.tool.clone(),
+                plain: without_targets(case.contract, &case.arguments),
+                arguments: case.arguments,
+                grants,
+                details: case.details,
+            })),
+            Err(denied) => Verdict::Deny(*denied),
+        }
+    }
+
+    /// Decides whether the run may take another step that uses `reserved`, before it is taken.
+    ///
+    /// # Errors
+    /// The budget that it would exceed.
+    pub fn decide_step(&self, totals: &Totals, reserved: Usage) -> Result<(), Denied> {
+        let budget = &self.policy.loop_budget;
+        let denied = |kind: &str, reason: String, details: [(Detail, u64); 2]| {
+            let mut details: Details =
+                details.into_iter().map(|(key, value)| (key, value.into())).collect();
+            details.insert(Detail::LimitKind, kind.into());
+            Err(Denied { rule: Rule::LoopBudget, reason, details, on_deny: OnDeny::Terminate })
+        };
+        let limit = budget.max_iterations;
+        if totals.steps >= limit {
+            return denied(
+                "iterations",
+                format!("{} of {limit} iterations are used; loop_budget.max_iterations allows no more", totals.steps),
+                [(Detail::Iterations, totals.steps), (Detail::MaxIterations, limit)],
+            );
+        }
+        let limit = budget.max_tokens;
+        let tokens = totals.usage.total().saturating_add(reserved.total());
+        if tokens > limit {
+            return denied(
+                "tokens",
+                format!(
+                    "{} tokens are used and the next call needs {}; loop_budget.max_tokens is {limit}",
+                    totals.usage.total(),
+                    reserved.total()
+                ),
+                [(Detail::Tokens, tokens), (Detail::MaxTokens, limit)],
+            );
+        }
+        Ok(())
+    }
+
+    /// Rule 1: denied, then not allowed.
+    fn tool_registry<'c>(&self, call: &'c ProposedCall) -> Result<Case<'c>, Denied>
+    where
+        'a: 'c,
+    {
+        let registry = &self.policy.tool_registry;
+        let contracts: &'a Contracts = self.contracts;
+        let contract = contracts.get(&call.tool);
+        let tool = &call.tool;
+        let (answer, reason) = if registry.denied.contains(tool) {
+            ("denied", format!("tool {tool:?} is on tool_registry.denied"))
+        } else if !registry.allowed.contains(tool) {
+            ("not_allowed", format!("tool {tool:?} is not on tool_registry.allowed"))
+        } else if let Some(contract) = contract {
+            let arguments = contract.with_defaults(&call.arguments);
+            let details = Details::from([(Detail::RegistryMatch, "allowed".into())]);
+            return Ok(Case { call, contract, arguments, targets: Vec::new(), details });
+        } else {
+            ("not_allowed", format!("tool {tool:?} has no contract"))
+        };
+        Err(Denied {
+            rule: Rule::ToolRegistry,
+            reason,
+            details: Details::from([
+                (Detail::RequestedTool, bounded(tool).into()),
+                (Detail::RegistryMatch, answer.into()),
+            ]),
+            on_deny: registry.on_deny,
+        })
+    }
+
+    /// Rule 2: every URL that the call fetches. Paths are only planned here.
+    fn url_allowlist(&self, case: &mut Case<'_>) -> Result<(), Box<Denied>> {
+        let allowlist = &self.policy.url_allowlist;
+        for effect in &case.contract.effects {
+            if effect.effect != Effect::FetchUrl {
+                continue;
+            }
+            let Some(text) = named(effect, &case.arguments) else { continue };
+            case.details.insert(Detail::Url, bounded(text).into());
+            let parsed = url::parse(text).and_then(|target| {
+                if let Target::Host(parsed) = &target {
+                    url::check(parsed, allowlist)?;
+                }
+                Ok(target)
+            });
+            match parsed {
+                Ok(Target::Host(parsed)) => {
+                    case.details.insert(Detail::Host, parsed.host().into());
+                }
+                Ok(Target::File(_)) => {}
+                Err(refusal) => {
+                    let mut details = case.details.clone();
+                    details.insert(Detail::Tool, case.contract.name.as_str().into());
+                    details.insert(Detail::Host, refusal.host.as_deref().unwrap_or("").into());
+                    return Err(Box::new(Denied {
+                        rule: Rule::UrlAllowlist,
+                        reason: refusal.reason,
+                        details,
+                        on_deny: allowlist.on_deny,
+                    }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rule 3: every path that the call reads or writes, `file:` URLs and fixtures included.
+    fn sandbox_path(&self, case: &mut Case<'_>) -> Result<(), Box<Denied>> {
+        let contract = case.contract;
+        for effect in &contract.effects {
+            let planned = match (effect.effect, named(effect, &case.arguments)) {
+                (Effect::Compute, _) => Planned::Compute,
+                (Effect::SearchCorpus, _) => Planned::Corpus,
+                (_, None) => Planned::Unreadable,
+                (Effect::ReadPath, Some(text)) => {
+                    let text = text.to_owned();
+                    Planned::Read(self.path(case, &text, false)?)
+                }
+                (Effect::WritePath, Some(text)) => {
+                    let text = text.to_owned();
+                    Planned::Write(self.path(case, &text, true)?)
+                }
+                (Effect::FetchUrl, Some(text)) => match url::parse(text) {
+                    Ok(Target::Host(parsed)) => Planned::Fetch(parsed),
+                    Ok(Target::File(path)) => {
+                        let text = text.to_owned();
+                        Planned::File(text, self.path(case, &path, false)?)
+                    }
+                    Err(_) => Planned::Unreadable,
+                },
+            };
+            case.targets.push(planned);
+        }
+        Ok(())
+    }
+
+    /// A path as text: in a mount, and in one that permits it.
+    fn path(&self, case: &mut Case<'_>, text: &str, write: bool) -> Result<MountPath, Box<Denied>> {
+        let parsed = MountPath::parse(text).and_then(|path| {
+            let (mounts, key) = if write {
+                (&self.policy.sandbox.write, "write")
+            } else {
+                (&self.policy.sandbox.read, "read")
+            };
+            if mounts.contains(path.mount.as_str()) {
+                return Ok(path);
+            }
+            Err(path::Refusal {
+                mount: Some(path.mount),
+                resolved: Some(path.relative()),
+                reason: format!("mount {:?} is not on sandbox.{key}", path.mount.as_str()),
+            })
+        });
+        case.details.insert(Detail::TargetPath, bounded(text).into());
+        match parsed {
+            Ok(path) => {
+                case.details.insert(Detail::SandboxRoot, path.mount.as_str().into());
+                case.details.insert(Detail::ResolvedPath, path.relative().into());
+                Ok(path)
+            }
+            Err(refusal) => Err(Box::new(self.sandbox_denied(case, refusal))),
+        }
+    }
+
+    fn sandbox_denied(&self, case: &Case<'_>, refusal: path::Refusal) -> Denied {
+        let mut details = case.details.clone();
+        details.insert(Detail::Tool, case.contract.name.as_str().into());
+        let root = refusal.mount.map_or("", path::Mount::as_str);
+        details.insert(Detail::SandboxRoot, root.into());
+        let resolved = refusal.resolved.unwrap_or_default();
+        details.insert(Detail::ResolvedPath, bounded(&resolved).into());
+        Denied {
+            rule: Rule::SandboxPath,
+            reason: refusal.reason,
+            details,
+            on_deny: self.policy.sandbox.on_deny,
+        }
+    }
+
+    /// Rule 4: the arguments fit the contract and its bounds.
+    fn arg_schema(&self, case: &mut Case<'_>) -> Result<(), Box<Denied>> {
+        let limits = &self.policy.arg_schema;
+        let mut found: Option<(String, String)> = None;
+        let depth = depth(&case.call.arguments);
+        let bytes = json::canonical(&case.call.arguments).len() as u64;
+        if depth > limits.max_depth {
+            found = Some((
+                "/".into(),
+                format!("the arguments nest {depth} deep; arg_schema_enforcement.max_depth is {}", limits.max_depth),
+            ));
+        } else if bytes > limits.max_bytes {
+            found = Some((
+                "/".into(),
+                format!("the arguments have {bytes} bytes; arg_schema_enforcement.max_bytes is {}", limits.max_bytes),
+            ));
+        } else if let Some(first) = case.contract.input_violations(&case.arguments).into_iter().next() {
+            found = Some((first.pointer, first.what));
+        }
+        let Some((pointer, what)) = found else { return Ok(()) };
+        let mut details = case.details.clone();
+        details.insert(Detail::Tool, case.contract.name.as_str().into());
+        details.insert(Detail::FailedPath, pointer.clone().into());
+        details.insert(Detail::SchemaError, what.clone().into());
+        Err(Box::new(Denied {
+            rule: Rule::ArgSchema,
+            reason: format!("argument {pointer} of {:?}: {what}", case.contract.name),
+            details,
+            on_deny: limits.on_deny,
+        }))
+    }
+
+    /// Rule 5: not the same call too often. Calls that were denied count too.
+    fn cycle_detection(&self, case: &Case<'_>, repeats: u64) -> Result<(), Box<Denied>> {
+        let rule = &self.policy.cycle_detection;
+        if repeats <= rule.max_repeats {
+            return Ok(());
+        }
+        let mut details = case.details.clone();
+        details.insert(Detail::Tool, case.contract.name.as_str().into());
+        details.insert(Detail::Repeats, repeats.into());
+        details.insert(Detail::MaxRepeats, rule.max_repeats.into());
+        Err(Box::new(Denied {
+            rule: Rule::CycleDetection,
+            reason: format!(
+                "this call of {:?} is number {repeats} with the same arguments; cycle_detection.max_repeats is {}",
+                case.contract.name, rule.max_repeats
+            ),
+            details,
+            on_deny: rule.on_deny,
+        }))
+    }
+
+    /// Counts a call under what it would do, and says how often it has now been made.
+    fn count(&mut self, call: &ProposedCall, resolved: &Value) -> u64 {
+        let key = Digest::of_value(&json!([call.tool, resolved]));
+        let count = self.repeats.entry(key).or_insert(0);
+        *count += 1;
+        *count
+    }
+
+    /// Opens what the call needs. What the kernel refuses here is a deny like one before.
+    fn open(&self, case: &mut Case<'_>) -> Result<Vec<Grant>, Box<Denied>> {
+        let sandbox = &self.policy.sandbox;
+        let mut grants = Vec::with_capacity(case.targets.len());
+        for planned in std::mem::take(&mut case.targets) {
+            let opened = match planned {
+                Planned::Compute | Planned::Unreadable => Opened::Open(Grant::Compute),
+                Planned::Corpus => Opened::Open(Grant::Corpus(Arc::clone(self.mounts.corpus()))),
+                Planned::Read(path) => map(self.mounts.open_read(&path, sandbox.max_read_bytes), Grant::Read),
+                Planned::Write(path) => map(self.mounts.open_write(&path, sandbox.max_write_bytes), Grant::Write),
+                Planned::File(url, path) => {
+                    map(self.mounts.open_read(&path, sandbox.max_read_bytes), |source| {
+                        Grant::Fetch(FetchCapability { url, host: None, source: Some(source) })
+                    })
+                }
+                Planned::Fetch(parsed) => self.open_url(&parsed),
+            };
+            match opened {
+                Opened::Open(grant) => grants.push(grant),
+                Opened::Refused(refusal) => return Err(Box::new(self.sandbox_denied(case, refusal))),
+            }
+        }
+        Ok(grants)
+    }
+
+    fn open_url(&self, parsed: &ParsedUrl) -> Opened<Grant> {
+        let fetch = |source: Option<ReadCapability>| {
+            Grant::Fetch(FetchCapability {
+                url: parsed.as_str().to_owned(),
+                host: Some(parsed.host().to_owned()),
+                source,
+            })
+        };
+        let Some(mount) = self.fixtures.get(parsed.host()) else { return Opened::Open(fetch(None)) };
+        let path = parsed
+            .decoded_path()
+            .map_err(|reason| path::Refusal { mount: None, resolved: None, reason })
+            .and_then(|path| MountPath::parse(&format!("{mount}/{path}")));
+        match path {
+            Ok(path) => map(self.mounts.open_read(&path, self.policy.sandbox.max_read_bytes), |source| fetch(Some(source))),
+            Err(refusal) => Opened::Refused(refusal),
+        }
+    }
+
+    /// The ledger's event for a verdict about a call.
+    pub fn call_event(&self, call: &ProposedCall, verdict: &Verdict) -> GateDecided {
+        let effects = self.contracts.get(&call.tool).map_or_else(Vec::new, |contract| {
+            contract.effects.iter().map(|effect| effect.effect).collect()
+        });
+        let (decision, rule_id, reason, details) = match verdict {
+            Verdict::Allow(allowed) => (
+                Decision::Allow,
+                None,
+                "every rule allows it".to_owned(),
+                allowed.details.clone(),
+            ),
+            Verdict::Deny(denied) => {
+                (Decision::Deny, Some(denied.rule), denied.reason.clone(), denied.details.clone())
+            }
+        };
+        GateDecided {
+            subject: Subject::Call,
+            call_id: Some(call.call_id.clone()),
+            tool: Some(call.tool.clone()),
+            effects,
+            decision,
+            rule_id,
+            reason,
+            details,
+            policy_version: self.policy.version.clone(),
+        }
+    }
+
+    /// The ledger's event for a step that may not be.
+    pub fn step_event(&self, denied: &Denied) -> GateDecided {
+        GateDecided {
+            subject: Subject::Step,
+            call_id: None,
+            tool: None,
+            effects: Vec::new(),
+            decision: Decision::Deny,
+            rule_id: Some(denied.rule),
+            reason: denied.reason.clone(),
+            details: denied.details.clone(),
+            policy_version: self.policy.version.clone(),
+        }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &'a Policy {
+        self.policy
+    }
+
+    /// The contracts.
+    pub fn contracts(&self) -> &'a Contracts {
+        self.contracts
+    }
+}
+
+fn map<T>(opened: Opened<T>, grant: impl FnOnce(T) -> Grant) -> Opened<Grant> {
+    match opened {
+        Opened::Open(capability) => Opened::Open(grant(capability)),
+        Opened::Refused(refusal) => Opened::Refused(refusal),
+    }
+}
+
+/// The text of the argument that an effect names, if it is a text.
+fn named<'v>(effect: &ArgumentEffect, arguments: &'v Value) -> Option<&'v str> {
+    arguments.pointer(effect.argument.as_deref()?)?.as_str()
+}
+
+/// The arguments as the rules read them: paths and URLs in the one form that all their spellings
+/// share. What cannot be resolved counts as it was written.
+fn resolved<'c>(case: &'c Case<'_>) -> Cow<'c, Value> {
+    let mut arguments = Cow::Borrowed(&case.arguments);
+    for (effect, planned) in case.contract.effects.iter().zip(&case.targets) {
+        let canonical = match planned {
+            Planned::Read(path) | Planned::Write(path) => path.to_string(),
+            Planned::Fetch(parsed) => parsed.as_str().to_owned(),
+            Planned::File(_, path) => format!("file:///{path}"),
+            Planned::Compute | Planned::Corpus | Planned::Unreadable => continue,
+        };
+        let Some(pointer) = effect.argument.as_deref() else { continue };
+        if arguments.pointer(pointer).and_then(Value::as_str) != Some(&canonical)
+            && let Some(place) = arguments.to_mut().pointer_mut(pointer)
+        {
+            *place = Value::String(canonical);
+        }
+    }
+    arguments
+}
+
+/// The arguments without those that name a path or a URL.
+fn without_targets(contract: &Contract, arguments: &Value) -> Value {
+    let Value::Object(map) = arguments else { return Value::Object(Map::new()) };
+    let is_target = |name: &str| {
+        contract.effects.iter().filter_map(|effect| effect.argument.as_deref()).any(|argument| argument.strip_prefix('/') == Some(name))
+    };
+    Value::Object(
+        map.iter()
+            .filter(|(name, _)| !is_target(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )
+}
+
+fn depth(value: &Value) -> u64 {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
+/// What an LLM wrote, short enough to be quoted in evidence.
+fn bounded(text: &str) -> String {
+    const CHARS_MAX: usize = 300;
+    match text.char_indices().nth(CHARS_MAX) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", &text[..at]),
+    }
+}

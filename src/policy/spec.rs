@@ -1,0 +1,291 @@
+//! The policy file: loaded whole or not at all.
+//!
+//! The embedded meta-schema says what a policy may look like; what a schema cannot say is checked
+//! here. Every key is read by some rule: there is none that only looks as if it did something.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::json::{self, Digest};
+use crate::problem::{Problem, Problems, nearest};
+use crate::schema::{Schema, Violation};
+use crate::yaml;
+
+use super::url;
+
+/// The meta-schema of a policy, embedded: the file beside the policy must equal it.
+pub const META_SCHEMA: &str = include_str!("../../policy/v1.schema.json");
+
+/// The name of the meta-schema's file beside a policy.
+pub const META_SCHEMA_FILE: &str = "v1.schema.json";
+
+static META: LazyLock<Result<Schema, Vec<Violation>>> = LazyLock::new(|| {
+    let schema = json::parse(META_SCHEMA.as_bytes())
+        .map_err(|error| vec![Violation { pointer: "/".into(), what: error.to_string() }])?;
+    Schema::compile(&schema)
+});
+
+/// A policy, checked.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The first 12 hexadecimal digits of the file's SHA-256.
+    pub version: String,
+    /// SHA-256 of the file's bytes.
+    pub sha256: Digest,
+    /// Which tools may be called.
+    pub tool_registry: ToolRegistry,
+    /// Which URLs may be fetched.
+    pub url_allowlist: UrlAllowlist,
+    /// Which mounts may be read and written.
+    pub sandbox: Sandbox,
+    /// Bounds of the arguments.
+    pub arg_schema: ArgSchema,
+    /// How often the same call may be made.
+    pub cycle_detection: CycleDetection,
+    /// How much a run may use.
+    pub loop_budget: LoopBudget,
+    /// How a failure that may pass is tried again.
+    pub retry: Retry,
+    /// How much of a result is kept.
+    pub results: Results,
+}
+
+/// What a deny does to the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDeny {
+    /// The run ends.
+    #[default]
+    Terminate,
+    /// The LLM is told and may plan anew.
+    Continue,
+}
+
+/// Which tools may be called.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ToolRegistry {
+    /// These, if not denied.
+    pub allowed: BTreeSet<String>,
+    /// Never these.
+    #[serde(default)]
+    pub denied: BTreeSet<String>,
+    /// What a deny does.
+    #[serde(default)]
+    pub on_deny: OnDeny,
+}
+
+/// Which URLs may be fetched.
+#[derive(Debug, Clone)]
+pub struct UrlAllowlist {
+    /// By host, in the form that the URL standard gives it.
+    pub hosts: HashMap<String, Vec<HostRule>>,
+    /// What a deny does.
+    pub on_deny: OnDeny,
+}
+
+/// What may be fetched from a host.
+#[derive(Debug, Clone, Deserialize)]
+pub struct HostRule {
+    /// The host.
+    pub host: String,
+    /// The schemes.
+    pub schemes: Vec<String>,
+    /// Ports besides the scheme's own.
+    #[serde(default)]
+    pub ports: Vec<u16>,
+    /// What the path must begin with.
+    #[serde(default = "root")]
+    pub path_prefix: String,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// Which mounts may be read and written.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Sandbox {
+    /// Mounts that may be read.
+    pub read: BTreeSet<String>,
+    /// Mounts that may be written.
+    pub write: BTreeSet<String>,
+    /// The largest file that is read, in bytes.
+    pub max_read_bytes: u64,
+    /// The largest file that is written, in bytes.
+    pub max_write_bytes: u64,
+    /// What a deny does.
+    #[serde(default)]
+    pub on_deny: OnDeny,
+}
+
+/// Bounds of the arguments.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ArgSchema {
+    /// Their size as canonical JSON.
+    pub max_bytes: u64,
+    /// How deep they nest.
+    pub max_depth: u64,
+    /// What a deny does.
+    #[serde(default)]
+    pub on_deny: OnDeny,
+}
+
+/// How often the same call may be made.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CycleDetection {
+    /// This often.
+    pub max_repeats: u64,
+    /// What a deny does.
+    #[serde(default)]
+    pub on_deny: OnDeny,
+}
+
+/// How much a run may use.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct LoopBudget {
+    /// Steps.
+    pub max_iterations: u64,
+    /// Tokens of all LLM calls, in and out.
+    pub max_tokens: u64,
+}
+
+/// How a failure that may pass is tried again.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Retry {
+    /// Attempts after the first.
+    pub max_retries: u32,
+    /// The wait before the first retry.
+    pub backoff_base_ms: u64,
+    /// The longest wait.
+    pub backoff_cap_ms: u64,
+    /// How much longer a wait may be, by the seed.
+    pub jitter_percent: u64,
+}
+
+/// How much of a result is kept.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Results {
+    /// Its size as canonical JSON.
+    pub max_bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct RawPolicy {
+    tool_registry: ToolRegistry,
+    url_allowlist: RawUrlAllowlist,
+    sandbox: Sandbox,
+    arg_schema_enforcement: ArgSchema,
+    cycle_detection: CycleDetection,
+    loop_budget: LoopBudget,
+    retry: Retry,
+    results: Results,
+}
+
+#[derive(Deserialize)]
+struct RawUrlAllowlist {
+    hosts: Vec<HostRule>,
+    #[serde(default)]
+    on_deny: OnDeny,
+}
+
+impl Policy {
+    /// Reads a policy. `tools` are the names that have a contract.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its line and column.
+    pub fn load(path: &str, bytes: &[u8], tools: &[&str]) -> Result<Self, Problems> {
+        let document = yaml::parse(bytes).map_err(|errors| {
+            let problem = |error: yaml::YamlError| {
+                let at = error.place.map_or_else(String::new, |place| place.to_string());
+                Problem::new(path, error.message).at(at)
+            };
+            Problems(errors.into_iter().map(problem).collect())
+        })?;
+        let findings = Findings { path, document: &document };
+        let violations = match &*META {
+            Ok(meta) => meta.violations(&document.value),
+            Err(broken) => broken.clone(),
+        };
+        if !violations.is_empty() {
+            return Err(Problems(
+                violations.into_iter().map(|v| findings.problem(&v.pointer, &v.what, "")).collect(),
+            ));
+        }
+        let raw: RawPolicy = serde_json::from_value(document.value.clone())
+            .map_err(|error| Problem::new(path, error.to_string()))?;
+        let mut problems = Vec::new();
+        findings.check_registry(&raw.tool_registry, tools, &mut problems);
+        let hosts = findings.check_hosts(raw.url_allowlist.hosts, &mut problems);
+        findings.check_retry(raw.retry, &mut problems);
+        let sha256 = Digest::of(bytes);
+        let policy = Self {
+            version: sha256.short(),
+            sha256,
+            tool_registry: raw.tool_registry,
+            url_allowlist: UrlAllowlist { hosts, on_deny: raw.url_allowlist.on_deny },
+            sandbox: raw.sandbox,
+            arg_schema: raw.arg_schema_enforcement,
+            cycle_detection: raw.cycle_detection,
+            loop_budget: raw.loop_budget,
+            retry: raw.retry,
+            results: raw.results,
+        };
+        Problems::check(problems, policy)
+    }
+}
+
+/// Makes problems with the line and column of what they are about.
+struct Findings<'a> {
+    path: &'a str,
+    document: &'a yaml::Document,
+}
+
+impl Findings<'_> {
+    fn problem(&self, pointer: &str, what: &str, mend: &str) -> Problem {
+        let place = self.document.place(pointer).map(|place| format!("{place} ({pointer})"));
+        Problem::new(self.path, what).at(place.unwrap_or_else(|| pointer.to_owned())).mend(mend)
+    }
+
+    fn check_registry(&self, registry: &ToolRegistry, tools: &[&str], problems: &mut Vec<Problem>) {
+        for (list, names) in [("allowed", &registry.allowed), ("denied", &registry.denied)] {
+            for name in names.iter().filter(|name| !tools.contains(&name.as_str())) {
+                let hint = nearest(name, tools)
+                    .map_or_else(String::new, |known| format!("did you mean {known:?}? "));
+                let pointer = format!("/tool_registry/{list}");
+                problems.push(self.problem(
+                    &pointer,
+                    &format!("unknown tool {name:?}"),
+                    &format!("{hint}the tools are {}", tools.join(", ")),
+                ));
+            }
+        }
+    }
+
+    fn check_hosts(
+        &self,
+        rules: Vec<HostRule>,
+        problems: &mut Vec<Problem>,
+    ) -> HashMap<String, Vec<HostRule>> {
+        let mut hosts: HashMap<String, Vec<HostRule>> = HashMap::new();
+        for (index, rule) in rules.into_iter().enumerate() {
+            if let Err(what) = url::check_host(&rule.host) {
+                let pointer = format!("/url_allowlist/hosts/{index}/host");
+                problems.push(self.problem(&pointer, &what, "write the host as the URL standard does"));
+            }
+            hosts.entry(rule.host.clone()).or_default().push(rule);
+        }
+        hosts
+    }
+
+    fn check_retry(&self, retry: Retry, problems: &mut Vec<Problem>) {
+        if retry.backoff_cap_ms < retry.backoff_base_ms {
+            problems.push(self.problem(
+                "/retry/backoff_cap_ms",
+                &format!("the cap {} is below the base {}", retry.backoff_cap_ms, retry.backoff_base_ms),
+                "raise the cap or lower the base",
+            ));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! URLs: parsed once, by the URL standard (WHATWG), and judged as parsed.
+//!
+//! A host must be spelled as the standard would write it. Whatever merely reads as a listed host
+//! (other case, a trailing dot, full-width letters, percent-encoding, a shortened address) is
+//! refused, and the reason says how it was read.
+
+use url::{Host, Url};
+
+use crate::policy::spec::UrlAllowlist;
+
+/// A URL that was parsed, and the text it was parsed from.
+#[derive(Debug, Clone)]
+pub struct ParsedUrl {
+    url: Url,
+    host: String,
+}
+
+/// Why a URL is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The host as the standard reads it, where there is one.
+    pub host: Option<String>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// What a text that is meant as a URL turns out to be.
+#[derive(Debug)]
+pub enum Target {
+    /// Something on a host.
+    Host(ParsedUrl),
+    /// A path of a mount, from a `file:` URL: judged as a path.
+    File(String),
+}
+
+impl ParsedUrl {
+    /// The URL as the standard writes it.
+    pub fn as_str(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// The host as the standard writes it.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The scheme.
+    pub fn scheme(&self) -> &str {
+        self.url.scheme()
+    }
+
+    /// The path, percent-decoded once, without its leading slash.
+    ///
+    /// # Errors
+    /// A path that hides a slash, or is no UTF-8, behind percent-encoding.
+    pub fn decoded_path(&self) -> Result<String, String> {
+        decode(self.url.path().trim_start_matches('/'))
+    }
+}
+
+/// Reads a text as a URL.
+///
+/// # Errors
+/// What the standard refuses, and what this project refuses besides: control characters, blanks
+/// and backslashes, credentials, a host that is spelled otherwise than it is read.
+pub fn parse(text: &str) -> Result<Target, Refusal> {
+    let refuse = |reason: String| Err(Refusal { host: None, reason });
+    if let Some(bad) = text.chars().find(|c| c.is_control() || c.is_whitespace() || *c == '\\') {
+        return refuse(format!("the URL holds {bad:?}, which parsers read differently"));
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return refuse("it is no absolute URL of the form scheme://host/path".to_owned());
+    };
+    let url = match Url::parse(text) {
+        Ok(url) => url,
+        Err(error) => return refuse(format!("it cannot be parsed: {error}")),
+    };
+    if url.scheme() != scheme {
+        return refuse(format!("the scheme is written {scheme:?} and read {:?}; write it so", url.scheme()));
+    }
+    if scheme == "file" {
+        return file_path(rest);
+    }
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let refuse = |reason: String| Err(Refusal { host: Some(host.clone()), reason });
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
+        return refuse(format!("it carries credentials before the host {host:?}; remove all up to @"));
+    }
+    let written = match authority.rfind(':') {
+        Some(colon) if !authority.ends_with(']') => &authority[..colon],
+        _ => authority,
+    };
+    if written != host {
+        return refuse(format!("the host is written {written:?} and read {host:?}; write it as it is read"));
+    }
+    Ok(Target::Host(ParsedUrl { url, host }))
+}
+
+/// The mount path of a `file:` URL, from what follows `file://`.
+fn file_path(rest: &str) -> Result<Target, Refusal> {
+    let refuse = |reason: String| Err(Refusal { host: None, reason });
+    let Some(path) = rest.strip_prefix('/') else {
+        return refuse("a file: URL has no host here; write file:///mount/path".to_owned());
+    };
+    if path.contains(['?', '#']) {
+        return refuse("a file: URL has no query and no fragment".to_owned());
+    }
+    decode(path).map(Target::File).map_err(|reason| Refusal { host: None, reason })
+}
+
+/// Percent-decodes once; a hidden slash or NUL is refused.
+fn decode(path: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
+        let decoded = match (digit(), digit()) {
+            (Some(high), Some(low)) => u8::try_from(high * 16 + low).unwrap_or(0),
+            _ => return Err("the path holds a % that begins no percent-encoding".to_owned()),
+        };
+        if matches!(decoded, b'/' | b'\\' | 0) {
+            return Err(format!("the path hides {:?} behind percent-encoding", char::from(decoded)));
+        }
+        bytes.push(decoded);
+    }
+    String::from_utf8(bytes).map_err(|_| "the path is not UTF-8 once decoded".to_owned())
+}
+
+/// Whether a URL is on the allowlist.
+///
+/// # Errors
+/// Why it is not.
+pub fn check(url: &ParsedUrl, allowlist: &UrlAllowlist) -> Result<(), Refusal> {
+    let refuse = |reason: String| Err(Refusal { host: Some(url.host.clone()), reason });
+    let Some(rules) = allowlist.hosts.get(&url.host) else {
+        return refuse(format!("host {:?} is not on the allowlist", url.host));
+    };
+    let Some(default_port) = default_port(url.scheme()) else {
+        return refuse(format!("scheme {:?} is not fetched; https and http are", url.scheme()));
+    };
+    let mut reason = String::new();
+    for rule in rules {
+        let port = url.url.port().unwrap_or(default_port);
+        if !rule.schemes.iter().any(|scheme| scheme == url.scheme()) {
+            reason = format!("scheme {:?} is not listed for host {:?}", url.scheme(), url.host);
+        } else if port != default_port && !rule.ports.contains(&port) {
+            reason = format!("port {port} is not listed for host {:?}", url.host);
+        } else if !url.url.path().starts_with(&rule.path_prefix) {
+            reason = format!("path {:?} is outside {:?} of host {:?}", url.url.path(), rule.path_prefix, url.host);
+        } else {
+            return Ok(());
+        }
+    }
+    refuse(reason)
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "https" => Some(443),
+        "http" => Some(80),
+        _ => None,
+    }
+}
+
+/// Whether a host in a policy is spelled as the standard writes it.
+///
+/// # Errors
+/// How it should be spelled, or why it is no host.
+pub fn check_host(host: &str) -> Result<(), String> {
+    match Host::parse(host) {
+        Ok(parsed) if parsed.to_string() == host && !host.ends_with('.') => Ok(()),
+        Ok(parsed) => Err(format!(
+            "the host is written {host:?} and read {:?}",
+            parsed.to_string().trim_end_matches('.')
+        )),
+        Err(error) => Err(format!("{host:?} is no host: {error}")),
+    }
+}

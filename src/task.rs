@@ -1,0 +1,521 @@
+//! A task: what is asked, of whom, under which inputs, and what is expected to come of it.
+//!
+//! Raw as typed, then checked: the embedded schema says what a task may look like, and what a
+//! schema cannot say (which step may refer to which) is checked here. Nothing here opens a file.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::event::{FailureMode, TerminalReason, Usage};
+use crate::json::{self, Digest};
+use crate::problem::{Problem, Problems, nearest};
+use crate::schema::{Schema, Violation};
+
+/// The schema of a task, embedded: the file beside the tasks is for editors.
+pub const META_SCHEMA: &str = include_str!("../tasks/task.schema.json");
+
+static META: LazyLock<Result<Schema, Vec<Violation>>> = LazyLock::new(|| {
+    let schema = json::parse(META_SCHEMA.as_bytes())
+        .map_err(|error| vec![Violation { pointer: "/".into(), what: error.to_string() }])?;
+    Schema::compile(&schema)
+});
+
+/// A task, checked.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Its id: the path under `tasks/` without `.json`.
+    pub id: String,
+    /// What it is about, in a line.
+    pub title: String,
+    /// What the agent is asked.
+    pub question: String,
+    /// The policy file.
+    pub policy: String,
+    /// The folder of tool contracts.
+    pub contracts: String,
+    /// The corpus's folder.
+    pub corpus: String,
+    /// The system prompt.
+    pub prompt: String,
+    /// Hosts served in this process, and the mount that each is served from.
+    pub fixtures: BTreeMap<String, String>,
+    /// The seed.
+    pub seed: u64,
+    /// Who answers as the LLM.
+    pub llm: LlmSpec,
+    /// Faults around the tools.
+    pub faults: Vec<Fault>,
+    /// What must come of it, if the task says.
+    pub expected: Option<Expected>,
+    /// SHA-256 of the file's bytes.
+    pub sha256: Digest,
+}
+
+/// Who answers as the LLM.
+#[derive(Debug, Clone)]
+pub enum LlmSpec {
+    /// The script below.
+    Script(Vec<Entry>),
+    /// Random calls from the contracts.
+    Random {
+        /// Calls a step at most.
+        max_calls_per_step: u64,
+    },
+}
+
+/// An entry of a script: the steps that it serves, and what is said in them.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The steps, from 1.
+    pub steps: Range<u64>,
+    /// The alternatives; the seed decides where there is more than one.
+    pub turns: Vec<Turn>,
+}
+
+/// What the scripted LLM says in a step.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// What it says besides its calls.
+    pub text: Option<Template>,
+    /// The calls that it proposes.
+    pub calls: Vec<ScriptedCall>,
+    /// Its final answer.
+    pub final_answer: Option<Template>,
+    /// What the call uses; estimated where absent.
+    pub usage: Option<Usage>,
+}
+
+/// A call in a script.
+#[derive(Debug, Clone)]
+pub struct ScriptedCall {
+    /// The tool.
+    pub tool: String,
+    /// The arguments.
+    pub arguments: Template,
+    /// Whether the tool is meant to have no contract.
+    pub unknown_tool: bool,
+}
+
+/// A value with places to fill in when its step comes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Template {
+    /// As it stands.
+    Literal(Value),
+    /// An object with templates in it.
+    Object(Vec<(String, Template)>),
+    /// An array with templates in it.
+    Array(Vec<Template>),
+    /// `{"$result": {"step": 1, "call": 1, "pointer": "/results/0/id"}}`
+    Result(Reference),
+    /// `{"$concat": [...]}`: the texts of all parts in a row.
+    Concat(Vec<Template>),
+    /// `{"$choose": [...]}`: one of them, by the seed.
+    Choose(Vec<Template>),
+    /// `{"$step": {}}`: the number of the step.
+    Step,
+}
+
+/// A place in an earlier result.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// The step, from 1.
+    pub step: u64,
+    /// The call in the step, from 1.
+    #[serde(default = "first")]
+    pub call: usize,
+    /// JSON pointer into the call's result.
+    pub pointer: String,
+}
+
+fn first() -> usize {
+    1
+}
+
+/// A fault around a production tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The tool.
+    pub tool: String,
+    /// What goes wrong.
+    pub mode: FaultMode,
+}
+
+/// What goes wrong with a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultMode {
+    /// The first attempts of each call fail in a way that may pass.
+    FailThenSucceed {
+        /// How many.
+        failures: u32,
+    },
+    /// Every attempt fails in a way that may pass.
+    AlwaysFail,
+    /// Every attempt fails with an error that nobody classified.
+    Unclassified,
+    /// The tool panics.
+    Panic,
+}
+
+/// What must come of a task.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// Why the run ends.
+    pub terminal_reason: TerminalReason,
+    /// The tools that ran, in order.
+    pub tools: Option<Vec<String>>,
+    /// Every decision in order, such as `allow` or `deny:url_allowlist`.
+    pub decisions: Option<Vec<String>>,
+    /// The failure modes of the steps, in order.
+    pub failure_modes: Option<Vec<FailureMode>>,
+    /// Texts that the answer must hold.
+    #[serde(default)]
+    pub answer_contains: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct RawTask {
+    id: String,
+    title: String,
+    question: String,
+    policy: String,
+    contracts: String,
+    corpus: String,
+    prompt: String,
+    #[serde(default)]
+    fixtures: BTreeMap<String, String>,
+    seed: u64,
+    llm: RawLlm,
+    #[serde(default)]
+    faults: Vec<RawFault>,
+    expected: Option<Expected>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawLlm {
+    Script(Vec<RawEntry>),
+    Random { max_calls_per_step: u64 },
+}
+
+/// The schema has made sure that an entry is either `choose` or a turn.
+#[derive(Deserialize)]
+struct RawEntry {
+    choose: Option<Vec<RawTurn>>,
+    text: Option<Value>,
+    #[serde(default)]
+    calls: Vec<RawCall>,
+    final_answer: Option<Value>,
+    usage: Option<Usage>,
+    repeat: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct RawTurn {
+    text: Option<Value>,
+    #[serde(default)]
+    calls: Vec<RawCall>,
+    final_answer: Option<Value>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct RawCall {
+    tool: String,
+    arguments: Value,
+    #[serde(default)]
+    unknown_tool: bool,
+}
+
+#[derive(Deserialize)]
+struct RawFault {
+    tool: String,
+    mode: String,
+    #[serde(default)]
+    failures: u32,
+}
+
+impl Task {
+    /// Reads a task.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its line or JSON pointer.
+    pub fn load(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
+        let value = json::parse(bytes).map_err(|error| {
+            Problem::new(path, error.message.clone())
+                .at(format!("line {}, column {}", error.line, error.column))
+        })?;
+        let violations = match &*META {
+            Ok(meta) => meta.violations(&value),
+            Err(broken) => broken.clone(),
+        };
+        if !violations.is_empty() {
+            return Err(Problems(
+                violations
+                    .into_iter()
+                    .map(|violation| Problem::new(path, violation.what).at(violation.pointer))
+                    .collect(),
+            ));
+        }
+        let raw: RawTask = serde_json::from_value(value)
+            .map_err(|error| Problem::new(path, error.to_string()))?;
+        let mut problems = Vec::new();
+        let llm = match raw.llm {
+            RawLlm::Random { max_calls_per_step } => LlmSpec::Random { max_calls_per_step },
+            RawLlm::Script(entries) => LlmSpec::Script(check_script(path, entries, &mut problems)),
+        };
+        let faults = raw.faults.into_iter().map(Fault::from).collect();
+        let task = Self {
+            id: raw.id,
+            title: raw.title,
+            question: raw.question,
+            policy: raw.policy,
+            contracts: raw.contracts,
+            corpus: raw.corpus,
+            prompt: raw.prompt,
+            fixtures: raw.fixtures,
+            seed: raw.seed,
+            llm,
+            faults,
+            expected: raw.expected,
+            sha256: Digest::of(bytes),
+        };
+        Problems::check(problems, task)
+    }
+
+    /// Checks the tools that the task names against those that there are.
+    ///
+    /// # Errors
+    /// Every unknown name, with its place.
+    pub fn check_tools(&self, path: &str, tools: &[&str]) -> Result<(), Problems> {
+        let unknown = |name: &str, at: String| {
+            let hint = nearest(name, tools)
+                .map_or_else(String::new, |known| format!("did you mean {known:?}? "));
+            Problem::new(path, format!("unknown tool {name:?}"))
+                .at(at)
+                .mend(format!("{hint}the tools are {}", tools.join(", ")))
+        };
+        let mut problems = Vec::new();
+        for (index, fault) in self.faults.iter().enumerate() {
+            if !tools.contains(&fault.tool.as_str()) {
+                problems.push(unknown(&fault.tool, format!("/faults/{index}/tool")));
+            }
+        }
+        for (name, place) in self.scripted_tools() {
+            if !tools.contains(&name) {
+                let mut problem = unknown(name, place);
+                problem.mend.push_str("; where the call is meant to be refused, add \"unknown_tool\": true");
+                problems.push(problem);
+            }
+        }
+        let expected = self.expected.iter().filter_map(|expected| expected.tools.as_ref());
+        for (index, name) in expected.flatten().enumerate() {
+            if !tools.contains(&name.as_str()) {
+                problems.push(unknown(name, format!("/expected/tools/{index}")));
+            }
+        }
+        Problems::check(problems, ())
+    }
+
+    /// The tools that a script names as known, each with its place.
+    fn scripted_tools(&self) -> Vec<(&str, String)> {
+        let LlmSpec::Script(entries) = &self.llm else { return Vec::new() };
+        let mut named = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            for (choice, turn) in entry.turns.iter().enumerate() {
+                let place = entry_place(index, choice, entry.turns.len());
+                for (call, scripted) in turn.calls.iter().enumerate() {
+                    if !scripted.unknown_tool {
+                        named.push((scripted.tool.as_str(), format!("{place}/calls/{call}/tool")));
+                    }
+                }
+            }
+        }
+        named
+    }
+}
+
+impl From<RawFault> for Fault {
+    fn from(raw: RawFault) -> Self {
+        let mode = match raw.mode.as_str() {
+            "fail_then_succeed" => FaultMode::FailThenSucceed { failures: raw.failures },
+            "always_fail" => FaultMode::AlwaysFail,
+            "panic" => FaultMode::Panic,
+            // The schema admits one more word.
+            _ => FaultMode::Unclassified,
+        };
+        Self { tool: raw.tool, mode }
+    }
+}
+
+/// JSON pointer to a turn of a script.
+fn entry_place(index: usize, choice: usize, choices: usize) -> String {
+    if choices > 1 {
+        format!("/llm/script/{index}/choose/{choice}")
+    } else {
+        format!("/llm/script/{index}")
+    }
+}
+
+fn check_script(path: &str, raw: Vec<RawEntry>, problems: &mut Vec<Problem>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
+    let mut next_step = 1;
+    for (index, entry) in raw.into_iter().enumerate() {
+        let steps = next_step..next_step + entry.repeat.unwrap_or(1);
+        next_step = steps.end;
+        let raw_turns = entry.choose.unwrap_or_else(|| {
+            vec![RawTurn {
+                text: entry.text,
+                calls: entry.calls,
+                final_answer: entry.final_answer,
+                usage: entry.usage,
+            }]
+        });
+        let choices = raw_turns.len();
+        let turns = raw_turns
+            .into_iter()
+            .enumerate()
+            .map(|(choice, turn)| {
+                let place = entry_place(index, choice, choices);
+                let mut scope = Scope { path, steps: steps.clone(), earlier: &entries, problems };
+                scope.turn(turn, &place)
+            })
+            .collect();
+        entries.push(Entry { steps, turns });
+    }
+    entries
+}
+
+/// Where a template stands: what it may refer to.
+struct Scope<'a> {
+    path: &'a str,
+    steps: Range<u64>,
+    earlier: &'a [Entry],
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Scope<'_> {
+    fn turn(&mut self, raw: RawTurn, place: &str) -> Turn {
+        let text = raw.text.map(|text| self.template(text, &format!("{place}/text")));
+        let final_answer =
+            raw.final_answer.map(|answer| self.template(answer, &format!("{place}/final_answer")));
+        if final_answer.is_some() && self.steps.end - self.steps.start > 1 {
+            self.problem(place, "a final answer cannot repeat", "remove \"repeat\"");
+        }
+        let calls = raw
+            .calls
+            .into_iter()
+            .enumerate()
+            .map(|(index, call)| ScriptedCall {
+                tool: call.tool,
+                arguments: self.template(call.arguments, &format!("{place}/calls/{index}/arguments")),
+                unknown_tool: call.unknown_tool,
+            })
+            .collect();
+        Turn { text, calls, final_answer, usage: raw.usage }
+    }
+
+    fn template(&mut self, value: Value, place: &str) -> Template {
+        let map = match value {
+            Value::Array(items) => {
+                return fold(Template::Array(self.templates(items, place)));
+            }
+            Value::Object(map) => map,
+            literal => return Template::Literal(literal),
+        };
+        let operator = map.keys().find(|key| key.starts_with('$')).cloned();
+        let Some(operator) = operator else {
+            let members = map
+                .into_iter()
+                .map(|(key, value)| {
+                    let template = self.template(value, &format!("{place}/{key}"));
+                    (key, template)
+                })
+                .collect();
+            return fold(Template::Object(members));
+        };
+        if map.len() > 1 {
+            self.problem(place, &format!("{operator} stands beside other keys"), "give it an object of its own");
+        }
+        let operand = map.into_iter().find(|(key, _)| *key == operator).map_or(Value::Null, |(_, v)| v);
+        let place = format!("{place}/{operator}");
+        match (operator.as_str(), operand) {
+            ("$concat", Value::Array(items)) if !items.is_empty() => {
+                Template::Concat(self.templates(items, &place))
+            }
+            ("$choose", Value::Array(items)) if items.len() > 1 => {
+                Template::Choose(self.templates(items, &place))
+            }
+            ("$concat" | "$choose", _) => {
+                self.problem(&place, &format!("{operator} needs an array"), "list the parts");
+                Template::Literal(Value::Null)
+            }
+            ("$step", _) => Template::Step,
+            ("$result", operand) => match serde_json::from_value::<Reference>(operand) {
+                Ok(reference) => {
+                    self.check_reference(&reference, &place);
+                    Template::Result(reference)
+                }
+                Err(error) => {
+                    self.problem(&place, &error.to_string(), "write {\"step\": 1, \"call\": 1, \"pointer\": \"/...\"}");
+                    Template::Literal(Value::Null)
+                }
+            },
+            (unknown, _) => {
+                self.problem(&place, &format!("unknown operator {unknown:?}"), "there are $result, $concat, $choose and $step");
+                Template::Literal(Value::Null)
+            }
+        }
+    }
+
+    fn templates(&mut self, items: Vec<Value>, place: &str) -> Vec<Template> {
+        items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| self.template(item, &format!("{place}/{index}")))
+            .collect()
+    }
+
+    fn check_reference(&mut self, reference: &Reference, place: &str) {
+        if !reference.pointer.is_empty() && !reference.pointer.starts_with('/') {
+            self.problem(place, &format!("{:?} is no JSON pointer", reference.pointer), "begin it with /");
+        }
+        let Some(entry) = self.earlier.iter().find(|entry| entry.steps.contains(&reference.step)) else {
+            let what = format!("step {} does not come before step {}", reference.step, self.steps.start);
+            self.problem(place, &what, "refer to an earlier step, counted from 1");
+            return;
+        };
+        let calls = entry.turns.iter().map(|turn| turn.calls.len()).max().unwrap_or(0);
+        if reference.call == 0 || reference.call > calls {
+            let what = format!("step {} has {calls} calls, and no call {}", reference.step, reference.call);
+            self.problem(place, &what, "calls are counted from 1");
+        }
+    }
+
+    fn problem(&mut self, place: &str, what: &str, mend: &str) {
+        self.problems.push(Problem::new(self.path, what).at(place).mend(mend));
+    }
+}
+
+/// A composite without places to fill in is a literal.
+fn fold(template: Template) -> Template {
+    let literal = |template: &Template| match template {
+        Template::Literal(value) => Some(value.clone()),
+        _ => None,
+    };
+    let folded = match &template {
+        Template::Array(items) => items.iter().map(literal).collect::<Option<Vec<_>>>().map(Value::Array),
+        Template::Object(members) => members
+            .iter()
+            .map(|(key, member)| Some((key.clone(), literal(member)?)))
+            .collect::<Option<serde_json::Map<_, _>>>()
+            .map(Value::Object),
+        _ => None,
+    };
+    folded.map_or(template, Template::Literal)
+}
