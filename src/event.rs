@@ -195,7 +195,7 @@ pub struct StepStarted {}
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LlmCalled {
-    /// SHA-256 of the whole request: every message so far, each as canonical JSON and a line feed.
+    /// SHA-256 of the whole request: every message so far, each as one line of JSON.
     pub request_sha256: Digest,
     /// How many messages the request holds.
     pub messages: u64,

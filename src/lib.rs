@@ -18,3 +18,8 @@ pub mod corpus;
 pub mod policy;
 pub mod clock;
 pub mod ledger;
+pub mod tools;
+pub mod llm;
+pub mod retry;
+pub mod governor;
+pub mod agent;

@@ -200,40 +200,40 @@ impl<'a> Gate<'a> {
         }
     }
 
-    /// Decides whether the run may take another step that uses `reserved`, before it is taken.
+    /// Decides whether the run may take another step, before it is taken.
     ///
     /// # Errors
-    /// The budget that it would exceed.
-    pub fn decide_step(&self, totals: &Totals, reserved: Usage) -> Result<(), Denied> {
-        let budget = &self.policy.loop_budget;
-        let denied = |kind: &str, reason: String, details: [(Detail, u64); 2]| {
-            let mut details: Details =
-                details.into_iter().map(|(key, value)| (key, value.into())).collect();
-            details.insert(Detail::LimitKind, kind.into());
-            Err(Denied { rule: Rule::LoopBudget, reason, details, on_deny: OnDeny::Terminate })
-        };
-        let limit = budget.max_iterations;
-        if totals.steps >= limit {
-            return denied(
-                "iterations",
-                format!("{} of {limit} iterations are used; loop_budget.max_iterations allows no more", totals.steps),
-                [(Detail::Iterations, totals.steps), (Detail::MaxIterations, limit)],
-            );
+    /// The budget of iterations.
+    pub fn decide_iteration(&self, totals: &Totals) -> Result<(), Denied> {
+        let limit = self.policy.loop_budget.max_iterations;
+        if totals.steps < limit {
+            return Ok(());
         }
-        let limit = budget.max_tokens;
+        let reason = format!(
+            "{} of {limit} iterations are used; loop_budget.max_iterations allows no more",
+            totals.steps
+        );
+        let numbers = [(Detail::Iterations, totals.steps), (Detail::MaxIterations, limit)];
+        Err(over_budget("iterations", reason, numbers))
+    }
+
+    /// Decides whether an LLM call that uses `reserved` may be made, before it is made.
+    ///
+    /// # Errors
+    /// The budget of tokens.
+    pub fn decide_tokens(&self, totals: &Totals, reserved: Usage) -> Result<(), Denied> {
+        let limit = self.policy.loop_budget.max_tokens;
         let tokens = totals.usage.total().saturating_add(reserved.total());
-        if tokens > limit {
-            return denied(
-                "tokens",
-                format!(
-                    "{} tokens are used and the next call needs {}; loop_budget.max_tokens is {limit}",
-                    totals.usage.total(),
-                    reserved.total()
-                ),
-                [(Detail::Tokens, tokens), (Detail::MaxTokens, limit)],
-            );
+        if tokens <= limit {
+            return Ok(());
         }
-        Ok(())
+        let reason = format!(
+            "{} tokens are used and the next call needs {}; loop_budget.max_tokens is {limit}",
+            totals.usage.total(),
+            reserved.total()
+        );
+        let numbers = [(Detail::Tokens, tokens), (Detail::MaxTokens, limit)];
+        Err(over_budget("tokens", reason, numbers))
     }
 
     /// Rule 1: denied, then not allowed.
@@ -534,6 +534,12 @@ impl<'a> Gate<'a> {
     pub fn contracts(&self) -> &'a Contracts {
         self.contracts
     }
+}
+
+fn over_budget(kind: &str, reason: String, numbers: [(Detail, u64); 2]) -> Denied {
+    let mut details: Details = numbers.into_iter().map(|(key, value)| (key, value.into())).collect();
+    details.insert(Detail::LimitKind, kind.into());
+    Denied { rule: Rule::LoopBudget, reason, details, on_deny: OnDeny::Terminate }
 }
 
 fn map<T>(opened: Opened<T>, grant: impl FnOnce(T) -> Grant) -> Opened<Grant> {

@@ -1,0 +1,130 @@
+//! The loop: ask the LLM, take what it proposes through the governor, until the run ends.
+
+use crate::derive;
+use crate::event::{
+    Event, LlmCalled, LlmReplied, ProposedCall, RunFinished, RunStarted, StepFinished, StepStarted,
+    TerminalReason,
+};
+use crate::governor::{End, Governor};
+use crate::ledger::LedgerError;
+use crate::llm::{Conversation, Llm, LlmError, Message, Reply};
+
+/// Why a run could not be carried to its end. Nothing of it is evidence then.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The ledger could not be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The LLM has no reply.
+    #[error(transparent)]
+    Llm(#[from] LlmError),
+}
+
+/// An agent: a proposer, and the governor of its calls.
+pub struct Agent<'a, 'l> {
+    run_id: String,
+    seed: u64,
+    governor: Governor<'a, 'l>,
+    llm: Box<dyn Llm + 'a>,
+    conversation: Conversation,
+}
+
+impl<'a, 'l> Agent<'a, 'l> {
+    /// An agent at the start of a run.
+    pub fn new(run_id: &str, seed: u64, governor: Governor<'a, 'l>, llm: Box<dyn Llm + 'a>) -> Self {
+        let conversation = Conversation::default();
+        Self { run_id: run_id.to_owned(), seed, governor, llm, conversation }
+    }
+
+    /// Runs from the first event to the last. `opening` is what is said before the first step.
+    ///
+    /// # Errors
+    /// See [`RunError`].
+    pub fn run(mut self, started: RunStarted, opening: &[Message<'_>]) -> Result<(), RunError> {
+        self.governor.record(None, Event::RunStarted(Box::new(started)))?;
+        for message in opening {
+            self.say(message);
+        }
+        let end = loop {
+            if let Some(end) = self.step()? {
+                break end;
+            }
+        };
+        let finished = RunFinished {
+            terminal_reason: end.terminal_reason,
+            rule_id: end.rule_id,
+            failure_mode: end.failure_mode,
+            answer: end.answer,
+            totals: self.governor.totals(),
+        };
+        Ok(self.governor.record(None, Event::RunFinished(finished))?)
+    }
+
+    /// One step; why the run ends, if it ends with it.
+    fn step(&mut self) -> Result<Option<End>, RunError> {
+        if let Some(end) = self.governor.may_iterate()? {
+            return Ok(Some(end));
+        }
+        let step = self.governor.totals().steps + 1;
+        let request = self.conversation.request(step);
+        let reserved = self.llm.reserve(&request)?;
+        if let Some(end) = self.governor.may_spend(reserved)? {
+            return Ok(Some(end));
+        }
+        self.governor.count_step();
+        self.governor.record(Some(step), Event::StepStarted(StepStarted {}))?;
+        let called = LlmCalled { request_sha256: request.sha256, messages: request.messages, reserved };
+        self.governor.record(Some(step), Event::LlmCalled(called))?;
+        let reply = self.llm.reply(&request)?;
+        let replied = self.replied(step, reply);
+        self.governor.count_usage(replied.usage);
+        self.governor.record(Some(step), Event::LlmReplied(replied.clone()))?;
+        self.say(&Message::Assistant { reply: &replied });
+
+        let mut failure_mode = None;
+        let mut end = replied.final_answer.map(|answer| End {
+            terminal_reason: TerminalReason::FinalAnswer,
+            rule_id: None,
+            failure_mode: None,
+            answer: Some(answer),
+        });
+        for (index, call) in replied.calls.iter().enumerate() {
+            let handled = self.governor.handle(step, call)?;
+            self.say(&Message::Tool {
+                call_id: &call.call_id,
+                step,
+                call: index + 1,
+                result: handled.result.as_ref(),
+                error: handled.error.as_deref(),
+            });
+            failure_mode = handled.failure_mode.or(failure_mode);
+            end = handled.end;
+            if end.is_some() {
+                break;
+            }
+        }
+        let finished = StepFinished { failure_mode, totals: self.governor.totals() };
+        self.governor.record(Some(step), Event::StepFinished(finished))?;
+        Ok(end)
+    }
+
+    fn say(&mut self, message: &Message<'_>) {
+        self.conversation.push(message);
+        self.llm.hear(message);
+    }
+
+    /// A reply with an id for each call.
+    fn replied(&self, step: u64, reply: Reply) -> LlmReplied {
+        let calls = reply.calls.into_iter().enumerate().map(|(index, (tool, arguments))| {
+            let place = [step.to_string(), (index + 1).to_string()];
+            let call_id = derive::id("call", self.seed, &["call", &self.run_id, &place[0], &place[1]]);
+            ProposedCall { call_id, tool, arguments }
+        });
+        LlmReplied {
+            text: reply.text,
+            calls: calls.collect(),
+            final_answer: reply.final_answer,
+            usage: reply.usage,
+        }
+    }
+}

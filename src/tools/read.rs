@@ -1,0 +1,25 @@
+//! `read`: the text of a file that the gate has opened.
+
+use serde::Serialize;
+
+use crate::event::ToolError;
+use crate::policy::path::ReadCapability;
+
+use super::{Output, result};
+
+#[derive(Serialize)]
+struct Content<'a> {
+    path: &'a str,
+    bytes: usize,
+    text: String,
+}
+
+/// Reads.
+///
+/// # Errors
+/// `not_found`, `not_permitted`, `too_large`, `not_text` or `storage_failed`.
+pub fn run(file: &ReadCapability) -> Result<Output, ToolError> {
+    let text = file.read()?;
+    let content = Content { path: file.name(), bytes: text.len(), text };
+    Ok(Output { result: result(content), origin: Some(file.name().to_owned()) })
+}
