@@ -18,8 +18,8 @@ pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What the ledger hands to its sink.
 #[derive(Debug)]
 pub enum Push<'a> {
-    /// A record, and its line without the line feed.
-    Record(&'a Record, &'a [u8]),
+    /// A record, its line without the line feed, and the line's SHA-256.
+    Record(&'a Record, &'a [u8], Digest),
     /// What was pushed so far must outlive this process before the call returns.
     Durable,
 }
@@ -82,7 +82,7 @@ impl<'a> Ledger<'a> {
         encode(&record, &mut self.line);
         self.prev = Digest::of(&self.line);
         self.seq += 1;
-        (self.sink)(Push::Record(&record, &self.line)).map_err(LedgerError::Sink)
+        (self.sink)(Push::Record(&record, &self.line, self.prev)).map_err(LedgerError::Sink)
     }
 
     /// Makes everything pushed so far outlive this process: asked for before an effect.

@@ -23,3 +23,8 @@ pub mod llm;
 pub mod retry;
 pub mod governor;
 pub mod agent;
+pub mod builtin;
+pub mod inputs;
+pub mod evidence;
+pub mod run;
+pub mod cli;

@@ -1,1 +1,7 @@
-fn main(){}
+//! `gatedrun`: see `gatedrun --help`, and `src/cli` for what is behind it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gatedrun::cli::main()
+}

@@ -1,0 +1,330 @@
+//! `gatedrun check`
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+use walkdir::WalkDir;
+
+use crate::evidence::compare::{self, Comparison, Difference};
+use crate::evidence::expect::Observed;
+use crate::evidence::text::{shortened, terminal as escape};
+use crate::evidence::write::{Settlement, Staging, WORK};
+use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE};
+use crate::inputs::{Inputs, Library, Project};
+
+use super::output::{Terminal, Tone};
+use super::project::{self, Libraries};
+use super::{Stop, exit, in_ci, run};
+
+/// How much of a differing value is printed.
+const VALUE_CHARS_MAX: usize = 200;
+
+/// The arguments of `check`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  gatedrun check                            every run below runs/\n  gatedrun check runs/canonical/v1          one run\n  gatedrun check my-run --task builtin:tasks/canonical/v1.json")]
+pub struct Args {
+    /// Runs, or folders that hold runs
+    #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
+    paths: Vec<Utf8PathBuf>,
+    /// The task of a run that lies outside runs/
+    #[arg(long, value_name = "TASK")]
+    task: Option<Utf8PathBuf>,
+    /// Print the verdicts as JSON, a line a run
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    run: &'a Utf8Path,
+    verdict: &'static str,
+    file: Option<&'static str>,
+    line: Option<u64>,
+    column: Option<usize>,
+    message: Option<String>,
+}
+
+/// What checking a run came to.
+struct Checked {
+    /// The first difference of each file that differs.
+    differences: Vec<(&'static str, Drift)>,
+    /// Expectations of the task that are not met.
+    unmet: Vec<String>,
+}
+
+/// How a file differs.
+enum Drift {
+    Unreadable(String),
+    Differs(Difference),
+}
+
+pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let mut libraries = Libraries::default();
+    let mut code = exit::OK;
+    let mut checked = 0_u64;
+    for path in &args.paths {
+        let runs = find_runs(path)?;
+        for run in &runs {
+            let (project, task) = task_of(run, args.task.as_deref())?;
+            checked += 1;
+            code = code.max(check_one(args, run, &libraries.get(&project), &task, terminal)?);
+        }
+        code = code.max(report_orphans(path, &runs, terminal)?);
+    }
+    if !args.json && checked != 1 {
+        terminal.line(&format!("{checked} runs checked"))?;
+    }
+    Ok(code)
+}
+
+/// The run folders at or below a path, in order.
+fn find_runs(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
+    let is_run = |folder: &Utf8Path| FILES.iter().any(|name| folder.join(name).exists());
+    if is_run(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut runs = Vec::new();
+    let walk = WalkDir::new(path).sort_by_file_name().into_iter();
+    let skipped = |name: &str| name.ends_with(".new") || name.ends_with(".partial") || name == WORK;
+    for entry in walk.filter_entry(|entry| !skipped(&entry.file_name().to_string_lossy())) {
+        let entry = entry.map_err(|error| {
+            let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+            Stop::usage(format!("{path}: it cannot be read: {what}; name a run's folder"))
+        })?;
+        if entry.file_type().is_dir() {
+            let folder = project::utf8(entry.path())?;
+            if is_run(&folder) {
+                runs.push(folder);
+            }
+        }
+    }
+    if runs.is_empty() {
+        return Err(Stop::usage(format!("{path}: no run lies there; make one with `gatedrun run TASK`")));
+    }
+    Ok(runs)
+}
+
+fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
+    if let Some(task) = task {
+        let task = project::task(task);
+        return Ok((task.project, task.path));
+    }
+    let (root, id) = project::run(run)
+        .ok_or_else(|| Stop::usage(format!("{run}: it does not lie below runs/; name its task with --task")))?;
+    Ok((Project::Folder(root), format!("tasks/{id}.json")))
+}
+
+fn check_one(
+    args: &Args,
+    run: &Utf8Path,
+    library: &Library,
+    task: &str,
+    terminal: &mut Terminal,
+) -> Result<u8, Stop> {
+    let inputs = library.load(task, seed_of(run))?;
+    let checked = compare_run(run, &inputs)?;
+    let identical = checked.differences.is_empty() && checked.unmet.is_empty();
+    if args.json {
+        print_json(run, &checked, terminal)?;
+    } else if identical {
+        terminal.line(&format!("{run}: {}", terminal.paint(Tone::Good, "identical")))?;
+    } else {
+        terminal.line(&format!("{run}: {}", terminal.paint(Tone::Bad, "differs")))?;
+        for (file, drift) in &checked.differences {
+            print_drift(run, file, drift, terminal)?;
+        }
+        for unmet in &checked.unmet {
+            terminal.line(&format!("  not as expected: {}", escape(unmet)))?;
+        }
+    }
+    if identical {
+        return Ok(exit::OK);
+    }
+    if !checked.differences.is_empty() && !in_ci() {
+        propose(run, &inputs, terminal);
+    }
+    Ok(exit::DRIFT)
+}
+
+/// The seed that the run was made with, so that a run of another seed can be checked too.
+fn seed_of(run: &Utf8Path) -> Option<u64> {
+    let bytes = std::fs::read(run.join(MANIFEST)).ok()?;
+    serde_json::from_slice::<serde_json::Value>(&bytes).ok()?.get("seed")?.as_u64()
+}
+
+/// Executes the task again, comparing as it goes. Nothing is kept and nothing is written but what
+/// the task itself writes, and that goes to a temporary folder.
+fn compare_run(run: &Utf8Path, inputs: &Inputs) -> Result<Checked, Stop> {
+    let work = Scratch::default();
+    let open = |name: &str| -> Result<Box<dyn io::BufRead>, String> {
+        let file = File::open(run.join(name)).map_err(|error| error.to_string())?;
+        Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
+    };
+    let mut differences: Vec<(&'static str, Drift)> = Vec::new();
+    let mut comparison = |name: &'static str| match open(name) {
+        Ok(committed) => Comparison::new(committed),
+        Err(what) => {
+            differences.push((name, Drift::Unreadable(what)));
+            Comparison::new(Box::new(io::empty()) as Box<dyn io::BufRead>)
+        }
+    };
+    let (state, trace) = (comparison(STATE), comparison(TRACE));
+    let mut observed = Observed::default();
+    let recorded = crate::run::run(inputs, work.path(), state, trace, |record| observed.push(record))
+        .map_err(|error| run::stop(inputs, &error))?;
+    let mut compared = |name: &'static str, result: io::Result<Option<Difference>>| {
+        if differences.iter().any(|(known, _)| *known == name) {
+            return;
+        }
+        match result {
+            Ok(None) => {}
+            Ok(Some(difference)) => differences.push((name, Drift::Differs(difference))),
+            Err(error) => differences.push((name, Drift::Unreadable(error.to_string()))),
+        }
+    };
+    compared(STATE, recorded.state.finish());
+    compared(TRACE, recorded.trace.finish());
+    for (name, bytes) in [(REPORT, &recorded.report), (MANIFEST, &recorded.manifest)] {
+        let result = File::open(run.join(name))
+            .and_then(|file| compare::difference(BufReader::with_capacity(1 << 16, file), bytes));
+        compared(name, result);
+    }
+    differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
+    let unmet = inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
+    Ok(Checked { differences, unmet })
+}
+
+/// A folder of this process's own, made when something is written to it and removed at the end.
+#[derive(Debug, Default)]
+struct Scratch {
+    folder: std::cell::OnceCell<Utf8PathBuf>,
+}
+
+impl Scratch {
+    fn path(&self) -> Utf8PathBuf {
+        self.folder
+            .get_or_init(|| {
+                let base = Utf8PathBuf::from_path_buf(std::env::temp_dir()).unwrap_or_else(|_| "/tmp".into());
+                let mut name = String::from("gatedrun-");
+                let nanos = std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .map_or(0, |now| now.as_nanos());
+                crate::derive::push_hex(&mut name, &nanos.to_le_bytes());
+                base.join(format!("{name}-{}", std::process::id()))
+            })
+            .clone()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(folder) = self.folder.get() {
+            // Where nothing was written, nothing is there.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Lays what the task makes now beside the committed run.
+fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
+    let proposed = Staging::begin(run, true).map_err(Stop::from).and_then(|staging| {
+        run::execute(inputs, &staging, None)?;
+        Ok(staging.settle(Settlement::Propose)?)
+    });
+    match proposed {
+        Ok(Some(place)) => terminal.note(&format!(
+            "  {place}: what it is now; if that is right, accept it with `gatedrun run --accept`"
+        )),
+        Ok(None) => {}
+        Err(stop) => terminal.note(&format!("  no proposal was written: {}", stop.message)),
+    }
+}
+
+fn print_json(run: &Utf8Path, checked: &Checked, terminal: &mut Terminal) -> Result<(), Stop> {
+    let first = checked.differences.first();
+    let (line, column, message) = match first {
+        Some((STATE, Drift::Differs(difference))) => {
+            let explanation = compare::explain(difference).to_string();
+            (Some(difference.line), Some(difference.column), Some(explanation))
+        }
+        Some((_, Drift::Differs(difference))) => (Some(difference.line), Some(difference.column), None),
+        Some((_, Drift::Unreadable(what))) => (None, None, Some(what.clone())),
+        None => (None, None, checked.unmet.first().cloned()),
+    };
+    let verdict = if first.is_none() && checked.unmet.is_empty() { "identical" } else { "differs" };
+    let line = Line { run, verdict, file: first.map(|(name, _)| *name), line, column, message };
+    Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?)
+}
+
+fn print_drift(run: &Utf8Path, file: &str, drift: &Drift, terminal: &mut Terminal) -> Result<(), Stop> {
+    let difference = match drift {
+        Drift::Unreadable(what) => return Ok(terminal.line(&format!("  {run}/{file}: {}", escape(what)))?),
+        Drift::Differs(difference) => difference,
+    };
+    let place = format!("  {run}/{file}, line {}, byte {}", difference.line, difference.column);
+    if file == STATE {
+        let explanation = compare::explain(difference);
+        terminal.line(&format!("{place}: {}", escape(&explanation.to_string())))?;
+        for (pointer, committed, now) in &explanation.fields {
+            terminal.line(&format!("    {}", escape(pointer)))?;
+            terminal.line(&format!("      committed {}", value(committed)))?;
+            terminal.line(&format!("      now       {}", value(now)))?;
+        }
+        return Ok(());
+    }
+    terminal.line(&format!("{place}:"))?;
+    let around = |line: &Option<Vec<u8>>| match line {
+        Some(line) => {
+            let from = difference.column.saturating_sub(1).saturating_sub(40);
+            let tail = line.get(from..).unwrap_or_default();
+            let dots = if from > 0 { "…" } else { "" };
+            format!("{dots}{}", value(&String::from_utf8_lossy(tail)))
+        }
+        None => "nothing: the file ends here".to_owned(),
+    };
+    terminal.line(&format!("      committed {}", around(&difference.committed)))?;
+    Ok(terminal.line(&format!("      now       {}", around(&difference.now)))?)
+}
+
+fn value(text: &str) -> String {
+    escape(&shortened(text, VALUE_CHARS_MAX))
+}
+
+/// Prints how two run folders differ, file by file.
+pub(super) fn print_differences(committed: &Utf8Path, now: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
+    for name in FILES {
+        let bytes = std::fs::read(now.join(name))?;
+        let drift = match File::open(committed.join(name)) {
+            Ok(file) => match compare::difference(BufReader::new(file), &bytes)? {
+                Some(difference) => Drift::Differs(difference),
+                None => continue,
+            },
+            Err(error) => Drift::Unreadable(error.to_string()),
+        };
+        print_drift(committed, name, &drift, terminal)?;
+    }
+    Ok(())
+}
+
+/// Where a whole `runs/` was named: tasks without a run.
+fn report_orphans(path: &Utf8Path, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Result<u8, Stop> {
+    let Some((root, _)) = project::run(path).filter(|(_, id)| id.is_empty()) else { return Ok(exit::OK) };
+    let known: BTreeSet<String> =
+        runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id).collect();
+    let tasks = root.join("tasks");
+    let mut code = exit::OK;
+    for entry in WalkDir::new(&tasks).sort_by_file_name().into_iter().flatten() {
+        let file = project::utf8(entry.path())?;
+        let id = file.strip_prefix(&tasks).ok().and_then(|path| path.as_str().strip_suffix(".json"));
+        let Some(id) = id.filter(|id| !id.ends_with(".schema")) else { continue };
+        if !known.contains(id) {
+            terminal.line(&format!("{file}: no run of this task is committed; make one with `gatedrun run {file}`"))?;
+            code = exit::DRIFT;
+        }
+    }
+    Ok(code)
+}

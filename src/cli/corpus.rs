@@ -1,0 +1,134 @@
+//! `gatedrun corpus`
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::corpus::{Corpus, MANIFEST, Manifest, build};
+use crate::json::Digest;
+
+use super::output::{Terminal, Tone};
+use super::{Stop, exit};
+
+/// The subcommands of `corpus`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Write the synthetic corpus
+    #[command(after_help = "Example: gatedrun corpus build data/corpus/v1")]
+    Build(Build),
+    /// Check every byte of a corpus against its manifest, and against its generator where it has one
+    #[command(after_help = "Example: gatedrun corpus check data/corpus/v1")]
+    Check(Check),
+}
+
+/// The arguments of `corpus build`.
+#[derive(Debug, clap::Args)]
+pub struct Build {
+    /// Where to write it
+    #[arg(value_name = "FOLDER")]
+    folder: Utf8PathBuf,
+    /// The generator's seed
+    #[arg(long, value_name = "N", default_value_t = build::SEED)]
+    seed: u64,
+    /// Replace files that differ
+    #[arg(long)]
+    force: bool,
+}
+
+/// The arguments of `corpus check`.
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// The corpus
+    #[arg(value_name = "FOLDER")]
+    folder: Utf8PathBuf,
+    /// Print the verdict as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(command: &Command, terminal: &mut Terminal) -> Result<u8, Stop> {
+    match command {
+        Command::Build(args) => build(args, terminal),
+        Command::Check(args) => check(args, terminal),
+    }
+}
+
+fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let files = build::files(args.seed);
+    let changed: BTreeMap<&String, &Vec<u8>> =
+        files.iter().filter(|(name, bytes)| fs::read(args.folder.join(name)).ok().as_ref() != Some(*bytes)).collect();
+    let replaced: Vec<&str> =
+        changed.keys().filter(|name| args.folder.join(name).exists()).map(|name| name.as_str()).collect();
+    if !replaced.is_empty() && !args.force {
+        return Err(Stop::usage(format!(
+            "{}: {} would be replaced; look at them, then build with --force",
+            args.folder,
+            replaced.join(", ")
+        )));
+    }
+    fs::create_dir_all(&args.folder).map_err(|error| cannot_write(&args.folder, &error))?;
+    for (name, bytes) in &changed {
+        let path = args.folder.join(name);
+        let temporary = args.folder.join(format!(".{name}.tmp"));
+        fs::write(&temporary, bytes)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .map_err(|error| cannot_write(&path, &error))?;
+    }
+    terminal.line(&format!("{}: {} files, {} of them written", args.folder, files.len(), changed.len()))?;
+    Ok(exit::OK)
+}
+
+fn cannot_write(path: &Utf8Path, error: &std::io::Error) -> Stop {
+    Stop::usage(format!("{path}: it cannot be written: {error}"))
+}
+
+fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let corpus = Corpus::load(&args.folder, args.folder.as_str())
+        .map_err(|problems| Stop { message: problems.to_string(), code: exit::DRIFT })?;
+    let regenerated = compare_with_generator(&args.folder)?;
+    if args.json {
+        let verdict = serde_json::json!({
+            "corpus": corpus.identity,
+            "manifest_sha256": corpus.manifest_sha256,
+            "regenerated": regenerated,
+        });
+        terminal.line(&verdict.to_string())?;
+    } else {
+        let against = match (corpus.manifest_sha256, regenerated) {
+            (None, _) => "it has no manifest to check against",
+            (Some(_), false) => "every byte as its manifest says",
+            (Some(_), true) => "every byte as its manifest says and as its generator writes",
+        };
+        terminal.line(&format!(
+            "{}: {} documents, {}",
+            args.folder,
+            corpus.identity.documents,
+            terminal.paint(Tone::Good, against)
+        ))?;
+    }
+    Ok(exit::OK)
+}
+
+/// Whether the corpus is this program's own, made again and found the same.
+fn compare_with_generator(folder: &Utf8Path) -> Result<bool, Stop> {
+    let Ok(bytes) = fs::read(folder.join(MANIFEST)) else { return Ok(false) };
+    let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(false) };
+    if manifest.generator != "gatedrun corpus build" {
+        return Ok(false);
+    }
+    for (name, made) in build::files(manifest.seed) {
+        let path = folder.join(&name);
+        let found = fs::read(&path).unwrap_or_default();
+        if found != made {
+            let message = format!(
+                "{path}: it has SHA-256 {}, and the generator writes {} for seed {}; build it again with `gatedrun corpus build`",
+                Digest::of(&found),
+                Digest::of(&made),
+                manifest.seed
+            );
+            return Err(Stop { message, code: exit::DRIFT });
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,139 @@
+//! The command line: the only code that prints, and the only code that reads the environment.
+
+mod run;
+mod check;
+mod show;
+mod corpus;
+mod project;
+mod steps;
+pub mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Terminal;
+
+/// Exit codes. They are part of the contract with scripts.
+pub mod exit {
+    /// As expected.
+    pub const OK: u8 = 0;
+    /// Drift, a failed check, or an expectation that was not met.
+    pub const DRIFT: u8 = 1;
+    /// Bad input or usage. Nothing was written.
+    pub const USAGE: u8 = 2;
+    /// The run ended other than by a final answer, and its task expected nothing.
+    pub const ENDED: u8 = 3;
+    /// A defect of the program.
+    pub const INTERNAL: u8 = 101;
+
+    /// Every code and what it says.
+    pub const ALL: [(u8, &str); 5] = [
+        (OK, "as expected"),
+        (DRIFT, "drift, a failed check, or an expectation that was not met"),
+        (USAGE, "bad input or usage; nothing was written"),
+        (ENDED, "the run ended other than by a final answer, and its task expected nothing"),
+        (INTERNAL, "a defect of the program: please report it"),
+    ];
+}
+
+/// Run an LLM agent under a written policy, and keep the run as evidence that anyone can recompute.
+#[derive(Debug, Parser)]
+#[command(name = "gatedrun", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Example: gatedrun run tasks/canonical/v1.json")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run tasks, print a line a step, and write each run's evidence
+    Run(run::Args),
+    /// Execute again and compare every byte of every artifact
+    Check(check::Args),
+    /// Show a run: its steps as a table, or as JSON
+    Show(show::Args),
+    /// Build or check a corpus
+    #[command(subcommand)]
+    Corpus(corpus::Command),
+}
+
+/// Why a command stops: what to print, and the exit code.
+#[derive(Debug)]
+pub struct Stop {
+    /// What to print on stderr; several lines for several problems.
+    pub message: String,
+    /// One of [`exit`].
+    pub code: u8,
+}
+
+impl Stop {
+    fn usage(message: impl ToString) -> Self {
+        Self { message: message.to_string(), code: exit::USAGE }
+    }
+}
+
+impl From<crate::problem::Problems> for Stop {
+    fn from(problems: crate::problem::Problems) -> Self {
+        Self::usage(problems)
+    }
+}
+
+impl From<crate::problem::Problem> for Stop {
+    fn from(problem: crate::problem::Problem) -> Self {
+        Self::usage(problem)
+    }
+}
+
+impl From<crate::evidence::write::WriteError> for Stop {
+    fn from(error: crate::evidence::write::WriteError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        // Nobody reads on: that is how `gatedrun show | head` ends.
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self { message: String::new(), code: exit::OK };
+        }
+        Self::usage(error)
+    }
+}
+
+/// Parses the command line, runs the command, and says how it went.
+pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let mut terminal = Terminal::new();
+        terminal.error(&format!("internal error: {panic}; this is a defect of gatedrun, please report it"));
+    }));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap knows which stream is whose.
+            let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let mut terminal = Terminal::new();
+    let result = match cli.command {
+        Command::Run(args) => run::main(&args, &mut terminal),
+        Command::Check(args) => check::main(&args, &mut terminal),
+        Command::Show(args) => show::main(&args, &mut terminal),
+        Command::Corpus(command) => corpus::main(&command, &mut terminal),
+    };
+    let code = result.unwrap_or_else(|stop| {
+        for line in stop.message.lines() {
+            terminal.error(line);
+        }
+        stop.code
+    });
+    ExitCode::from(code)
+}
+
+/// Whether this is CI, where nothing can be accepted.
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
+}

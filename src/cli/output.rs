@@ -1,0 +1,71 @@
+//! Where a command prints: results on stdout, everything else on stderr, colour only on a
+//! terminal and never with `NO_COLOR`.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::evidence::text;
+
+/// The two streams of a command.
+#[derive(Debug)]
+pub struct Terminal {
+    out: io::Stdout,
+    err: io::Stderr,
+    colour: bool,
+}
+
+/// What a word is, for its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// Refused, failed, different.
+    Bad,
+    /// A heading.
+    Strong,
+}
+
+impl Terminal {
+    /// The process's own streams.
+    pub fn new() -> Self {
+        let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { out: io::stdout(), err: io::stderr(), colour }
+    }
+
+    /// Prints a line of the result. The text is printed as it is: data in it was escaped before.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub fn line(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.out, "{text}")
+    }
+
+    /// Prints an error. Control characters in it are shown, not sent.
+    pub fn error(&mut self, message: &str) {
+        // There is nobody left to tell when stderr is gone.
+        let _ = writeln!(self.err, "gatedrun: {}", text::terminal(message));
+    }
+
+    /// Prints a remark.
+    pub fn note(&mut self, message: &str) {
+        let _ = writeln!(self.err, "{}", text::terminal(message));
+    }
+
+    /// A word in its colour, where there is colour.
+    pub fn paint(&self, tone: Tone, text: &str) -> String {
+        if !self.colour {
+            return text.to_owned();
+        }
+        let code = match tone {
+            Tone::Good => "32",
+            Tone::Bad => "31",
+            Tone::Strong => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        Self::new()
+    }
+}

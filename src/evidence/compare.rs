@@ -1,0 +1,234 @@
+//! Finds the first line in which what is made now differs from what was committed, and says what
+//! it means. Works on streams: nothing is held but the lines in hand.
+
+use std::fmt;
+use std::io::{self, BufRead, Read, Write};
+
+use serde_json::Value;
+
+use crate::event::{Event, Input, Record};
+use crate::ledger::LINE_BYTES_MAX;
+
+/// The first difference between a committed file and what is made now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The line, from 1.
+    pub line: u64,
+    /// The first byte of the line that differs, from 1.
+    pub column: usize,
+    /// The committed line; `None` past the end of the committed file.
+    pub committed: Option<Vec<u8>>,
+    /// The line that is made now; `None` past its end.
+    pub now: Option<Vec<u8>>,
+}
+
+/// A writer that keeps nothing of what is written to it but the first line that differs from the
+/// committed file.
+#[derive(Debug)]
+pub struct Comparison<R> {
+    committed: R,
+    line: Vec<u8>,
+    wanted: Vec<u8>,
+    number: u64,
+    difference: Option<Difference>,
+}
+
+impl<R: BufRead> Comparison<R> {
+    /// Compares with a committed file.
+    pub fn new(committed: R) -> Self {
+        Self { committed, line: Vec::new(), wanted: Vec::new(), number: 0, difference: None }
+    }
+
+    /// The first difference, once everything is written.
+    ///
+    /// # Errors
+    /// The committed file's, when reading it.
+    pub fn finish(mut self) -> io::Result<Option<Difference>> {
+        if self.difference.is_none() {
+            self.next_wanted()?;
+            if self.line != self.wanted || !self.wanted.is_empty() {
+                self.compare();
+            }
+        }
+        Ok(self.difference)
+    }
+
+    fn next_wanted(&mut self) -> io::Result<()> {
+        self.wanted.clear();
+        let limit = LINE_BYTES_MAX as u64;
+        Read::take(&mut self.committed, limit).read_until(b'\n', &mut self.wanted)?;
+        self.number += 1;
+        Ok(())
+    }
+
+    fn compare(&mut self) {
+        if self.line == self.wanted {
+            return;
+        }
+        let same = self.line.iter().zip(&self.wanted).take_while(|(now, committed)| now == committed).count();
+        let line = |bytes: &Vec<u8>| (!bytes.is_empty()).then(|| bytes.strip_suffix(b"\n").unwrap_or(bytes).to_vec());
+        self.difference = Some(Difference {
+            line: self.number,
+            column: same + 1,
+            committed: line(&self.wanted),
+            now: line(&self.line),
+        });
+    }
+}
+
+impl<R: BufRead> Write for Comparison<R> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut rest = bytes;
+        while self.difference.is_none() && !rest.is_empty() {
+            let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
+            let (part, remaining) = rest.split_at(end);
+            self.line.extend_from_slice(part);
+            rest = remaining;
+            if self.line.ends_with(b"\n") {
+                self.next_wanted()?;
+                self.compare();
+                self.line.clear();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compares two texts in memory or on disk.
+///
+/// # Errors
+/// Either reader's.
+pub fn difference(committed: impl BufRead, now: &[u8]) -> io::Result<Option<Difference>> {
+    let mut comparison = Comparison::new(committed);
+    comparison.write_all(now)?;
+    comparison.finish()
+}
+
+/// What a difference in the ledger means, for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The event's number and kind.
+    pub event: String,
+    /// The fields that differ: JSON pointer, committed value, value now.
+    pub fields: Vec<(String, String, String)>,
+    /// What it means, in a sentence.
+    pub meaning: String,
+}
+
+/// Explains a difference between two ledger lines.
+pub fn explain(difference: &Difference) -> Explanation {
+    let parse = |line: &Option<Vec<u8>>| {
+        line.as_ref().and_then(|line| serde_json::from_slice::<Record>(line).ok())
+    };
+    let (committed, now) = (parse(&difference.committed), parse(&difference.now));
+    let seq = difference.line - 1;
+    match (committed, now) {
+        (Some(committed), Some(now)) => {
+            let fields = fields(difference);
+            let meaning = meaning(&committed, &now, &fields);
+            Explanation { event: format!("event {seq}, {}", now.event.kind()), fields, meaning }
+        }
+        (None, Some(now)) if difference.committed.is_none() => Explanation {
+            event: format!("event {seq}, {}", now.event.kind()),
+            fields: Vec::new(),
+            meaning: "the committed ledger ends here and the run goes on: it was cut short, or the run has become longer".to_owned(),
+        },
+        (Some(committed), None) => Explanation {
+            event: format!("event {seq}, {}", committed.event.kind()),
+            fields: Vec::new(),
+            meaning: "the run ends here and the committed ledger goes on: something was appended to it, or the run has become shorter".to_owned(),
+        },
+        _ => Explanation {
+            event: format!("event {seq}"),
+            fields: Vec::new(),
+            meaning: "the committed line is no record: the file was edited or damaged".to_owned(),
+        },
+    }
+}
+
+fn meaning(committed: &Record, now: &Record, fields: &[(String, String, String)]) -> String {
+    if let (Event::RunStarted(committed), Event::RunStarted(now)) = (&committed.event, &now.event) {
+        let changed = changed_inputs(&committed.inputs, &now.inputs);
+        if !changed.is_empty() {
+            return format!("an input has changed: {}", changed.join("; "));
+        }
+        if committed.agent_version != now.agent_version {
+            return "the committed run was made by another version of the program".to_owned();
+        }
+    }
+    if committed.event.kind() != now.event.kind() {
+        return "the run takes another course from here: the program's behaviour has changed, or the file was edited".to_owned();
+    }
+    if fields.iter().all(|(pointer, _, _)| pointer == "/prev") {
+        return "only the link to the line before differs: the committed file was edited here".to_owned();
+    }
+    "the same event says something else: the program's behaviour has changed, or the file was edited".to_owned()
+}
+
+/// The inputs that differ, each with both digests.
+fn changed_inputs(committed: &[Input], now: &[Input]) -> Vec<String> {
+    let mut changed = Vec::new();
+    for input in now {
+        let name = format!("{} {}", input.role.as_str(), input.path);
+        match committed.iter().find(|other| (other.role, &other.path) == (input.role, &input.path)) {
+            None => changed.push(format!("{name} is new")),
+            Some(other) if other.sha256 != input.sha256 => {
+                changed.push(format!("{name} (was {}, is {})", other.sha256.short(), input.sha256.short()));
+            }
+            Some(_) => {}
+        }
+    }
+    for input in committed {
+        if !now.iter().any(|other| (other.role, &other.path) == (input.role, &input.path)) {
+            changed.push(format!("{} {} is gone", input.role.as_str(), input.path));
+        }
+    }
+    changed
+}
+
+/// The members that differ between two lines, at most a few.
+fn fields(difference: &Difference) -> Vec<(String, String, String)> {
+    const FIELDS_MAX: usize = 8;
+    let value = |line: &Option<Vec<u8>>| {
+        line.as_ref().and_then(|line| serde_json::from_slice::<Value>(line).ok()).unwrap_or_default()
+    };
+    let mut found = Vec::new();
+    walk("", &value(&difference.committed), &value(&difference.now), &mut found);
+    // The chain differs wherever anything before it does; it is told only when it is alone.
+    if found.len() > 1 {
+        found.retain(|(pointer, _, _)| pointer != "/prev");
+    }
+    found.truncate(FIELDS_MAX);
+    found
+}
+
+fn walk(pointer: &str, committed: &Value, now: &Value, found: &mut Vec<(String, String, String)>) {
+    match (committed, now) {
+        _ if committed == now => {}
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let (a, b) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
+                walk(&format!("{pointer}/{key}"), a, b, found);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                walk(&format!("{pointer}/{index}"), a, b, found);
+            }
+        }
+        _ => found.push((pointer.to_owned(), committed.to_string(), now.to_string())),
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.event, self.meaning)
+    }
+}

@@ -1,0 +1,105 @@
+//! `manifest.json`: what the run is a function of, how it ended, and the digests of the rest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{CorpusIdentity, Event, FORMAT, Input, LlmIdentity, Record};
+use crate::json::Digest;
+
+use super::summary::{Outcome, Summary};
+
+/// The version of the manifest's own format.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// The manifest.
+#[derive(Debug, Serialize)]
+struct Manifest<'a> {
+    format: u32,
+    run_id: &'a str,
+    task: &'a str,
+    agent_version: &'a str,
+    seed: u64,
+    llm: &'a LlmIdentity,
+    policy_version: &'a str,
+    corpus: &'a CorpusIdentity,
+    inputs: &'a [Input],
+    outcome: Option<Outcome>,
+    ledger: Ledger,
+    files: BTreeMap<&'static str, FileDigest>,
+    work: &'a BTreeMap<String, FileDigest>,
+}
+
+#[derive(Debug, Serialize)]
+struct Ledger {
+    format: u32,
+    records: u64,
+    head: Digest,
+}
+
+/// Digest and size of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileDigest {
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Collects the files that a run has written to its own folder, record by record.
+#[derive(Debug, Default)]
+pub struct Work {
+    writing: bool,
+    files: BTreeMap<String, FileDigest>,
+}
+
+impl Work {
+    /// Takes the next record.
+    pub fn push(&mut self, record: &Record) {
+        match &record.event {
+            Event::ToolStarted(started) => self.writing = started.tool == "write",
+            Event::ToolFinished(finished) if self.writing => {
+                let result = finished.result.as_ref();
+                let path = result.and_then(|result| result.get("path")?.as_str());
+                let digest = result.and_then(|result| {
+                    let sha256 = serde_json::from_value(result.get("sha256")?.clone()).ok()?;
+                    Some(FileDigest { sha256, bytes: result.get("bytes")?.as_u64()? })
+                });
+                if let (Some(path), Some(digest)) = (path, digest) {
+                    self.files.insert(path.to_owned(), digest);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The manifest's bytes.
+pub fn render(
+    summary: &Summary,
+    work: &Work,
+    head: Digest,
+    files: BTreeMap<&'static str, FileDigest>,
+) -> Vec<u8> {
+    let Some(started) = &summary.started else { return Vec::new() };
+    let manifest = Manifest {
+        format: MANIFEST_FORMAT,
+        run_id: &started.run_id,
+        task: &started.task,
+        agent_version: &started.agent_version,
+        seed: started.seed,
+        llm: &started.llm,
+        policy_version: &started.policy_version,
+        corpus: &started.corpus,
+        inputs: &started.inputs,
+        outcome: summary.outcome(),
+        ledger: Ledger { format: FORMAT, records: summary.records, head },
+        files,
+        work: &work.files,
+    };
+    // A struct of texts and numbers is always written.
+    let mut bytes = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}

@@ -1,0 +1,210 @@
+//! `run_report.md`: the run for a person. Everything that is data is escaped.
+
+use std::fmt::Write as _;
+
+use crate::event::{
+    AttemptOutcome, Decision, Event, GateDecided, Record, ToolAttempted, ToolFinished, ToolStarted,
+};
+
+use super::summary::{Summary, decision_word};
+use super::text::{markdown, quotation, shortened};
+
+/// How many letters of a name an LLM made up a report shows.
+const NAME_CHARS_MAX: usize = 80;
+
+/// Collects the rows of a report, record by record.
+#[derive(Debug, Default)]
+pub struct Report {
+    rows: String,
+    denials: String,
+    calls: Vec<String>,
+    tool: String,
+    attempts: u32,
+    tokens: u64,
+}
+
+impl Report {
+    /// Takes the next record.
+    pub fn push(&mut self, record: &Record) {
+        match &record.event {
+            Event::LlmReplied(replied) => {
+                self.tokens = replied.usage.total();
+                if replied.final_answer.is_some() {
+                    self.calls.push("final answer".to_owned());
+                }
+            }
+            Event::GateDecided(gate) => self.decided(gate, record.step),
+            Event::ToolStarted(ToolStarted { tool, .. }) => {
+                self.tool = tool.clone();
+                self.attempts = 0;
+            }
+            Event::ToolAttempted(attempted) => self.attempted(attempted),
+            Event::ToolFinished(finished) => self.tool_finished(finished),
+            Event::StepFinished(finished) => {
+                let calls = self.calls.join("<br>");
+                let mode = finished.failure_mode.map_or("", |mode| mode.as_str());
+                let step = record.step.unwrap_or(0);
+                let mode = markdown(mode);
+                let _ = writeln!(self.rows, "| {step} | {calls} | {} | {mode} |", self.tokens);
+                self.calls.clear();
+            }
+            Event::RunStarted(_)
+            | Event::StepStarted(_)
+            | Event::LlmCalled(_)
+            | Event::RunFinished(_) => {}
+        }
+    }
+
+    fn decided(&mut self, gate: &GateDecided, step: Option<u64>) {
+        if gate.decision == Decision::Allow {
+            return;
+        }
+        let tool = gate.tool.as_deref().map(|tool| markdown(&shortened(tool, NAME_CHARS_MAX)));
+        if let Some(tool) = &tool {
+            self.calls.push(format!("{tool}: **{}**", markdown(&decision_word(gate))));
+        }
+        let step = step.map_or_else(|| "before a step".to_owned(), |step| step.to_string());
+        let rule = gate.rule_id.map_or("", |rule| rule.as_str());
+        let details = gate
+            .details
+            .iter()
+            .map(|(detail, value)| {
+                let name = detail.attribute().trim_start_matches("policy.");
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                format!("{} = {}", markdown(name), markdown(&value))
+            })
+            .collect::<Vec<_>>()
+            .join("<br>");
+        let _ = writeln!(
+            self.denials,
+            "| {step} | {} | {} | {} | {} | {details} |",
+            tool.unwrap_or_default(),
+            gate.decision.as_str(),
+            markdown(rule),
+            markdown(&gate.reason),
+        );
+    }
+
+    fn attempted(&mut self, attempted: &ToolAttempted) {
+        self.attempts = attempted.attempt;
+        if attempted.outcome == AttemptOutcome::Success {
+            return;
+        }
+        let class = attempted.error.as_ref().map_or("", |error| error.class.as_str());
+        let wait = attempted.backoff_ms.map_or_else(String::new, |ms| format!(", next after {ms} ms"));
+        self.calls.push(format!(
+            "{}: attempt {} {} ({}){wait}",
+            markdown(&self.tool),
+            attempted.attempt,
+            markdown(attempted.outcome.as_str()),
+            markdown(class),
+        ));
+    }
+
+    fn tool_finished(&mut self, finished: &ToolFinished) {
+        let tool = markdown(&self.tool);
+        let row = match &finished.error {
+            Some(error) => format!("{tool}: failed, {}", markdown(&error.message)),
+            None => {
+                let cut = if finished.cut { ", cut" } else { "" };
+                let origin = finished.origin.as_deref().map_or_else(String::new, |origin| format!(" from {}", markdown(origin)));
+                format!("{tool}: {} bytes{cut}{origin}", finished.bytes)
+            }
+        };
+        self.calls.push(row);
+    }
+
+    /// The report, once the run has ended.
+    pub fn render(&self, summary: &Summary) -> Vec<u8> {
+        let mut text = String::with_capacity(2048 + self.rows.len() + self.denials.len());
+        self.setup(summary, &mut text);
+        outcome(summary, &mut text);
+        text.push_str("## Steps\n\n");
+        if self.rows.is_empty() {
+            text.push_str("No step was taken.\n\n");
+        } else {
+            text.push_str("| Step | What happened | Tokens | Failure mode |\n|---:|---|---:|---|\n");
+            text.push_str(&self.rows);
+            text.push('\n');
+        }
+        text.push_str("## Decisions other than a plain allow\n\n");
+        if self.denials.is_empty() {
+            text.push_str("None: every call was allowed.\n\n");
+        } else {
+            text.push_str("| Step | Tool | Decision | Rule | Reason | Details |\n|---:|---|---|---|---|---|\n");
+            text.push_str(&self.denials);
+            text.push('\n');
+        }
+        reproduce(summary, &mut text);
+        text.into_bytes()
+    }
+
+    fn setup(&self, summary: &Summary, text: &mut String) {
+        let Some(started) = &summary.started else { return };
+        let _ = writeln!(text, "# Run report: {}\n", markdown(&started.title));
+        let _ = writeln!(text, "{}", quotation(&started.question));
+        text.push_str("## Setup\n\n| | |\n|---|---|\n");
+        let mut row = |name: &str, value: &str| {
+            let _ = writeln!(text, "| {name} | {} |", markdown(value));
+        };
+        row("Task", &started.task);
+        row("Run", &started.run_id);
+        row("Corpus", &format!("{}, {} documents", started.corpus.name, started.corpus.documents));
+        let llm = &started.llm;
+        row("LLM", &format!("{}, {} of {}", llm.path.as_str(), llm.model, llm.provider));
+        row("Policy version", &started.policy_version);
+        row("Seed", &started.seed.to_string());
+        text.push('\n');
+    }
+}
+
+fn outcome(summary: &Summary, text: &mut String) {
+    let Some(outcome) = summary.outcome() else { return };
+    text.push_str("## Outcome\n\n| | |\n|---|---|\n");
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "| {name} | {} |", markdown(&value));
+    };
+    let why = match (outcome.rule_id, outcome.failure_mode) {
+        (Some(rule), Some(mode)) => format!(" (rule {}, failure mode {})", rule.as_str(), mode.as_str()),
+        (Some(rule), None) => format!(" (rule {})", rule.as_str()),
+        (None, Some(mode)) => format!(" (failure mode {})", mode.as_str()),
+        (None, None) => String::new(),
+    };
+    row("Terminal reason", format!("{}{why}", outcome.terminal_reason.as_str()));
+    row("Steps", outcome.steps.to_string());
+    row("Tool calls", format!("{} allowed, {} denied", outcome.calls_allowed, outcome.calls_denied));
+    row(
+        "Attempts",
+        format!("{}, of which {} retries; {} calls exhausted", outcome.attempts, outcome.retries, outcome.exhausted),
+    );
+    let modes: Vec<String> =
+        outcome.failure_modes.iter().map(|(mode, count)| format!("{} ×{count}", mode.as_str())).collect();
+    row("Failure modes", if modes.is_empty() { "none".to_owned() } else { modes.join(", ") });
+    row("Results cut", summary.cut.to_string());
+    row(
+        "Tokens",
+        format!("{} in, {} out", outcome.usage.input_tokens, outcome.usage.output_tokens),
+    );
+    row("Duration", format!("{} ms", summary.duration_ns / 1_000_000));
+    text.push_str("\n### Result\n\n");
+    match summary.finished.as_ref().and_then(|finished| finished.answer.as_deref()) {
+        Some(answer) => {
+            let _ = writeln!(text, "{}", quotation(answer));
+        }
+        None => {
+            let _ = writeln!(text, "No answer: the run ended by {}.\n", markdown(outcome.terminal_reason.as_str()));
+        }
+    }
+}
+
+fn reproduce(summary: &Summary, text: &mut String) {
+    let Some(started) = &summary.started else { return };
+    let _ = writeln!(
+        text,
+        "## How to reproduce\n\nFrom the project's root:\n\n```\ngatedrun run tasks/{}.json --seed {}\n```\n\nInputs, by SHA-256:\n",
+        started.task, started.seed
+    );
+    for input in &started.inputs {
+        let _ = writeln!(text, "- {} {}: {}", input.role.as_str(), markdown(&input.path), input.sha256);
+    }
+}

@@ -1,0 +1,71 @@
+//! Makes data safe to stand in a report or on a terminal: nothing that an agent, a tool or a task
+//! wrote can become a heading, a table's cell border, or an escape sequence.
+
+use std::fmt::Write as _;
+
+/// Escapes a text for one line of Markdown.
+///
+/// ```
+/// use gatedrun::evidence::text::markdown;
+/// assert_eq!(markdown("# a|b\n"), "\\# a\\|b␊");
+/// ```
+pub fn markdown(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        match letter {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '!' | '&' => {
+                escaped.push('\\');
+                escaped.push(letter);
+            }
+            other => push_visible(&mut escaped, other),
+        }
+    }
+    escaped
+}
+
+/// Escapes a text of several lines as a Markdown quotation.
+pub fn quotation(text: &str) -> String {
+    let mut quoted = String::new();
+    for line in text.lines() {
+        let line = markdown(line);
+        // A number, a dash or a plus at the start would make a list.
+        let guard = if line.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '=')) { "\u{200b}" } else { "" };
+        let _ = writeln!(quoted, "> {guard}{line}");
+    }
+    quoted
+}
+
+/// Escapes a text for one line of a terminal.
+///
+/// ```
+/// assert_eq!(gatedrun::evidence::text::terminal("a\x1b[31m"), "a\\u{1b}[31m");
+/// ```
+pub fn terminal(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        push_visible(&mut escaped, letter);
+    }
+    escaped
+}
+
+/// A letter as it is, or a picture of it where it would do something instead of being seen:
+/// control characters, and those that reorder or hide text.
+fn push_visible(text: &mut String, letter: char) {
+    let hides = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{2028}' | '\u{2029}');
+    match letter {
+        '\n' => text.push('␊'),
+        '\t' => text.push(' '),
+        _ if letter.is_control() || hides => {
+            let _ = write!(text, "\\u{{{:x}}}", u32::from(letter));
+        }
+        _ => text.push(letter),
+    }
+}
+
+/// A text of at most `chars_max` letters, with an ellipsis where it was cut.
+pub fn shortened(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+    }
+}

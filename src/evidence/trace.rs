@@ -1,0 +1,432 @@
+//! `trace.json`: the run as OTLP/JSON spans, one span a line, each written when it ends.
+//!
+//! By default a trace carries no content: names, digests, sizes, decisions. Ids are derived from
+//! the run's id and a span's position, so an added event changes no other span's id.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use crate::derive;
+use crate::event::{
+    AttemptOutcome, Decision, Event, GateDecided, LlmCalled, LlmReplied, Record, RunFinished,
+    RunStarted, StepFinished, TerminalReason, ToolAttempted, ToolError, ToolFinished, ToolStarted,
+};
+use crate::json::Digest;
+
+/// The version of OpenTelemetry's semantic conventions that attribute names follow.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.41.1";
+
+/// Every attribute that a span can carry, and what it says. The names under `policy.` that are
+/// not listed are those of [`crate::event::Detail`].
+pub const ATTRIBUTES: &[(&str, &str)] = &[
+    ("agent.failure_mode", "the failure mode of the step or run"),
+    ("agent.llm.execution_path", "`stub`: no model was asked"),
+    ("agent.llm.request_sha256", "SHA-256 of the whole request"),
+    ("agent.policy.decision", "`allow` or `deny`"),
+    ("agent.policy.reason", "why, in words"),
+    ("agent.policy.rule_id", "the rule that denied"),
+    ("agent.policy.subject", "`call` or `step`"),
+    ("agent.retry.attempt", "the attempt, from 1"),
+    ("agent.retry.backoff_ms", "milliseconds until the next attempt"),
+    ("agent.retry.outcome", "`success`, `transient_failure`, `exhausted` or `failed`"),
+    ("agent.run_id", "the run"),
+    ("agent.step_index", "the step, from 1"),
+    ("agent.task", "the task's id"),
+    ("agent.terminal_reason", "why the run ended"),
+    ("agent.tool.error_category", "what kind of trouble the error is"),
+    ("agent.tool.error_class", "the error's name"),
+    ("agent.tool.error_retryable", "whether trying again can help"),
+    ("agent.tool.error_source", "who is at fault"),
+    ("agent.tool.result_bytes", "size of the whole result as canonical JSON"),
+    ("agent.tool.result_cut", "true where the LLM got less than the whole result"),
+    ("agent.tool.result_sha256", "SHA-256 of the whole result as canonical JSON"),
+    ("agent.tool_name", "the tool as proposed"),
+    ("error.type", "the error's name, or the rule or failure mode that ended the run"),
+    ("gen_ai.agent.name", "`gatedrun`"),
+    ("gen_ai.conversation.id", "the run"),
+    ("gen_ai.operation.name", "`invoke_agent`, `chat` or `execute_tool`"),
+    ("gen_ai.provider.name", "who provides the model"),
+    ("gen_ai.request.model", "the model"),
+    ("gen_ai.tool.call.id", "the call"),
+    ("gen_ai.tool.name", "the tool"),
+    ("gen_ai.usage.input_tokens", "tokens of the request"),
+    ("gen_ai.usage.output_tokens", "tokens of the reply"),
+    ("openinference.span.kind", "`AGENT`, `CHAIN`, `LLM`, `TOOL` or `GUARDRAIL`"),
+    ("policy.version", "the first 12 hexadecimal digits of the policy file's SHA-256"),
+];
+
+/// Writes the trace of a run, record by record.
+#[derive(Debug)]
+pub struct Trace<W> {
+    out: W,
+    line: Vec<u8>,
+    spans: u64,
+    run: Option<Run>,
+    step: Step,
+    call: Call,
+    /// When the work that the next record ends began.
+    resumed_ns: u64,
+}
+
+#[derive(Debug)]
+struct Run {
+    started: RunStarted,
+    start_ns: u64,
+    trace_id: String,
+    span_id: String,
+}
+
+#[derive(Debug, Default)]
+struct Step {
+    number: u64,
+    start_ns: u64,
+    span_id: String,
+    llm_start_ns: u64,
+    request_sha256: Option<Digest>,
+    checks: u64,
+}
+
+#[derive(Debug, Default)]
+struct Call {
+    start_ns: u64,
+    span_id: String,
+    call_id: String,
+    tool: String,
+}
+
+impl<W: Write> Trace<W> {
+    /// A trace that is written to `out`.
+    pub fn new(out: W) -> Self {
+        Self {
+            out,
+            line: Vec::new(),
+            spans: 0,
+            run: None,
+            step: Step::default(),
+            call: Call::default(),
+            resumed_ns: 0,
+        }
+    }
+
+    /// Takes the next record.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn push(&mut self, record: &Record) -> io::Result<()> {
+        let at_ns = record.at_ns;
+        match &record.event {
+            Event::RunStarted(started) => self.run_started(started, at_ns)?,
+            Event::StepStarted(_) => {
+                let number = record.step.unwrap_or(0);
+                let span_id = self.span_id(&["step", &number.to_string()]);
+                self.step = Step { number, start_ns: at_ns, span_id, ..Step::default() };
+            }
+            Event::LlmCalled(LlmCalled { request_sha256, .. }) => {
+                self.step.llm_start_ns = at_ns;
+                self.step.request_sha256 = Some(*request_sha256);
+            }
+            Event::LlmReplied(replied) => self.llm_call(replied, at_ns)?,
+            Event::GateDecided(gate) => self.policy_check(gate, record.step, at_ns)?,
+            Event::ToolStarted(ToolStarted { call_id, tool, .. }) => {
+                let span_id = self.span_id(&["tool", call_id]);
+                self.call = Call { start_ns: at_ns, span_id, call_id: call_id.clone(), tool: tool.clone() };
+            }
+            Event::ToolAttempted(attempted) => self.retry_attempt(attempted, at_ns)?,
+            Event::ToolFinished(finished) => self.tool_call(finished, at_ns)?,
+            Event::StepFinished(finished) => self.agent_step(finished, at_ns)?,
+            Event::RunFinished(finished) => self.agent_run(finished, at_ns)?,
+        }
+        self.resumed_ns = at_ns;
+        if let Event::ToolAttempted(attempted) = &record.event {
+            let wait_ms = attempted.backoff_ms.unwrap_or(0);
+            self.resumed_ns = at_ns.saturating_add(wait_ms.saturating_mul(1_000_000));
+        }
+        Ok(())
+    }
+
+    /// The writer, once the last record is in.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
+    fn run_started(&mut self, started: &RunStarted, at_ns: u64) -> io::Result<()> {
+        let mut trace_id = String::with_capacity(32);
+        derive::push_hex(&mut trace_id, &derive::bytes::<16>(started.seed, &["trace", &started.run_id]));
+        let run = Run { started: started.clone(), start_ns: at_ns, trace_id, span_id: String::new() };
+        self.run = Some(run);
+        let span_id = self.span_id(&["run"]);
+        if let Some(run) = &mut self.run {
+            run.span_id = span_id;
+        }
+        let mut head = Vec::new();
+        head.extend_from_slice(b"{\"resourceSpans\":[{\"resource\":{\"attributes\":[");
+        let mut attributes = Attributes { out: &mut head, any: false };
+        attributes.text("service.name", "gatedrun");
+        attributes.text("service.version", &started.agent_version);
+        head.extend_from_slice(b"]},\"scopeSpans\":[{\"scope\":{\"name\":\"gatedrun\",\"version\":");
+        string(&mut head, &started.agent_version);
+        head.extend_from_slice(b"},\"spans\":[\n");
+        self.out.write_all(&head)
+    }
+
+    fn llm_call(&mut self, replied: &LlmReplied, at_ns: u64) -> io::Result<()> {
+        let request = self.step.request_sha256.map(|digest| digest.to_string()).unwrap_or_default();
+        let span_id = self.span_id(&["llm", &self.step.number.to_string()]);
+        let parent = self.step.span_id.clone();
+        let start = self.step.llm_start_ns;
+        self.span("llm_call", &span_id, &parent, start, at_ns, None, |run, step, a| {
+            a.int("agent.step_index", step);
+            a.text("agent.llm.execution_path", run.started.llm.path.as_str());
+            a.text("agent.llm.request_sha256", &request);
+            a.text("gen_ai.operation.name", "chat");
+            a.text("gen_ai.provider.name", &run.started.llm.provider);
+            a.text("gen_ai.request.model", &run.started.llm.model);
+            a.int("gen_ai.usage.input_tokens", replied.usage.input_tokens);
+            a.int("gen_ai.usage.output_tokens", replied.usage.output_tokens);
+            a.text("openinference.span.kind", "LLM");
+        })
+    }
+
+    fn policy_check(&mut self, gate: &GateDecided, step: Option<u64>, at_ns: u64) -> io::Result<()> {
+        self.step.checks += 1;
+        let check = self.step.checks.to_string();
+        let (span_id, parent) = match &gate.call_id {
+            Some(call_id) => (self.span_id(&["check", call_id]), self.step.span_id.clone()),
+            None => {
+                let root = self.run.as_ref().map(|run| run.span_id.clone()).unwrap_or_default();
+                (self.span_id(&["check-step", &self.step.number.to_string(), &check]), root)
+            }
+        };
+        let start = self.resumed_ns;
+        let error = (gate.decision == Decision::Deny).then_some(gate.reason.as_str());
+        self.span("policy_check", &span_id, &parent, start, at_ns, error, |_, _, a| {
+            if let Some(step) = step {
+                a.int("agent.step_index", step);
+            }
+            if let Some(tool) = &gate.tool {
+                a.text("agent.tool_name", tool);
+            }
+            if let Some(call_id) = &gate.call_id {
+                a.text("gen_ai.tool.call.id", call_id);
+            }
+            a.text("agent.policy.subject", gate.subject.as_str());
+            a.text("agent.policy.decision", gate.decision.as_str());
+            if let Some(rule) = gate.rule_id {
+                a.text("agent.policy.rule_id", rule.as_str());
+                a.text("agent.policy.reason", &gate.reason);
+                a.text("error.type", rule.as_str());
+            }
+            a.text("policy.version", &gate.policy_version);
+            for (detail, value) in &gate.details {
+                a.value(detail.attribute(), value);
+            }
+            a.text("openinference.span.kind", "GUARDRAIL");
+        })
+    }
+
+    fn retry_attempt(&mut self, attempted: &ToolAttempted, at_ns: u64) -> io::Result<()> {
+        let attempt = u64::from(attempted.attempt);
+        let span_id = self.span_id(&["attempt", &attempted.call_id, &attempt.to_string()]);
+        let (parent, tool) = (self.call.span_id.clone(), self.call.tool.clone());
+        let start = self.resumed_ns;
+        let failed = attempted.outcome != AttemptOutcome::Success;
+        let error = attempted.error.as_ref().filter(|_| failed);
+        let message = error.map(|error| error.message.as_str());
+        self.span("retry_attempt", &span_id, &parent, start, at_ns, message, |_, step, a| {
+            a.int("agent.step_index", step);
+            a.text("agent.tool_name", &tool);
+            a.int("agent.retry.attempt", attempt);
+            a.text("agent.retry.outcome", attempted.outcome.as_str());
+            if let Some(backoff_ms) = attempted.backoff_ms {
+                a.int("agent.retry.backoff_ms", backoff_ms);
+            }
+            a.error(error);
+            a.text("openinference.span.kind", "CHAIN");
+        })
+    }
+
+    fn tool_call(&mut self, finished: &ToolFinished, at_ns: u64) -> io::Result<()> {
+        let call = std::mem::take(&mut self.call);
+        let parent = self.step.span_id.clone();
+        let message = finished.error.as_ref().map(|error| error.message.as_str());
+        self.span("tool_call", &call.span_id, &parent, call.start_ns, at_ns, message, |_, step, a| {
+            a.int("agent.step_index", step);
+            a.text("agent.tool_name", &call.tool);
+            a.text("gen_ai.operation.name", "execute_tool");
+            a.text("gen_ai.tool.name", &call.tool);
+            a.text("gen_ai.tool.call.id", &call.call_id);
+            if let Some(sha256) = &finished.sha256 {
+                a.int("agent.tool.result_bytes", finished.bytes);
+                a.text("agent.tool.result_sha256", &sha256.to_string());
+                a.flag("agent.tool.result_cut", finished.cut);
+            }
+            a.error(finished.error.as_ref());
+            a.text("openinference.span.kind", "TOOL");
+        })
+    }
+
+    fn agent_step(&mut self, finished: &StepFinished, at_ns: u64) -> io::Result<()> {
+        let step = std::mem::take(&mut self.step);
+        let parent = self.run.as_ref().map(|run| run.span_id.clone()).unwrap_or_default();
+        let mode = finished.failure_mode.map(|mode| mode.as_str());
+        self.span("agent_step", &step.span_id, &parent, step.start_ns, at_ns, mode, |run, _, a| {
+            a.text("agent.run_id", &run.started.run_id);
+            a.int("agent.step_index", step.number);
+            if let Some(mode) = mode {
+                a.text("agent.failure_mode", mode);
+                a.text("error.type", mode);
+            }
+            a.text("openinference.span.kind", "CHAIN");
+        })?;
+        self.step.number = step.number;
+        Ok(())
+    }
+
+    fn agent_run(&mut self, finished: &RunFinished, at_ns: u64) -> io::Result<()> {
+        let Some((span_id, start)) = self.run.as_ref().map(|run| (run.span_id.clone(), run.start_ns)) else {
+            return Ok(());
+        };
+        let reason = finished.terminal_reason;
+        let error = (reason != TerminalReason::FinalAnswer).then_some(reason.as_str());
+        self.span("agent_run", &span_id, "", start, at_ns, error, |run, _, a| {
+            a.text("agent.run_id", &run.started.run_id);
+            a.text("agent.task", &run.started.task);
+            a.text("agent.terminal_reason", reason.as_str());
+            if let Some(rule) = finished.rule_id {
+                a.text("agent.policy.rule_id", rule.as_str());
+            }
+            if let Some(mode) = finished.failure_mode {
+                a.text("agent.failure_mode", mode.as_str());
+            }
+            if error.is_some() {
+                let mode = finished.failure_mode.map(|mode| mode.as_str());
+                let rule = finished.rule_id.map(|rule| rule.as_str());
+                a.text("error.type", mode.or(rule).unwrap_or(reason.as_str()));
+            }
+            a.text("agent.llm.execution_path", run.started.llm.path.as_str());
+            a.text("policy.version", &run.started.policy_version);
+            a.text("gen_ai.operation.name", "invoke_agent");
+            a.text("gen_ai.provider.name", &run.started.llm.provider);
+            a.text("gen_ai.agent.name", "gatedrun");
+            a.text("gen_ai.conversation.id", &run.started.run_id);
+            a.text("gen_ai.request.model", &run.started.llm.model);
+            a.int("gen_ai.usage.input_tokens", finished.totals.usage.input_tokens);
+            a.int("gen_ai.usage.output_tokens", finished.totals.usage.output_tokens);
+            a.text("openinference.span.kind", "AGENT");
+        })?;
+        self.out.write_all(b"\n],\"schemaUrl\":\"")?;
+        self.out.write_all(SCHEMA_URL.as_bytes())?;
+        self.out.write_all(b"\"}],\"schemaUrl\":\"")?;
+        self.out.write_all(SCHEMA_URL.as_bytes())?;
+        self.out.write_all(b"\"}]}\n")
+    }
+
+    fn span_id(&self, position: &[&str]) -> String {
+        let Some(run) = &self.run else { return String::new() };
+        let mut parts = vec!["span", &run.started.run_id];
+        parts.extend_from_slice(position);
+        let mut id = String::with_capacity(16);
+        derive::push_hex(&mut id, &derive::bytes::<8>(run.started.seed, &parts));
+        id
+    }
+
+    /// Writes one span. `error` sets its status, with the message.
+    #[expect(clippy::too_many_arguments, reason = "a span has this many parts, each named at its one caller")]
+    fn span(
+        &mut self,
+        name: &str,
+        span_id: &str,
+        parent: &str,
+        start_ns: u64,
+        end_ns: u64,
+        error: Option<&str>,
+        attributes: impl FnOnce(&Run, u64, &mut Attributes<'_>),
+    ) -> io::Result<()> {
+        let Some(run) = &self.run else { return Ok(()) };
+        let line = &mut self.line;
+        line.clear();
+        if self.spans > 0 {
+            line.extend_from_slice(b",\n");
+        }
+        self.spans += 1;
+        // Writing to a `Vec` cannot fail.
+        let _ = write!(line, "{{\"traceId\":\"{}\",\"spanId\":\"{span_id}\",", run.trace_id);
+        if !parent.is_empty() {
+            let _ = write!(line, "\"parentSpanId\":\"{parent}\",");
+        }
+        let _ = write!(
+            line,
+            "\"name\":\"{name}\",\"kind\":1,\"startTimeUnixNano\":\"{start_ns}\",\"endTimeUnixNano\":\"{end_ns}\",\"attributes\":["
+        );
+        attributes(run, self.step.number, &mut Attributes { out: line, any: false });
+        line.push(b']');
+        if let Some(message) = error {
+            line.extend_from_slice(b",\"status\":{\"code\":2,\"message\":");
+            string(line, message);
+            line.push(b'}');
+        }
+        line.push(b'}');
+        self.out.write_all(line)
+    }
+}
+
+/// Writes the attributes of a span.
+struct Attributes<'a> {
+    out: &'a mut Vec<u8>,
+    any: bool,
+}
+
+impl Attributes<'_> {
+    fn key(&mut self, key: &str) {
+        if self.any {
+            self.out.push(b',');
+        }
+        self.any = true;
+        self.out.extend_from_slice(b"{\"key\":\"");
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\",\"value\":{");
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        self.out.extend_from_slice(b"\"stringValue\":");
+        string(self.out, value);
+        self.out.extend_from_slice(b"}}");
+    }
+
+    fn int(&mut self, key: &str, value: u64) {
+        self.key(key);
+        let _ = write!(self.out, "\"intValue\":\"{value}\"}}}}");
+    }
+
+    fn flag(&mut self, key: &str, value: bool) {
+        self.key(key);
+        let _ = write!(self.out, "\"boolValue\":{value}}}}}");
+    }
+
+    fn value(&mut self, key: &str, value: &Value) {
+        match value {
+            Value::String(text) => self.text(key, text),
+            Value::Number(number) if number.as_u64().is_some() => self.int(key, number.as_u64().unwrap_or(0)),
+            Value::Bool(flag) => self.flag(key, *flag),
+            Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                self.text(key, &value.to_string());
+            }
+        }
+    }
+
+    fn error(&mut self, error: Option<&ToolError>) {
+        let Some(error) = error else { return };
+        self.text("error.type", error.class.as_str());
+        self.text("agent.tool.error_class", error.class.as_str());
+        self.text("agent.tool.error_source", error.source.as_str());
+        self.text("agent.tool.error_category", error.category.as_str());
+        self.flag("agent.tool.error_retryable", error.retryable);
+    }
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    // A `Vec` never fails to be written, and text is always JSON.
+    let _ = serde_json::to_writer(out, text);
+}

@@ -1,0 +1,326 @@
+//! Everything that a run is a function of, loaded and checked before it begins.
+//!
+//! A [`Library`] loads from one project folder or from the binary, and keeps what several tasks
+//! share. Nothing falls back: what is named is loaded, or nothing runs.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::builtin;
+use crate::contract::{Contract, Contracts};
+use crate::corpus::{self, Corpus};
+use crate::event::{Input, InputRole, RunStarted};
+use crate::json::Digest;
+use crate::policy::spec::{self, Policy};
+use crate::problem::{Problem, Problems};
+use crate::task::{LlmSpec, Task};
+use crate::{derive, tools};
+
+/// The largest input file, in bytes.
+pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The inputs of a run.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The task.
+    pub task: Task,
+    /// The policy.
+    pub policy: Rc<Policy>,
+    /// The contracts.
+    pub contracts: Rc<Contracts>,
+    /// The corpus.
+    pub corpus: Arc<Corpus>,
+    /// The system prompt.
+    pub prompt: String,
+    list: Vec<Input>,
+}
+
+impl Inputs {
+    /// The run's id: of the seed and the task, so that it outlives an edited input.
+    pub fn run_id(&self) -> String {
+        derive::id("run", self.task.seed, &["run", &self.task.id])
+    }
+
+    /// The first event of a run, for this LLM.
+    pub fn started(&self, llm: crate::event::LlmIdentity) -> RunStarted {
+        RunStarted {
+            format: crate::event::FORMAT,
+            run_id: self.run_id(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            task: self.task.id.clone(),
+            title: self.task.title.clone(),
+            question: self.task.question.clone(),
+            seed: self.task.seed,
+            llm,
+            policy_version: self.policy.version.clone(),
+            corpus: self.corpus.identity.clone(),
+            inputs: self.list.clone(),
+        }
+    }
+}
+
+/// Where the inputs of a project are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Project {
+    /// In a folder.
+    Folder(Utf8PathBuf),
+    /// In the binary.
+    Builtin,
+}
+
+/// Loads inputs, each one once.
+#[derive(Debug)]
+pub struct Library {
+    project: Project,
+    contracts: RefCell<HashMap<String, (Rc<Contracts>, Vec<Input>)>>,
+    policies: RefCell<HashMap<String, Rc<Policy>>>,
+    corpora: RefCell<HashMap<String, Arc<Corpus>>>,
+}
+
+impl Library {
+    /// A library over a project.
+    pub fn new(project: Project) -> Self {
+        Self {
+            project,
+            contracts: RefCell::default(),
+            policies: RefCell::default(),
+            corpora: RefCell::default(),
+        }
+    }
+
+    /// The project.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// Loads a task and all that it names. `seed` replaces the task's own.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn load(&self, task_path: &str, seed: Option<u64>) -> Result<Inputs, Problems> {
+        let task_bytes = self.read(task_path)?;
+        let mut task = Task::load(task_path, &task_bytes)?;
+        self.check_id(&task, task_path)?;
+        if let Some(seed) = seed {
+            task.seed = seed;
+        }
+        let mut problems = Vec::new();
+        let mut keep = |result: Result<(), Problems>| {
+            if let Err(Problems(found)) = result {
+                problems.extend(found);
+            }
+        };
+        let contracts = self.contracts(&task.contracts).map_err(|e| keep(Err(e))).ok();
+        let corpus = self.corpus(&task.corpus).map_err(|e| keep(Err(e))).ok();
+        let prompt = self.prompt(&task.prompt).map_err(|e| keep(Err(e.into()))).ok();
+        let mut policy = None;
+        if let Some((contracts, _)) = &contracts {
+            let names = contracts.names();
+            keep(task.check_tools(task_path, &names));
+            policy = self.policy(&task.policy, &names).map_err(|e| keep(Err(e))).ok();
+        }
+        let (Some((contracts, contract_inputs)), Some(corpus), Some(prompt), Some(policy), true) =
+            (contracts, corpus, prompt, policy, problems.is_empty())
+        else {
+            return Err(Problems(problems));
+        };
+        let input = |role: InputRole, path: &str, sha256: Digest| Input { role, path: path.to_owned(), sha256 };
+        let mut list = vec![
+            input(InputRole::Task, &self.name(task_path), task.sha256),
+            input(InputRole::Policy, &self.name(&task.policy), policy.sha256),
+        ];
+        list.extend(contract_inputs);
+        list.push(input(InputRole::Prompt, &self.name(&task.prompt), Digest::of(prompt.as_bytes())));
+        if let Some(sha256) = corpus.manifest_sha256 {
+            let path = format!("{}/{}", self.name(&task.corpus), corpus::MANIFEST);
+            list.push(input(InputRole::CorpusManifest, &path, sha256));
+        }
+        Ok(Inputs { task, policy, contracts, corpus, prompt, list })
+    }
+
+    /// The name of an input in evidence: the same wherever the project's folder is.
+    fn name(&self, path: &str) -> String {
+        path.strip_prefix("./").unwrap_or(path).to_owned()
+    }
+
+    /// A task below `tasks/` is called what its path says.
+    fn check_id(&self, task: &Task, path: &str) -> Result<(), Problem> {
+        let named = path.strip_prefix("tasks/").and_then(|rest| rest.strip_suffix(".json"));
+        match named {
+            Some(named) if named != task.id => Err(Problem::new(path, format!("the id is {:?}, and the path says {named:?}", task.id))
+                .at("/id")
+                .mend("a task below tasks/ has its path as its id")),
+            _ => Ok(()),
+        }
+    }
+
+    fn contracts(&self, path: &str) -> Result<(Rc<Contracts>, Vec<Input>), Problems> {
+        if let Some((contracts, inputs)) = self.contracts.borrow().get(path) {
+            return Ok((Rc::clone(contracts), inputs.clone()));
+        }
+        let mut problems = Vec::new();
+        let mut contracts = Vec::new();
+        for (name, bytes) in self.folder(path, ".json")? {
+            if name.ends_with(".schema.json") {
+                continue;
+            }
+            match Contract::load(&format!("{path}/{name}"), &bytes) {
+                Ok(contract) => contracts.push(contract),
+                Err(Problems(found)) => problems.extend(found),
+            }
+        }
+        if contracts.is_empty() && problems.is_empty() {
+            problems.push(Problem::new(path, "it holds no contract").mend("a contract is a .json file of MCP's Tool shape"));
+        }
+        Problems::check(problems, ())?;
+        let contracts = Contracts::new(contracts, &tools::names())?;
+        tools::check_effects(&contracts)?;
+        let inputs: Vec<Input> = contracts
+            .iter()
+            .map(|contract| Input {
+                role: InputRole::Contract,
+                path: self.name(&contract.path),
+                sha256: contract.sha256,
+            })
+            .collect();
+        let contracts = Rc::new(contracts);
+        self.contracts.borrow_mut().insert(path.to_owned(), (Rc::clone(&contracts), inputs.clone()));
+        Ok((contracts, inputs))
+    }
+
+    fn policy(&self, path: &str, tools: &[&str]) -> Result<Rc<Policy>, Problems> {
+        if let Some(policy) = self.policies.borrow().get(path) {
+            return Ok(Rc::clone(policy));
+        }
+        let policy = Policy::load(path, &self.read(path)?, tools)?;
+        self.check_meta_schema(path)?;
+        let policy = Rc::new(policy);
+        self.policies.borrow_mut().insert(path.to_owned(), Rc::clone(&policy));
+        Ok(policy)
+    }
+
+    /// The meta-schema beside a policy is for editors; one that differs would mislead them.
+    fn check_meta_schema(&self, policy: &str) -> Result<(), Problem> {
+        let beside = match policy.rsplit_once('/') {
+            Some((folder, _)) => format!("{folder}/{}", spec::META_SCHEMA_FILE),
+            None => spec::META_SCHEMA_FILE.to_owned(),
+        };
+        match self.read(&beside) {
+            Ok(bytes) if bytes != spec::META_SCHEMA.as_bytes() => {
+                Err(Problem::new(beside, "it differs from the meta-schema that this program enforces")
+                    .mend("replace it with the program's own, or remove it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn corpus(&self, path: &str) -> Result<Arc<Corpus>, Problems> {
+        if let Some(corpus) = self.corpora.borrow().get(path) {
+            return Ok(Arc::clone(corpus));
+        }
+        let name = self.name(path);
+        let corpus = match self.locate(path) {
+            Located::Builtin(path) => Corpus::from_files(&name, builtin::folder(path))?,
+            Located::File(full) => Corpus::load(&full, &name)?,
+        };
+        let corpus = Arc::new(corpus);
+        self.corpora.borrow_mut().insert(path.to_owned(), Arc::clone(&corpus));
+        Ok(corpus)
+    }
+
+    fn prompt(&self, path: &str) -> Result<String, Problem> {
+        String::from_utf8(self.read(path)?).map_err(|error| {
+            Problem::new(path, "it is not UTF-8")
+                .at(format!("byte {}", error.utf8_error().valid_up_to()))
+                .mend("save it as UTF-8")
+        })
+    }
+
+    fn locate<'p>(&self, path: &'p str) -> Located<'p> {
+        match (path.strip_prefix("builtin:"), &self.project) {
+            (Some(path), _) => Located::Builtin(path),
+            (None, Project::Builtin) => Located::Builtin(path),
+            (None, Project::Folder(root)) => Located::File(root.join(path)),
+        }
+    }
+
+    /// The bytes of a file of the project.
+    ///
+    /// # Errors
+    /// That it is not there, cannot be read, or is too large.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, Problem> {
+        match self.locate(path) {
+            Located::Builtin(inner) => builtin::file(inner).map(<[u8]>::to_vec).ok_or_else(|| {
+                Problem::new(path, "nothing of that name is built in").mend("name a file of the project")
+            }),
+            Located::File(full) => read_file(&full, path),
+        }
+    }
+
+    fn folder(&self, path: &str, suffix: &str) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
+        let full = match self.locate(path) {
+            Located::Builtin(inner) => return Ok(builtin::folder(inner)),
+            Located::File(full) => full,
+        };
+        let cannot = |error: std::io::Error| {
+            Problem::new(path, format!("it cannot be read: {error}")).mend("name a folder that exists and can be read")
+        };
+        let mut files = BTreeMap::new();
+        for entry in full.read_dir_utf8().map_err(cannot)? {
+            let entry = entry.map_err(cannot)?;
+            let name = entry.file_name();
+            if name.ends_with(suffix) && !name.starts_with('.') {
+                files.insert(name.to_owned(), read_file(entry.path(), &format!("{path}/{name}"))?);
+            }
+        }
+        Ok(files)
+    }
+}
+
+enum Located<'p> {
+    Builtin(&'p str),
+    File(Utf8PathBuf),
+}
+
+/// Reads a file of bounded size; `name` is what its user calls it.
+///
+/// # Errors
+/// That it is not there, cannot be read, is no regular file, or is too large.
+pub fn read_file(path: &Utf8Path, name: &str) -> Result<Vec<u8>, Problem> {
+    let cannot = |error: std::io::Error| {
+        Problem::new(name, format!("it cannot be read: {error}")).mend("name a file that exists and can be read")
+    };
+    // Looked at before it is opened: opening a FIFO would wait for ever.
+    if !path.metadata().map_err(cannot)?.is_file() {
+        return Err(Problem::new(name, "it is no regular file").mend("name a file"));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(cannot)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(Problem::new(name, format!("it is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Makes the LLM that a task names.
+pub fn llm(inputs: &Inputs) -> Box<dyn crate::llm::Llm + '_> {
+    let task = &inputs.task;
+    match &task.llm {
+        LlmSpec::Script(entries) => Box::new(crate::llm::script::ScriptLlm::new(&task.id, task.seed, entries)),
+        LlmSpec::Random { max_calls_per_step } => {
+            let world = crate::llm::random::World {
+                contracts: &inputs.contracts,
+                documents: inputs.corpus.documents().iter().map(|document| document.path.clone()).collect(),
+                hosts: task.fixtures.keys().cloned().collect(),
+            };
+            Box::new(crate::llm::random::RandomLlm::new(task.seed, *max_calls_per_step, world))
+        }
+    }
+}
