@@ -31,7 +31,12 @@ pub struct Agent<'a, 'l> {
 
 impl<'a, 'l> Agent<'a, 'l> {
     /// An agent at the start of a run.
-    pub fn new(run_id: &str, seed: u64, governor: Governor<'a, 'l>, llm: Box<dyn Llm + 'a>) -> Self {
+    pub fn new(
+        run_id: &str,
+        seed: u64,
+        governor: Governor<'a, 'l>,
+        llm: Box<dyn Llm + 'a>,
+    ) -> Self {
         let conversation = Conversation::default();
         Self { run_id: run_id.to_owned(), seed, governor, llm, conversation }
     }
@@ -57,7 +62,8 @@ impl<'a, 'l> Agent<'a, 'l> {
             answer: end.answer,
             totals: self.governor.totals(),
         };
-        Ok(self.governor.record(None, Event::RunFinished(finished))?)
+        self.governor.record(None, Event::RunFinished(finished))?;
+        Ok(())
     }
 
     /// One step; why the run ends, if it ends with it.
@@ -73,13 +79,15 @@ impl<'a, 'l> Agent<'a, 'l> {
         }
         self.governor.count_step();
         self.governor.record(Some(step), Event::StepStarted(StepStarted {}))?;
-        let called = LlmCalled { request_sha256: request.sha256, messages: request.messages, reserved };
+        let called =
+            LlmCalled { request_sha256: request.sha256, messages: request.messages, reserved };
         self.governor.record(Some(step), Event::LlmCalled(called))?;
         let reply = self.llm.reply(&request)?;
         let replied = self.replied(step, reply);
         self.governor.count_usage(replied.usage);
-        self.governor.record(Some(step), Event::LlmReplied(replied.clone()))?;
         self.say(&Message::Assistant { reply: &replied });
+        let event = self.governor.record(Some(step), Event::LlmReplied(replied))?;
+        let Event::LlmReplied(replied) = event else { return Ok(None) };
 
         let mut failure_mode = None;
         let mut end = replied.final_answer.map(|answer| End {
@@ -117,7 +125,8 @@ impl<'a, 'l> Agent<'a, 'l> {
     fn replied(&self, step: u64, reply: Reply) -> LlmReplied {
         let calls = reply.calls.into_iter().enumerate().map(|(index, (tool, arguments))| {
             let place = [step.to_string(), (index + 1).to_string()];
-            let call_id = derive::id("call", self.seed, &["call", &self.run_id, &place[0], &place[1]]);
+            let call_id =
+                derive::id("call", self.seed, &["call", &self.run_id, &place[0], &place[1]]);
             ProposedCall { call_id, tool, arguments }
         });
         LlmReplied {

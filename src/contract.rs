@@ -103,7 +103,8 @@ impl Contract {
             .iter()
             .filter_map(|(name, schema)| Some((name.clone(), schema.get("default")?.clone())))
             .collect();
-        let flag = |name: &str| text.pointer(&format!("/annotations/{name}")) == Some(&Value::Bool(true));
+        let flag =
+            |name: &str| text.pointer(&format!("/annotations/{name}")) == Some(&Value::Bool(true));
         Ok(Self {
             name: text.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
             path: path.to_owned(),
@@ -175,9 +176,12 @@ impl Contracts {
                 );
             } else if let Some(first) = map.get(&contract.name) {
                 problems.push(
-                    Problem::new(&contract.path, format!("{:?} has a contract already, {}", contract.name, first.path))
-                        .at("/name")
-                        .mend("keep one of the two"),
+                    Problem::new(
+                        &contract.path,
+                        format!("{:?} has a contract already, {}", contract.name, first.path),
+                    )
+                    .at("/name")
+                    .mend("keep one of the two"),
                 );
             } else {
                 map.insert(contract.name.clone(), contract);

@@ -57,11 +57,11 @@ impl<'a, 'l> Governor<'a, 'l> {
         Self { gate, faults, seed, ledger, totals: Totals::default() }
     }
 
-    /// Records an event of the loop's own.
+    /// Records an event of the loop's own, and gives it back.
     ///
     /// # Errors
     /// The ledger's.
-    pub fn record(&mut self, step: Option<u64>, event: Event) -> Result<(), LedgerError> {
+    pub fn record(&mut self, step: Option<u64>, event: Event) -> Result<Event, LedgerError> {
         self.ledger.push(step, event)
     }
 
@@ -117,8 +117,8 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// # Errors
     /// The ledger's. What the tool or the policy say is no error here but the outcome.
     pub fn handle(&mut self, step: u64, call: &ProposedCall) -> Result<Handled, LedgerError> {
-        let verdict = self.gate.decide_call(call);
-        let event = self.gate.call_event(call, &verdict);
+        let mut verdict = self.gate.decide_call(call);
+        let event = self.gate.call_event(call, &mut verdict);
         self.ledger.push(Some(step), Event::GateDecided(Box::new(event)))?;
         match verdict {
             Verdict::Deny(denied) => {
@@ -127,19 +127,19 @@ impl<'a, 'l> Governor<'a, 'l> {
             }
             Verdict::Allow(allowed) => {
                 self.totals.calls_allowed += 1;
-                self.execute(step, &allowed)
+                self.execute(step, allowed)
             }
         }
     }
 
-    fn execute(&mut self, step: u64, allowed: &Allowed) -> Result<Handled, LedgerError> {
+    fn execute(&mut self, step: u64, mut allowed: Box<Allowed>) -> Result<Handled, LedgerError> {
         let key = derive::id("idem", self.seed, &["idempotency", allowed.call_id()]);
         self.ledger.push(
             Some(step),
             Event::ToolStarted(ToolStarted {
                 call_id: allowed.call_id().to_owned(),
                 tool: allowed.tool().to_owned(),
-                arguments: allowed.arguments().clone(),
+                arguments: allowed.take_arguments(),
                 idempotency_key: key.clone(),
             }),
         )?;
@@ -149,12 +149,15 @@ impl<'a, 'l> Governor<'a, 'l> {
         }
         let mut attempt = 1;
         loop {
-            let outcome = tools::faults::run(self.faults, allowed, attempt, &key)
-                .and_then(|output| self.checked(allowed, output));
+            let outcome = tools::faults::run(self.faults, &allowed, attempt, &key)
+                .and_then(|output| self.checked(&allowed, output));
             let backoff_ms = match &outcome {
-                Err(error) if error.retryable => {
-                    retry::backoff_ms(&self.gate.policy().retry, attempt, self.seed, allowed.call_id())
-                }
+                Err(error) if error.retryable => retry::backoff_ms(
+                    &self.gate.policy().retry,
+                    attempt,
+                    self.seed,
+                    allowed.call_id(),
+                ),
                 _ => None,
             };
             self.totals.attempts += 1;
@@ -169,7 +172,7 @@ impl<'a, 'l> Governor<'a, 'l> {
                 }),
             )?;
             if backoff_ms.is_none() {
-                return self.finish(step, allowed, attempt, outcome);
+                return self.finish(step, &allowed, attempt, outcome);
             }
             attempt += 1;
         }
@@ -220,14 +223,20 @@ impl<'a, 'l> Governor<'a, 'l> {
                     finished.ok = true;
                     finished.result = Some(result);
                 } else {
-                    let message = format!("the result has {} bytes and no text that could be cut; results.max_bytes is {bytes_max}", whole.len());
+                    let message = format!(
+                        "the result has {} bytes and no text that could be cut; results.max_bytes is {bytes_max}",
+                        whole.len()
+                    );
                     finished.error = Some(ToolError::new(ErrorClass::TooLarge, message));
                 }
             }
             Err(error) => finished.error = Some(error),
         }
-        let handled = settled(&finished, attempts);
-        self.ledger.push(Some(step), Event::ToolFinished(finished))?;
+        let mut handled = settled(&finished, attempts);
+        let event = self.ledger.push(Some(step), Event::ToolFinished(finished))?;
+        if let Event::ToolFinished(finished) = event {
+            handled.result = finished.result;
+        }
         Ok(handled)
     }
 }
@@ -236,7 +245,9 @@ impl<'a, 'l> Governor<'a, 'l> {
 fn refused(denied: &Denied) -> Handled {
     let (failure_mode, terminal_reason) = match denied.rule {
         Rule::ArgSchema => (Some(FailureMode::SchemaMismatch), TerminalReason::FailureModeTerminal),
-        Rule::CycleDetection => (Some(FailureMode::CycleDetection), TerminalReason::PolicyDenialTerminal),
+        Rule::CycleDetection => {
+            (Some(FailureMode::CycleDetection), TerminalReason::PolicyDenialTerminal)
+        }
         Rule::LoopBudget => (None, TerminalReason::LoopBudget),
         Rule::ToolRegistry | Rule::UrlAllowlist | Rule::SandboxPath => {
             (None, TerminalReason::PolicyDenialTerminal)
@@ -261,11 +272,12 @@ fn attempt_outcome(outcome: &Result<Output, ToolError>, backoff_ms: Option<u64>)
     }
 }
 
-/// What an executed call means for its proposer and for the run.
+/// What an executed call means for its proposer and for the run; the result itself is added once
+/// it is recorded.
 fn settled(finished: &ToolFinished, attempts: u32) -> Handled {
     let Some(error) = &finished.error else {
         let failure_mode = (attempts > 1).then_some(FailureMode::ToolCallFailure);
-        return Handled { result: finished.result.clone(), error: None, failure_mode, end: None };
+        return Handled { result: None, error: None, failure_mode, end: None };
     };
     let failure_mode = if error.retryable {
         FailureMode::RetryExhaustion

@@ -130,13 +130,21 @@ impl Library {
         else {
             return Err(Problems(problems));
         };
-        let input = |role: InputRole, path: &str, sha256: Digest| Input { role, path: path.to_owned(), sha256 };
+        let input = |role: InputRole, path: &str, sha256: Digest| Input {
+            role,
+            path: path.to_owned(),
+            sha256,
+        };
         let mut list = vec![
             input(InputRole::Task, &self.name(task_path), task.sha256),
             input(InputRole::Policy, &self.name(&task.policy), policy.sha256),
         ];
         list.extend(contract_inputs);
-        list.push(input(InputRole::Prompt, &self.name(&task.prompt), Digest::of(prompt.as_bytes())));
+        list.push(input(
+            InputRole::Prompt,
+            &self.name(&task.prompt),
+            Digest::of(prompt.as_bytes()),
+        ));
         if let Some(sha256) = corpus.manifest_sha256 {
             let path = format!("{}/{}", self.name(&task.corpus), corpus::MANIFEST);
             list.push(input(InputRole::CorpusManifest, &path, sha256));
@@ -153,9 +161,12 @@ impl Library {
     fn check_id(&self, task: &Task, path: &str) -> Result<(), Problem> {
         let named = path.strip_prefix("tasks/").and_then(|rest| rest.strip_suffix(".json"));
         match named {
-            Some(named) if named != task.id => Err(Problem::new(path, format!("the id is {:?}, and the path says {named:?}", task.id))
-                .at("/id")
-                .mend("a task below tasks/ has its path as its id")),
+            Some(named) if named != task.id => Err(Problem::new(
+                path,
+                format!("the id is {:?}, and the path says {named:?}", task.id),
+            )
+            .at("/id")
+            .mend("a task below tasks/ has its path as its id")),
             _ => Ok(()),
         }
     }
@@ -176,7 +187,10 @@ impl Library {
             }
         }
         if contracts.is_empty() && problems.is_empty() {
-            problems.push(Problem::new(path, "it holds no contract").mend("a contract is a .json file of MCP's Tool shape"));
+            problems.push(
+                Problem::new(path, "it holds no contract")
+                    .mend("a contract is a .json file of MCP's Tool shape"),
+            );
         }
         Problems::check(problems, ())?;
         let contracts = Contracts::new(contracts, &tools::names())?;
@@ -190,7 +204,9 @@ impl Library {
             })
             .collect();
         let contracts = Rc::new(contracts);
-        self.contracts.borrow_mut().insert(path.to_owned(), (Rc::clone(&contracts), inputs.clone()));
+        self.contracts
+            .borrow_mut()
+            .insert(path.to_owned(), (Rc::clone(&contracts), inputs.clone()));
         Ok((contracts, inputs))
     }
 
@@ -212,10 +228,11 @@ impl Library {
             None => spec::META_SCHEMA_FILE.to_owned(),
         };
         match self.read(&beside) {
-            Ok(bytes) if bytes != spec::META_SCHEMA.as_bytes() => {
-                Err(Problem::new(beside, "it differs from the meta-schema that this program enforces")
-                    .mend("replace it with the program's own, or remove it"))
-            }
+            Ok(bytes) if bytes != spec::META_SCHEMA.as_bytes() => Err(Problem::new(
+                beside,
+                "it differs from the meta-schema that this program enforces",
+            )
+            .mend("replace it with the program's own, or remove it")),
             _ => Ok(()),
         }
     }
@@ -257,7 +274,8 @@ impl Library {
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Problem> {
         match self.locate(path) {
             Located::Builtin(inner) => builtin::file(inner).map(<[u8]>::to_vec).ok_or_else(|| {
-                Problem::new(path, "nothing of that name is built in").mend("name a file of the project")
+                Problem::new(path, "nothing of that name is built in")
+                    .mend("name a file of the project")
             }),
             Located::File(full) => read_file(&full, path),
         }
@@ -269,7 +287,8 @@ impl Library {
             Located::File(full) => full,
         };
         let cannot = |error: std::io::Error| {
-            Problem::new(path, format!("it cannot be read: {error}")).mend("name a folder that exists and can be read")
+            Problem::new(path, format!("it cannot be read: {error}"))
+                .mend("name a folder that exists and can be read")
         };
         let mut files = BTreeMap::new();
         for entry in full.read_dir_utf8().map_err(cannot)? {
@@ -294,7 +313,8 @@ enum Located<'p> {
 /// That it is not there, cannot be read, is no regular file, or is too large.
 pub fn read_file(path: &Utf8Path, name: &str) -> Result<Vec<u8>, Problem> {
     let cannot = |error: std::io::Error| {
-        Problem::new(name, format!("it cannot be read: {error}")).mend("name a file that exists and can be read")
+        Problem::new(name, format!("it cannot be read: {error}"))
+            .mend("name a file that exists and can be read")
     };
     // Looked at before it is opened: opening a FIFO would wait for ever.
     if !path.metadata().map_err(cannot)?.is_file() {
@@ -313,11 +333,18 @@ pub fn read_file(path: &Utf8Path, name: &str) -> Result<Vec<u8>, Problem> {
 pub fn llm(inputs: &Inputs) -> Box<dyn crate::llm::Llm + '_> {
     let task = &inputs.task;
     match &task.llm {
-        LlmSpec::Script(entries) => Box::new(crate::llm::script::ScriptLlm::new(&task.id, task.seed, entries)),
+        LlmSpec::Script(entries) => {
+            Box::new(crate::llm::script::ScriptLlm::new(&task.id, task.seed, entries))
+        }
         LlmSpec::Random { max_calls_per_step } => {
             let world = crate::llm::random::World {
                 contracts: &inputs.contracts,
-                documents: inputs.corpus.documents().iter().map(|document| document.path.clone()).collect(),
+                documents: inputs
+                    .corpus
+                    .documents()
+                    .iter()
+                    .map(|document| document.path.clone())
+                    .collect(),
                 hosts: task.fixtures.keys().cloned().collect(),
             };
             Box::new(crate::llm::random::RandomLlm::new(task.seed, *max_calls_per_step, world))

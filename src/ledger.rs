@@ -66,12 +66,12 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Appends an event.
+    /// Appends an event, and gives it back.
     ///
     /// # Errors
     /// The sink's, or [`LedgerError::Grammar`] for an event that may not follow: a defect of the
     /// caller, refused before it is written.
-    pub fn push(&mut self, step: Option<u64>, event: Event) -> Result<(), LedgerError> {
+    pub fn push(&mut self, step: Option<u64>, event: Event) -> Result<Event, LedgerError> {
         let record =
             Record { seq: self.seq, at_ns: self.clock.tick(), step, event, prev: self.prev };
         self.grammar.accept(&record)?;
@@ -82,7 +82,8 @@ impl<'a> Ledger<'a> {
         encode(&record, &mut self.line);
         self.prev = Digest::of(&self.line);
         self.seq += 1;
-        (self.sink)(Push::Record(&record, &self.line, self.prev)).map_err(LedgerError::Sink)
+        (self.sink)(Push::Record(&record, &self.line, self.prev)).map_err(LedgerError::Sink)?;
+        Ok(record.event)
     }
 
     /// Makes everything pushed so far outlive this process: asked for before an effect.
@@ -325,7 +326,10 @@ impl Grammar {
             }
             (State::Allowed(call_id), Event::ToolStarted(started)) => {
                 if started.call_id != *call_id {
-                    return Err(Some(format!("{} starts, but {call_id} was allowed", started.call_id)));
+                    return Err(Some(format!(
+                        "{} starts, but {call_id} was allowed",
+                        started.call_id
+                    )));
                 }
                 State::Running { call_id: call_id.clone(), attempts: 0, settled: false }
             }
@@ -354,7 +358,8 @@ impl Grammar {
             }
             (State::Deciding, Event::StepFinished(finished)) => {
                 self.sum("totals", finished.totals)?;
-                let failed = finished.failure_mode.is_some_and(|mode| mode != FailureMode::ToolCallFailure);
+                let failed =
+                    finished.failure_mode.is_some_and(|mode| mode != FailureMode::ToolCallFailure);
                 let cut_short = !self.pending.is_empty();
                 self.pending.clear();
                 if cut_short && !failed && self.totals.calls_denied == 0 {
@@ -394,6 +399,9 @@ impl Grammar {
         if stated == self.totals {
             return Ok(());
         }
-        Err(Some(format!("{name} say {stated:?}, but the events before sum up to {:?}", self.totals)))
+        Err(Some(format!(
+            "{name} say {stated:?}, but the events before sum up to {:?}",
+            self.totals
+        )))
     }
 }

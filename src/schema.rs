@@ -13,11 +13,44 @@ use crate::problem::nearest;
 
 /// The keywords that schemas of this project may use, all of them evaluated or annotations.
 const KEYWORDS: &[&str] = &[
-    "$schema", "$id", "$ref", "$defs", "$comment", "title", "description", "default", "examples",
-    "type", "enum", "const", "properties", "required", "additionalProperties", "propertyNames",
-    "minProperties", "maxProperties", "items", "prefixItems", "minItems", "maxItems", "uniqueItems",
-    "minLength", "maxLength", "pattern", "minimum", "maximum", "exclusiveMinimum",
-    "exclusiveMaximum", "multipleOf", "oneOf", "anyOf", "allOf", "not", "if", "then", "else",
+    "$schema",
+    "$id",
+    "$ref",
+    "$defs",
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "type",
+    "enum",
+    "const",
+    "properties",
+    "required",
+    "additionalProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+    "items",
+    "prefixItems",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "oneOf",
+    "anyOf",
+    "allOf",
+    "not",
+    "if",
+    "then",
+    "else",
 ];
 
 /// A compiled schema.
@@ -151,7 +184,10 @@ fn check_keywords(schema: &Value, pointer: &mut String, problems: &mut Vec<Viola
                     check_keywords(child, pointer, problems);
                 }
             }
-            ("items" | "additionalProperties" | "propertyNames" | "not" | "if" | "then" | "else", child) => {
+            (
+                "items" | "additionalProperties" | "propertyNames" | "not" | "if" | "then" | "else",
+                child,
+            ) => {
                 check_keywords(child, pointer, problems);
             }
             _ => {}

@@ -262,8 +262,8 @@ impl Task {
                     .collect(),
             ));
         }
-        let raw: RawTask = serde_json::from_value(value)
-            .map_err(|error| Problem::new(path, error.to_string()))?;
+        let raw: RawTask =
+            serde_json::from_value(value).map_err(|error| Problem::new(path, error.to_string()))?;
         let mut problems = Vec::new();
         let llm = match raw.llm {
             RawLlm::Random { max_calls_per_step } => LlmSpec::Random { max_calls_per_step },
@@ -309,7 +309,9 @@ impl Task {
         for (name, place) in self.scripted_tools() {
             if !tools.contains(&name) {
                 let mut problem = unknown(name, place);
-                problem.mend.push_str("; where the call is meant to be refused, add \"unknown_tool\": true");
+                problem.mend.push_str(
+                    "; where the call is meant to be refused, add \"unknown_tool\": true",
+                );
                 problems.push(problem);
             }
         }
@@ -413,7 +415,8 @@ impl Scope<'_> {
             .enumerate()
             .map(|(index, call)| ScriptedCall {
                 tool: call.tool,
-                arguments: self.template(call.arguments, &format!("{place}/calls/{index}/arguments")),
+                arguments: self
+                    .template(call.arguments, &format!("{place}/calls/{index}/arguments")),
                 unknown_tool: call.unknown_tool,
             })
             .collect();
@@ -440,9 +443,14 @@ impl Scope<'_> {
             return fold(Template::Object(members));
         };
         if map.len() > 1 {
-            self.problem(place, &format!("{operator} stands beside other keys"), "give it an object of its own");
+            self.problem(
+                place,
+                &format!("{operator} stands beside other keys"),
+                "give it an object of its own",
+            );
         }
-        let operand = map.into_iter().find(|(key, _)| *key == operator).map_or(Value::Null, |(_, v)| v);
+        let operand =
+            map.into_iter().find(|(key, _)| *key == operator).map_or(Value::Null, |(_, v)| v);
         let place = format!("{place}/{operator}");
         match (operator.as_str(), operand) {
             ("$concat", Value::Array(items)) if !items.is_empty() => {
@@ -462,12 +470,20 @@ impl Scope<'_> {
                     Template::Result(reference)
                 }
                 Err(error) => {
-                    self.problem(&place, &error.to_string(), "write {\"step\": 1, \"call\": 1, \"pointer\": \"/...\"}");
+                    self.problem(
+                        &place,
+                        &error.to_string(),
+                        "write {\"step\": 1, \"call\": 1, \"pointer\": \"/...\"}",
+                    );
                     Template::Literal(Value::Null)
                 }
             },
             (unknown, _) => {
-                self.problem(&place, &format!("unknown operator {unknown:?}"), "there are $result, $concat, $choose and $step");
+                self.problem(
+                    &place,
+                    &format!("unknown operator {unknown:?}"),
+                    "there are $result, $concat, $choose and $step",
+                );
                 Template::Literal(Value::Null)
             }
         }
@@ -483,16 +499,25 @@ impl Scope<'_> {
 
     fn check_reference(&mut self, reference: &Reference, place: &str) {
         if !reference.pointer.is_empty() && !reference.pointer.starts_with('/') {
-            self.problem(place, &format!("{:?} is no JSON pointer", reference.pointer), "begin it with /");
+            self.problem(
+                place,
+                &format!("{:?} is no JSON pointer", reference.pointer),
+                "begin it with /",
+            );
         }
-        let Some(entry) = self.earlier.iter().find(|entry| entry.steps.contains(&reference.step)) else {
-            let what = format!("step {} does not come before step {}", reference.step, self.steps.start);
+        let Some(entry) = self.earlier.iter().find(|entry| entry.steps.contains(&reference.step))
+        else {
+            let what =
+                format!("step {} does not come before step {}", reference.step, self.steps.start);
             self.problem(place, &what, "refer to an earlier step, counted from 1");
             return;
         };
         let calls = entry.turns.iter().map(|turn| turn.calls.len()).max().unwrap_or(0);
         if reference.call == 0 || reference.call > calls {
-            let what = format!("step {} has {calls} calls, and no call {}", reference.step, reference.call);
+            let what = format!(
+                "step {} has {calls} calls, and no call {}",
+                reference.step, reference.call
+            );
             self.problem(place, &what, "calls are counted from 1");
         }
     }
@@ -509,7 +534,9 @@ fn fold(template: Template) -> Template {
         _ => None,
     };
     let folded = match &template {
-        Template::Array(items) => items.iter().map(literal).collect::<Option<Vec<_>>>().map(Value::Array),
+        Template::Array(items) => {
+            items.iter().map(literal).collect::<Option<Vec<_>>>().map(Value::Array)
+        }
         Template::Object(members) => members
             .iter()
             .map(|(key, member)| Some((key.clone(), literal(member)?)))

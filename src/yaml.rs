@@ -75,8 +75,9 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
     if bytes.len() > BYTES_MAX {
         return Err(one(format!("it has {} bytes; the limit is {BYTES_MAX}", bytes.len())));
     }
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| one(format!("byte {} is not UTF-8; save it as UTF-8", error.valid_up_to())))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        one(format!("byte {} is not UTF-8; save it as UTF-8", error.valid_up_to()))
+    })?;
     let options = serde_yaml::options! {
         budget: serde_yaml::budget! {
             max_depth: 64,
@@ -91,12 +92,13 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
         reject_unsupported_tags: true,
         merge_keys: serde_yaml::options::MergeKeyPolicy::Error,
     };
-    let root: Spanned<Node> = serde_yaml::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location().map(|at| Place { line: at.line(), column: at.column() });
-        let full = error.to_string();
-        let message = full.lines().next().unwrap_or(&full).trim_end().to_owned();
-        vec![YamlError { place, message: mend(&message) }]
-    })?;
+    let root: Spanned<Node> =
+        serde_yaml::from_str_with_options(text, options).map_err(|error| {
+            let place = error.location().map(|at| Place { line: at.line(), column: at.column() });
+            let full = error.to_string();
+            let message = full.lines().next().unwrap_or(&full).trim_end().to_owned();
+            vec![YamlError { place, message: mend(&message) }]
+        })?;
     let mut reader = Walk { text, places: HashMap::new(), problems: Vec::new() };
     let value = reader.value(root, &mut String::new());
     if reader.problems.is_empty() {
@@ -108,6 +110,9 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
 
 /// Says how to mend what the parser only names.
 fn mend(message: &str) -> String {
+    // The parser's hints are for those who call it, and its place is told beside the message.
+    let message = message.split(", set ").next().unwrap_or(message);
+    let message = message.split(" at line ").next().unwrap_or(message);
     let lower = message.to_lowercase();
     let hint = if lower.contains("alias") || lower.contains("anchor") {
         "; write the value out instead of using & and *"
@@ -163,8 +168,12 @@ impl Walk<'_> {
                 for (key, member) in members {
                     let value = self.below(pointer, &key.value, member);
                     if map.insert(key.value.clone(), value).is_some() {
-                        let place = Place { line: key.referenced.line(), column: key.referenced.column() };
-                        self.problem(place, format!("duplicate key {:?}; keep one of the two", key.value));
+                        let place =
+                            Place { line: key.referenced.line(), column: key.referenced.column() };
+                        self.problem(
+                            place,
+                            format!("duplicate key {:?}; keep one of the two", key.value),
+                        );
                     }
                 }
                 Value::Object(map)

@@ -1,1 +1,35 @@
+//! What is tested, and where. Cases are data in `tests/cases/`; a new case needs no code.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests say what they expect by unwrapping it"
+)]
 
+/// Folders, processes and the project's own files, for all the others.
+mod support;
+
+/// Strict JSON and YAML: what is read, what is refused, and that canonical form is RFC 8785's.
+mod formats;
+/// The ledger: what is written is read back; nothing else is; the grammar refuses what may not be.
+mod ledger;
+/// Decision tables: every rule, every pair of rules, URLs and paths.
+mod policy;
+/// The five tools, and what they may hold.
+mod tools;
+/// The scripted LLM: references, choices, errors.
+mod script;
+/// Bad inputs: each gets what, where and how to mend it; several are told together.
+mod inputs;
+/// The corpus: what is built, what is checked, other people's files.
+mod corpus;
+/// Ten thousand random runs, and what holds in each of them.
+mod simulation;
+/// The artifacts: projected from the ledger alone, valid OTLP, safe for people.
+mod evidence;
+/// The program as a process: output, exit codes, files, environment.
+mod cli;
+/// The shape of the code: module order, what is absent, committed files.
+mod architecture;
+/// Docs agree with code and evidence; generated docs are up to date.
+mod docs;

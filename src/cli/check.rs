@@ -24,7 +24,9 @@ const VALUE_CHARS_MAX: usize = 200;
 
 /// The arguments of `check`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  gatedrun check                            every run below runs/\n  gatedrun check runs/canonical/v1          one run\n  gatedrun check my-run --task builtin:tasks/canonical/v1.json")]
+#[command(
+    after_help = "Examples:\n  gatedrun check                            every run below runs/\n  gatedrun check runs/canonical/v1          one run\n  gatedrun check my-run --task builtin:tasks/canonical/v1.json"
+)]
 pub struct Args {
     /// Runs, or folders that hold runs
     #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
@@ -103,7 +105,9 @@ fn find_runs(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
         }
     }
     if runs.is_empty() {
-        return Err(Stop::usage(format!("{path}: no run lies there; make one with `gatedrun run TASK`")));
+        return Err(Stop::usage(format!(
+            "{path}: no run lies there; make one with `gatedrun run TASK`"
+        )));
     }
     Ok(runs)
 }
@@ -113,8 +117,9 @@ fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String),
         let task = project::task(task);
         return Ok((task.project, task.path));
     }
-    let (root, id) = project::run(run)
-        .ok_or_else(|| Stop::usage(format!("{run}: it does not lie below runs/; name its task with --task")))?;
+    let (root, id) = project::run(run).ok_or_else(|| {
+        Stop::usage(format!("{run}: it does not lie below runs/; name its task with --task"))
+    })?;
     Ok((Project::Folder(root), format!("tasks/{id}.json")))
 }
 
@@ -174,8 +179,9 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs) -> Result<Checked, Stop> {
     };
     let (state, trace) = (comparison(STATE), comparison(TRACE));
     let mut observed = Observed::default();
-    let recorded = crate::run::run(inputs, work.path(), state, trace, |record| observed.push(record))
-        .map_err(|error| run::stop(inputs, &error))?;
+    let recorded =
+        crate::run::run(inputs, work.path(), state, trace, |record| observed.push(record))
+            .map_err(|error| run::stop(inputs, &error))?;
     let mut compared = |name: &'static str, result: io::Result<Option<Difference>>| {
         if differences.iter().any(|(known, _)| *known == name) {
             return;
@@ -194,7 +200,8 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs) -> Result<Checked, Stop> {
         compared(name, result);
     }
     differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
-    let unmet = inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
+    let unmet =
+        inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     Ok(Checked { differences, unmet })
 }
 
@@ -208,7 +215,8 @@ impl Scratch {
     fn path(&self) -> Utf8PathBuf {
         self.folder
             .get_or_init(|| {
-                let base = Utf8PathBuf::from_path_buf(std::env::temp_dir()).unwrap_or_else(|_| "/tmp".into());
+                let base = Utf8PathBuf::from_path_buf(std::env::temp_dir())
+                    .unwrap_or_else(|_| "/tmp".into());
                 let mut name = String::from("gatedrun-");
                 let nanos = std::time::SystemTime::now()
                     .duration_since(std::time::UNIX_EPOCH)
@@ -251,7 +259,9 @@ fn print_json(run: &Utf8Path, checked: &Checked, terminal: &mut Terminal) -> Res
             let explanation = compare::explain(difference).to_string();
             (Some(difference.line), Some(difference.column), Some(explanation))
         }
-        Some((_, Drift::Differs(difference))) => (Some(difference.line), Some(difference.column), None),
+        Some((_, Drift::Differs(difference))) => {
+            (Some(difference.line), Some(difference.column), None)
+        }
         Some((_, Drift::Unreadable(what))) => (None, None, Some(what.clone())),
         None => (None, None, checked.unmet.first().cloned()),
     };
@@ -260,9 +270,16 @@ fn print_json(run: &Utf8Path, checked: &Checked, terminal: &mut Terminal) -> Res
     Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?)
 }
 
-fn print_drift(run: &Utf8Path, file: &str, drift: &Drift, terminal: &mut Terminal) -> Result<(), Stop> {
+fn print_drift(
+    run: &Utf8Path,
+    file: &str,
+    drift: &Drift,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
     let difference = match drift {
-        Drift::Unreadable(what) => return Ok(terminal.line(&format!("  {run}/{file}: {}", escape(what)))?),
+        Drift::Unreadable(what) => {
+            return Ok(terminal.line(&format!("  {run}/{file}: {}", escape(what)))?);
+        }
         Drift::Differs(difference) => difference,
     };
     let place = format!("  {run}/{file}, line {}, byte {}", difference.line, difference.column);
@@ -295,7 +312,11 @@ fn value(text: &str) -> String {
 }
 
 /// Prints how two run folders differ, file by file.
-pub(super) fn print_differences(committed: &Utf8Path, now: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
+pub(super) fn print_differences(
+    committed: &Utf8Path,
+    now: &Utf8Path,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
     for name in FILES {
         let bytes = std::fs::read(now.join(name))?;
         let drift = match File::open(committed.join(name)) {
@@ -311,18 +332,27 @@ pub(super) fn print_differences(committed: &Utf8Path, now: &Utf8Path, terminal: 
 }
 
 /// Where a whole `runs/` was named: tasks without a run.
-fn report_orphans(path: &Utf8Path, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Result<u8, Stop> {
-    let Some((root, _)) = project::run(path).filter(|(_, id)| id.is_empty()) else { return Ok(exit::OK) };
+fn report_orphans(
+    path: &Utf8Path,
+    runs: &[Utf8PathBuf],
+    terminal: &mut Terminal,
+) -> Result<u8, Stop> {
+    let Some((root, _)) = project::run(path).filter(|(_, id)| id.is_empty()) else {
+        return Ok(exit::OK);
+    };
     let known: BTreeSet<String> =
         runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id).collect();
     let tasks = root.join("tasks");
     let mut code = exit::OK;
     for entry in WalkDir::new(&tasks).sort_by_file_name().into_iter().flatten() {
         let file = project::utf8(entry.path())?;
-        let id = file.strip_prefix(&tasks).ok().and_then(|path| path.as_str().strip_suffix(".json"));
+        let id =
+            file.strip_prefix(&tasks).ok().and_then(|path| path.as_str().strip_suffix(".json"));
         let Some(id) = id.filter(|id| !id.ends_with(".schema")) else { continue };
         if !known.contains(id) {
-            terminal.line(&format!("{file}: no run of this task is committed; make one with `gatedrun run {file}`"))?;
+            terminal.line(&format!(
+                "{file}: no run of this task is committed; make one with `gatedrun run {file}`"
+            ))?;
             code = exit::DRIFT;
         }
     }

@@ -56,10 +56,15 @@ pub(super) fn main(command: &Command, terminal: &mut Terminal) -> Result<u8, Sto
 
 fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
     let files = build::files(args.seed);
-    let changed: BTreeMap<&String, &Vec<u8>> =
-        files.iter().filter(|(name, bytes)| fs::read(args.folder.join(name)).ok().as_ref() != Some(*bytes)).collect();
-    let replaced: Vec<&str> =
-        changed.keys().filter(|name| args.folder.join(name).exists()).map(|name| name.as_str()).collect();
+    let changed: BTreeMap<&String, &Vec<u8>> = files
+        .iter()
+        .filter(|(name, bytes)| fs::read(args.folder.join(name)).ok().as_ref() != Some(*bytes))
+        .collect();
+    let replaced: Vec<&str> = changed
+        .keys()
+        .filter(|name| args.folder.join(name).exists())
+        .map(|name| name.as_str())
+        .collect();
     if !replaced.is_empty() && !args.force {
         return Err(Stop::usage(format!(
             "{}: {} would be replaced; look at them, then build with --force",
@@ -75,7 +80,12 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
             .and_then(|()| fs::rename(&temporary, &path))
             .map_err(|error| cannot_write(&path, &error))?;
     }
-    terminal.line(&format!("{}: {} files, {} of them written", args.folder, files.len(), changed.len()))?;
+    terminal.line(&format!(
+        "{}: {} files, {} of them written",
+        args.folder,
+        files.len(),
+        changed.len()
+    ))?;
     Ok(exit::OK)
 }
 

@@ -106,7 +106,9 @@ impl From<std::io::Error> for Stop {
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let mut terminal = Terminal::new();
-        terminal.error(&format!("internal error: {panic}; this is a defect of gatedrun, please report it"));
+        terminal.error(&format!(
+            "internal error: {panic}; this is a defect of gatedrun, please report it"
+        ));
     }));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -135,5 +137,6 @@ pub fn main() -> ExitCode {
 
 /// Whether this is CI, where nothing can be accepted.
 fn in_ci() -> bool {
-    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
+    std::env::var_os("CI")
+        .is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
 }

@@ -27,7 +27,8 @@ pub enum Tone {
 impl Terminal {
     /// The process's own streams.
     pub fn new() -> Self {
-        let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self { out: io::stdout(), err: io::stderr(), colour }
     }
 

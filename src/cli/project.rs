@@ -46,7 +46,8 @@ pub fn run(path: &Utf8Path) -> Option<(Utf8PathBuf, String)> {
 
 /// Splits a path before its last component with this name.
 fn split(path: &Utf8Path, name: &str) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
-    let parts: Vec<Utf8Component<'_>> = path.components().filter(|part| *part != Utf8Component::CurDir).collect();
+    let parts: Vec<Utf8Component<'_>> =
+        path.components().filter(|part| *part != Utf8Component::CurDir).collect();
     let at = parts.iter().rposition(|part| part.as_str() == name)?;
     let (root, rest) = parts.split_at(at);
     Some((root.iter().collect(), rest.iter().collect()))
@@ -77,6 +78,7 @@ pub fn runs(project: &Project) -> Utf8PathBuf {
 
 /// The path itself, or that it is not UTF-8.
 pub fn utf8(path: &std::path::Path) -> Result<Utf8PathBuf, Stop> {
-    Utf8PathBuf::from_path_buf(path.to_path_buf())
-        .map_err(|path| Stop::usage(format!("{}: the path is not UTF-8; rename it", path.to_string_lossy())))
+    Utf8PathBuf::from_path_buf(path.to_path_buf()).map_err(|path| {
+        Stop::usage(format!("{}: the path is not UTF-8; rename it", path.to_string_lossy()))
+    })
 }

@@ -21,7 +21,9 @@ use super::{Stop, check, exit, in_ci};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  gatedrun run                              the built-in task, into runs/canonical/v1\n  gatedrun run tasks/canonical/v1.json      a task of this project\n  gatedrun run tasks/canonical/v1.json --seed 1 --out seed-1")]
+#[command(
+    after_help = "Examples:\n  gatedrun run                              the built-in task, into runs/canonical/v1\n  gatedrun run tasks/canonical/v1.json      a task of this project\n  gatedrun run tasks/canonical/v1.json --seed 1 --out seed-1"
+)]
 pub struct Args {
     /// Task files; the built-in canonical task if none is named
     #[arg(value_name = "TASK")]
@@ -55,10 +57,14 @@ struct Line<'a> {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     if args.accept && in_ci() {
-        return Err(Stop::usage("--accept: nothing can be accepted in CI (CI is set); accept it by hand and commit it"));
+        return Err(Stop::usage(
+            "--accept: nothing can be accepted in CI (CI is set); accept it by hand and commit it",
+        ));
     }
     if args.out.is_some() && args.tasks.len() > 1 {
-        return Err(Stop::usage("--out: it takes one task at a time, or the runs would overwrite each other"));
+        return Err(Stop::usage(
+            "--out: it takes one task at a time, or the runs would overwrite each other",
+        ));
     }
     let tasks: Vec<TaskPath> = match args.tasks.as_slice() {
         [] => vec![project::builtin_task()],
@@ -73,21 +79,32 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(code)
 }
 
-fn run_one(args: &Args, task: &TaskPath, inputs: &Inputs, terminal: &mut Terminal) -> Result<u8, Stop> {
+fn run_one(
+    args: &Args,
+    task: &TaskPath,
+    inputs: &Inputs,
+    terminal: &mut Terminal,
+) -> Result<u8, Stop> {
     let id = &inputs.task.id;
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
     let staging = Staging::begin(&target, args.discard_partial)?;
     if !args.json {
-        terminal.line(&format!("{}  {}", terminal.paint(Tone::Strong, id), escape(&inputs.task.question)))?;
+        terminal.line(&format!(
+            "{}  {}",
+            terminal.paint(Tone::Strong, id),
+            escape(&inputs.task.question)
+        ))?;
     }
-    let (summary, observed) = match execute(inputs, &staging, (!args.json).then_some(&mut *terminal)) {
-        Ok(done) => done,
-        Err(stop) => {
-            staging.remove()?;
-            return Err(stop);
-        }
-    };
-    let unmet = inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
+    let (summary, observed) =
+        match execute(inputs, &staging, (!args.json).then_some(&mut *terminal)) {
+            Ok(done) => done,
+            Err(stop) => {
+                staging.remove()?;
+                return Err(stop);
+            }
+        };
+    let unmet =
+        inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     let standing = staging.standing()?;
     // A run that nobody asked to put elsewhere is evidence-to-be, and CI cannot make evidence.
     let may_create = args.out.is_some() || !in_ci();
@@ -106,7 +123,8 @@ fn run_one(args: &Args, task: &TaskPath, inputs: &Inputs, terminal: &mut Termina
     };
     if args.json {
         let run = place.as_deref().or(Some(&target));
-        let line = Line { task: id, run, standing: word, unmet: &unmet, outcome: summary.outcome() };
+        let line =
+            Line { task: id, run, standing: word, unmet: &unmet, outcome: summary.outcome() };
         terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
     } else {
         print_outcome(&summary, &unmet, terminal)?;
@@ -145,7 +163,11 @@ pub(super) fn execute(
         if let Event::GateDecided(gate) = &record.event
             && gate.call_id.is_none()
         {
-            lines.push(format!("  {}  {}", terminal.paint(Tone::Bad, "denied a further step"), escape(&gate.reason)));
+            lines.push(format!(
+                "  {}  {}",
+                terminal.paint(Tone::Bad, "denied a further step"),
+                escape(&gate.reason)
+            ));
         }
         for line in lines {
             // A run goes on whether or not somebody reads along.
@@ -167,7 +189,10 @@ fn print_outcome(summary: &Summary, unmet: &[String], terminal: &mut Terminal) -
     let Some(outcome) = summary.outcome() else { return Ok(()) };
     let good = outcome.terminal_reason == TerminalReason::FinalAnswer;
     let tone = if good { Tone::Good } else { Tone::Bad };
-    let why = outcome.rule_id.map(|rule| rule.as_str()).or(outcome.failure_mode.map(|mode| mode.as_str()));
+    let why = outcome
+        .rule_id
+        .map(|rule| rule.as_str())
+        .or(outcome.failure_mode.map(|mode| mode.as_str()));
     terminal.line(&format!(
         "  {}{} after {} steps: {} calls allowed, {} denied; {} attempts, {} retries; {} tokens",
         terminal.paint(tone, outcome.terminal_reason.as_str()),
@@ -179,22 +204,34 @@ fn print_outcome(summary: &Summary, unmet: &[String], terminal: &mut Terminal) -
         outcome.retries,
         outcome.usage.total(),
     ))?;
-    if let Some(answer) = summary.finished.as_ref().and_then(|finished| finished.answer.as_deref()) {
+    if let Some(answer) = summary.finished.as_ref().and_then(|finished| finished.answer.as_deref())
+    {
         terminal.line(&format!("  answer: {}", escape(answer)))?;
     }
     for unmet in unmet {
-        terminal.line(&format!("  {} {}", terminal.paint(Tone::Bad, "not as expected:"), escape(unmet)))?;
+        terminal.line(&format!(
+            "  {} {}",
+            terminal.paint(Tone::Bad, "not as expected:"),
+            escape(unmet)
+        ))?;
     }
     Ok(())
 }
 
-fn print_place(target: &Utf8Path, place: Option<&Utf8Path>, word: &str, terminal: &mut Terminal) -> Result<(), Stop> {
+fn print_place(
+    target: &Utf8Path,
+    place: Option<&Utf8Path>,
+    word: &str,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
     let path = place.unwrap_or(target);
     let says = match word {
         "identical" => "identical to the run that is there".to_owned(),
         "new" => format!("written; read {path}/{REPORT} first"),
         "accepted" => "replaces the run that was there".to_owned(),
-        _ => format!("a proposal beside {target}; compare, then accept it with `gatedrun run --accept`"),
+        _ => format!(
+            "a proposal beside {target}; compare, then accept it with `gatedrun run --accept`"
+        ),
     };
     Ok(terminal.line(&format!("  {path}: {says}"))?)
 }

@@ -41,8 +41,9 @@ struct Shown<'a> {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let path = args.run.join(STATE);
-    let file = File::open(&path)
-        .map_err(|error| Stop::usage(format!("{path}: it cannot be read: {error}; name a run's folder")))?;
+    let file = File::open(&path).map_err(|error| {
+        Stop::usage(format!("{path}: it cannot be read: {error}; name a run's folder"))
+    })?;
     let mut reader = Reader::new(BufReader::new(file));
     let (mut summary, mut collected, mut rows) = (Summary::default(), Steps::default(), Vec::new());
     loop {
@@ -52,7 +53,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
                 rows.extend(collected.push(&record));
             }
             Ok(None) => break,
-            Err(error) => return Err(Stop { message: format!("{path}: {error}"), code: exit::DRIFT }),
+            Err(error) => {
+                return Err(Stop { message: format!("{path}: {error}"), code: exit::DRIFT });
+            }
         }
     }
     rows.extend(collected.unfinished());
@@ -100,7 +103,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         None => terminal.line(&format!(
             "  cut short after {} events{}",
             summary.records,
-            if reader.torn() > 0 { format!(", and {} bytes of another", reader.torn()) } else { String::new() }
+            if reader.torn() > 0 {
+                format!(", and {} bytes of another", reader.torn())
+            } else {
+                String::new()
+            }
         ))?,
     }
     if let Some(answer) = answer {

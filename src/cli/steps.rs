@@ -80,7 +80,10 @@ impl Steps {
                     call.bytes = finished.bytes;
                     call.cut = finished.cut;
                     call.origin = finished.origin.clone();
-                    call.error = finished.error.as_ref().map(|error| format!("{}: {}", error.class.as_str(), error.message));
+                    call.error = finished
+                        .error
+                        .as_ref()
+                        .map(|error| format!("{}: {}", error.class.as_str(), error.message));
                 }
             }
             Event::StepFinished(finished) => {
@@ -133,7 +136,10 @@ fn call_line(call: &CallRow, out: &Terminal) -> String {
         Some(error) => out.paint(Tone::Bad, &terminal(error)),
         None => {
             let cut = if call.cut { ", cut" } else { "" };
-            let origin = call.origin.as_deref().map_or_else(String::new, |origin| format!(" from {}", terminal(origin)));
+            let origin = call
+                .origin
+                .as_deref()
+                .map_or_else(String::new, |origin| format!(" from {}", terminal(origin)));
             format!("{} bytes{cut}{origin}", call.bytes)
         }
     };

@@ -22,8 +22,14 @@ pub const SEED: u64 = 20_310_101;
 const PLANTED: [usize; 2] = [13, 21];
 
 const STATIONS: [&str; 8] = [
-    "Ostrel Weir", "Vindrel Reach", "Quorrin Sluice", "Halvex Intake", "Brondal Basin",
-    "Tessaver Lock", "Umberlin Culvert", "Kaldorn Outfall",
+    "Ostrel Weir",
+    "Vindrel Reach",
+    "Quorrin Sluice",
+    "Halvex Intake",
+    "Brondal Basin",
+    "Tessaver Lock",
+    "Umberlin Culvert",
+    "Kaldorn Outfall",
 ];
 const TEAMS: [&str; 6] = ["Amber", "Basalt", "Cobalt", "Dune", "Ember", "Fjord"];
 const INTERVALS: [u64; 9] = [14, 21, 28, 30, 45, 60, 75, 90, 120];
@@ -41,8 +47,20 @@ struct Equipment {
 const EQUIPMENT: [Equipment; 5] = [
     Equipment { name: "Pump", letter: 'P', quantity: "outlet pressure", unit: "bar", limit: 60 },
     Equipment { name: "Valve", letter: 'V', quantity: "closing torque", unit: "Nm", limit: 450 },
-    Equipment { name: "Filter bank", letter: 'F', quantity: "pressure drop", unit: "kPa", limit: 380 },
-    Equipment { name: "Relay cabinet", letter: 'R', quantity: "inner temperature", unit: "°C", limit: 550 },
+    Equipment {
+        name: "Filter bank",
+        letter: 'F',
+        quantity: "pressure drop",
+        unit: "kPa",
+        limit: 380,
+    },
+    Equipment {
+        name: "Relay cabinet",
+        letter: 'R',
+        quantity: "inner temperature",
+        unit: "°C",
+        limit: 550,
+    },
     Equipment { name: "Sensor mast", letter: 'S', quantity: "level drift", unit: "mm", limit: 95 },
 ];
 
@@ -159,11 +177,12 @@ fn draw(seed: u64) -> Vec<Report> {
         let mut attempt = 0_u64;
         loop {
             let place = [number.to_string(), attempt.to_string()];
-            let report = draw_one(number, &mut derive::rng(seed, &["corpus", &place[0], &place[1]]));
+            let report =
+                draw_one(number, &mut derive::rng(seed, &["corpus", &place[0], &place[1]]));
             // Each piece of equipment has one report, so that a question has one answer.
-            let taken = reports
-                .iter()
-                .any(|other| other.station == report.station && other.subject() == report.subject());
+            let taken = reports.iter().any(|other| {
+                other.station == report.station && other.subject() == report.subject()
+            });
             if !taken {
                 reports.push(report);
                 break;
@@ -245,7 +264,8 @@ fn write(report: &Report, all: &[Report]) -> String {
     );
     for (index, reading) in report.readings.iter().enumerate() {
         let share = reading * 100 / equipment.limit;
-        let verdict = if *reading > equipment.limit { "above the limit" } else { "within the limit" };
+        let verdict =
+            if *reading > equipment.limit { "above the limit" } else { "within the limit" };
         let _ = writeln!(
             text,
             "{}. Reading no. {}: {} {unit}, approx. {share} % of the limit, {verdict}.",
@@ -280,7 +300,8 @@ fn note(report: &Report) -> String {
     let over = report.readings.iter().filter(|reading| **reading > report.equipment.limit).count();
     let load = match over {
         0 => "No reading exceeded the limit, so the interval stays as it is".to_owned(),
-        1 => "One reading exceeded the limit, e.g. during start-up, and will be checked again".to_owned(),
+        1 => "One reading exceeded the limit, e.g. during start-up, and will be checked again"
+            .to_owned(),
         _ => format!("{over} readings exceeded the limit; the shift lead was told the same day"),
     };
     let length = if report.minutes > 90 {

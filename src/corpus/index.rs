@@ -70,8 +70,11 @@ impl Index {
                 words.push(word.to_owned());
             }
         });
-        let lists: Vec<&[Posting]> =
-            words.iter().filter_map(|word| self.postings.get(word.as_str())).map(Vec::as_slice).collect();
+        let lists: Vec<&[Posting]> = words
+            .iter()
+            .filter_map(|word| self.postings.get(word.as_str()))
+            .map(Vec::as_slice)
+            .collect();
         let mut hits = merge(lists);
         let found = hits.len();
         let rank = |hit: &Hit| (Reverse(hit.words), Reverse(hit.matches), hit.document);
@@ -86,9 +89,13 @@ impl Index {
 
 /// Adds up the postings of all words, document by document.
 fn merge(mut lists: Vec<&[Posting]>) -> Vec<Hit> {
-    let mut hits: Vec<Hit> = Vec::with_capacity(lists.iter().map(|list| list.len()).max().unwrap_or(0));
-    while let Some(document) = lists.iter().filter_map(|list| list.first()).map(|p| p.document).min() {
-        let mut hit = Hit { document: document as usize, words: 0, matches: 0, first_byte: usize::MAX };
+    let mut hits: Vec<Hit> =
+        Vec::with_capacity(lists.iter().map(|list| list.len()).max().unwrap_or(0));
+    while let Some(document) =
+        lists.iter().filter_map(|list| list.first()).map(|p| p.document).min()
+    {
+        let mut hit =
+            Hit { document: document as usize, words: 0, matches: 0, first_byte: usize::MAX };
         for list in &mut lists {
             if let Some((posting, rest)) = list.split_first()
                 && posting.document == document

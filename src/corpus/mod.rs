@@ -126,7 +126,8 @@ impl Corpus {
         }
         if documents.is_empty() && problems.is_empty() {
             problems.push(
-                Problem::new(name, "it holds no document").mend("a corpus is a folder of .md and .txt files"),
+                Problem::new(name, "it holds no document")
+                    .mend("a corpus is a folder of .md and .txt files"),
             );
         }
         let identity = CorpusIdentity {
@@ -135,7 +136,10 @@ impl Corpus {
             sha256: digest(&documents),
         };
         let manifest_sha256 = manifest_bytes.map(|bytes| Digest::of(&bytes));
-        Problems::check(problems, Self { identity, manifest_sha256, documents, index: OnceLock::new() })
+        Problems::check(
+            problems,
+            Self { identity, manifest_sha256, documents, index: OnceLock::new() },
+        )
     }
 
     /// The documents, by path.
@@ -145,7 +149,8 @@ impl Corpus {
 
     /// The document with this path, if there is one.
     pub fn get(&self, path: &str) -> Option<&Document> {
-        let found = self.documents.binary_search_by(|document| document.path.as_str().cmp(path)).ok()?;
+        let found =
+            self.documents.binary_search_by(|document| document.path.as_str().cmp(path)).ok()?;
         self.documents.get(found)
     }
 
@@ -190,14 +195,22 @@ fn read_folder(folder: &Utf8Path, name: &str) -> Result<BTreeMap<String, Vec<u8>
             Ok(entry) => entry,
             Err(error) => {
                 let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
-                problems.push(Problem::new(name, format!("it cannot be read: {what}")).mend("name a folder that exists and can be read"));
+                problems.push(
+                    Problem::new(name, format!("it cannot be read: {what}"))
+                        .mend("name a folder that exists and can be read"),
+                );
                 continue;
             }
         };
         if entry.file_type().is_dir() {
             continue;
         }
-        let lossy = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        let lossy = entry
+            .path()
+            .strip_prefix(folder)
+            .unwrap_or(entry.path())
+            .to_string_lossy()
+            .into_owned();
         let file = format!("{name}/{lossy}");
         let Ok(full) = Utf8PathBuf::from_path_buf(entry.path().to_path_buf()) else {
             problems.push(Problem::new(file, "its name is not UTF-8").mend("rename it"));
@@ -209,7 +222,10 @@ fn read_folder(folder: &Utf8Path, name: &str) -> Result<BTreeMap<String, Vec<u8>
             continue;
         }
         if !entry.file_type().is_file() {
-            problems.push(Problem::new(file, "it is no regular file").mend("a corpus holds no links, sockets or devices"));
+            problems.push(
+                Problem::new(file, "it is no regular file")
+                    .mend("a corpus holds no links, sockets or devices"),
+            );
             continue;
         }
         match read_bounded(&full) {
@@ -219,7 +235,10 @@ fn read_folder(folder: &Utf8Path, name: &str) -> Result<BTreeMap<String, Vec<u8>
             Err(what) => problems.push(Problem::new(file, what)),
         }
         if files.len() > DOCUMENTS_MAX {
-            problems.push(Problem::new(name, format!("it holds more than {DOCUMENTS_MAX} documents")).mend("split it"));
+            problems.push(
+                Problem::new(name, format!("it holds more than {DOCUMENTS_MAX} documents"))
+                    .mend("split it"),
+            );
             break;
         }
     }
@@ -227,38 +246,59 @@ fn read_folder(folder: &Utf8Path, name: &str) -> Result<BTreeMap<String, Vec<u8>
 }
 
 fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, String> {
-    let limit = if path.file_name() == Some(MANIFEST) { 64 * DOCUMENT_BYTES_MAX } else { DOCUMENT_BYTES_MAX };
+    let limit = if path.file_name() == Some(MANIFEST) {
+        64 * DOCUMENT_BYTES_MAX
+    } else {
+        DOCUMENT_BYTES_MAX
+    };
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| format!("it cannot be read: {error}"))?;
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("it cannot be read: {error}"))?;
     if bytes.len() as u64 > limit {
         return Err(format!("it is larger than {limit} bytes; split it"));
     }
     Ok(bytes)
 }
 
-fn check_manifest(file: &str, bytes: &[u8], name: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<Problem> {
-    let manifest = json::parse(bytes)
-        .map_err(|error| error.to_string())
-        .and_then(|value| serde_json::from_value::<Manifest>(value).map_err(|error| error.to_string()));
+fn check_manifest(
+    file: &str,
+    bytes: &[u8],
+    name: &str,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> Vec<Problem> {
+    let manifest = json::parse(bytes).map_err(|error| error.to_string()).and_then(|value| {
+        serde_json::from_value::<Manifest>(value).map_err(|error| error.to_string())
+    });
     let manifest = match manifest {
         Ok(manifest) => manifest,
-        Err(what) => return vec![Problem::new(file, what).mend("build it again with `gatedrun corpus build`")],
+        Err(what) => {
+            return vec![
+                Problem::new(file, what).mend("build it again with `gatedrun corpus build`"),
+            ];
+        }
     };
     let mut problems = Vec::new();
     let mut listed = BTreeMap::new();
     for entry in &manifest.documents {
         if listed.insert(entry.path.as_str(), entry).is_some() {
-            problems.push(Problem::new(file, format!("{} is listed twice", entry.path)).mend("keep one of the two"));
+            problems.push(
+                Problem::new(file, format!("{} is listed twice", entry.path))
+                    .mend("keep one of the two"),
+            );
         }
     }
     for (path, entry) in &listed {
         let document = format!("{name}/{path}");
         match files.get(*path) {
             None => problems.push(
-                Problem::new(document, "the manifest lists it, but it is not there").mend("put it back, or build the manifest again"),
+                Problem::new(document, "the manifest lists it, but it is not there")
+                    .mend("put it back, or build the manifest again"),
             ),
-            Some(bytes) if Digest::of(bytes) != entry.sha256 || bytes.len() as u64 != entry.bytes => {
+            Some(bytes)
+                if Digest::of(bytes) != entry.sha256 || bytes.len() as u64 != entry.bytes =>
+            {
                 problems.push(
                     Problem::new(
                         document,
@@ -278,7 +318,11 @@ fn check_manifest(file: &str, bytes: &[u8], name: &str, files: &BTreeMap<String,
     }
     for path in files.keys().filter(|path| !listed.contains_key(path.as_str())) {
         problems.push(
-            Problem::new(format!("{name}/{path}"), "it is there, but the manifest does not list it").mend("remove it, or build the manifest again"),
+            Problem::new(
+                format!("{name}/{path}"),
+                "it is there, but the manifest does not list it",
+            )
+            .mend("remove it, or build the manifest again"),
         );
     }
     problems

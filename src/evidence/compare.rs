@@ -65,8 +65,15 @@ impl<R: BufRead> Comparison<R> {
         if self.line == self.wanted {
             return;
         }
-        let same = self.line.iter().zip(&self.wanted).take_while(|(now, committed)| now == committed).count();
-        let line = |bytes: &Vec<u8>| (!bytes.is_empty()).then(|| bytes.strip_suffix(b"\n").unwrap_or(bytes).to_vec());
+        let same = self
+            .line
+            .iter()
+            .zip(&self.wanted)
+            .take_while(|(now, committed)| now == committed)
+            .count();
+        let line = |bytes: &Vec<u8>| {
+            (!bytes.is_empty()).then(|| bytes.strip_suffix(b"\n").unwrap_or(bytes).to_vec())
+        };
         self.difference = Some(Difference {
             line: self.number,
             column: same + 1,
@@ -164,7 +171,8 @@ fn meaning(committed: &Record, now: &Record, fields: &[(String, String, String)]
         return "the run takes another course from here: the program's behaviour has changed, or the file was edited".to_owned();
     }
     if fields.iter().all(|(pointer, _, _)| pointer == "/prev") {
-        return "only the link to the line before differs: the committed file was edited here".to_owned();
+        return "only the link to the line before differs: the committed file was edited here"
+            .to_owned();
     }
     "the same event says something else: the program's behaviour has changed, or the file was edited".to_owned()
 }
@@ -174,10 +182,15 @@ fn changed_inputs(committed: &[Input], now: &[Input]) -> Vec<String> {
     let mut changed = Vec::new();
     for input in now {
         let name = format!("{} {}", input.role.as_str(), input.path);
-        match committed.iter().find(|other| (other.role, &other.path) == (input.role, &input.path)) {
+        match committed.iter().find(|other| (other.role, &other.path) == (input.role, &input.path))
+        {
             None => changed.push(format!("{name} is new")),
             Some(other) if other.sha256 != input.sha256 => {
-                changed.push(format!("{name} (was {}, is {})", other.sha256.short(), input.sha256.short()));
+                changed.push(format!(
+                    "{name} (was {}, is {})",
+                    other.sha256.short(),
+                    input.sha256.short()
+                ));
             }
             Some(_) => {}
         }
@@ -194,7 +207,9 @@ fn changed_inputs(committed: &[Input], now: &[Input]) -> Vec<String> {
 fn fields(difference: &Difference) -> Vec<(String, String, String)> {
     const FIELDS_MAX: usize = 8;
     let value = |line: &Option<Vec<u8>>| {
-        line.as_ref().and_then(|line| serde_json::from_slice::<Value>(line).ok()).unwrap_or_default()
+        line.as_ref()
+            .and_then(|line| serde_json::from_slice::<Value>(line).ok())
+            .unwrap_or_default()
     };
     let mut found = Vec::new();
     walk("", &value(&difference.committed), &value(&difference.now), &mut found);
@@ -214,7 +229,8 @@ fn walk(pointer: &str, committed: &Value, now: &Value, found: &mut Vec<(String, 
             keys.sort();
             keys.dedup();
             for key in keys {
-                let (a, b) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
+                let (a, b) =
+                    (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
                 walk(&format!("{pointer}/{key}"), a, b, found);
             }
         }

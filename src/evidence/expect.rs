@@ -22,7 +22,8 @@ impl Observed {
             Event::GateDecided(gate) => self.decisions.push(decision_word(gate)),
             Event::ToolStarted(started) => self.tools.push(started.tool.clone()),
             Event::StepFinished(finished) => {
-                self.failure_modes.extend(finished.failure_mode.map(|mode| mode.as_str().to_owned()));
+                self.failure_modes
+                    .extend(finished.failure_mode.map(|mode| mode.as_str().to_owned()));
             }
             Event::RunFinished(finished) => {
                 self.terminal_reason = finished.terminal_reason.as_str().to_owned();
@@ -48,12 +49,19 @@ impl Observed {
             if let Some(expected) = expected
                 && !expected.iter().eq(got.iter())
             {
-                unmet.push(format!("{name}: expected [{}], got [{}]", expected.join(", "), got.join(", ")));
+                unmet.push(format!(
+                    "{name}: expected [{}], got [{}]",
+                    expected.join(", "),
+                    got.join(", ")
+                ));
             }
         };
         list("tools", expected.tools.as_deref().map(texts), &self.tools);
         list("decisions", expected.decisions.as_deref().map(texts), &self.decisions);
-        let modes = expected.failure_modes.as_ref().map(|modes| modes.iter().map(|mode| mode.as_str()).collect());
+        let modes = expected
+            .failure_modes
+            .as_ref()
+            .map(|modes| modes.iter().map(|mode| mode.as_str()).collect());
         list("failure_modes", modes, &self.failure_modes);
         for text in &expected.answer_contains {
             let answer = self.answer.as_deref().unwrap_or_default();

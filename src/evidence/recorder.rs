@@ -86,7 +86,8 @@ impl<S: Write, T: Write> Recorder<S, T> {
         let (trace, trace_digest) = self.trace.into_inner().finish()?;
         let report = self.report.render(&self.summary);
         let report_digest = FileDigest { sha256: Digest::of(&report), bytes: report.len() as u64 };
-        let files = BTreeMap::from([(STATE, state_digest), (TRACE, trace_digest), (REPORT, report_digest)]);
+        let files =
+            BTreeMap::from([(STATE, state_digest), (TRACE, trace_digest), (REPORT, report_digest)]);
         let manifest = manifest::render(&self.summary, &self.work, self.head, files);
         Ok(Recorded { state, trace, report, manifest, summary: self.summary })
     }
@@ -96,7 +97,11 @@ impl<S: Write, T: Write> Recorder<S, T> {
 ///
 /// # Errors
 /// The first line of the ledger that is wrong.
-pub fn project<S: Write, T: Write>(ledger: impl BufRead, state: S, trace: T) -> Result<Recorded<S, T>, LedgerError> {
+pub fn project<S: Write, T: Write>(
+    ledger: impl BufRead,
+    state: S,
+    trace: T,
+) -> Result<Recorded<S, T>, LedgerError> {
     let mut recorder = Recorder::new(state, trace);
     let mut reader = Reader::new(ledger);
     while let Some(record) = reader.next_record()? {

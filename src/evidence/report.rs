@@ -91,7 +91,8 @@ impl Report {
             return;
         }
         let class = attempted.error.as_ref().map_or("", |error| error.class.as_str());
-        let wait = attempted.backoff_ms.map_or_else(String::new, |ms| format!(", next after {ms} ms"));
+        let wait =
+            attempted.backoff_ms.map_or_else(String::new, |ms| format!(", next after {ms} ms"));
         self.calls.push(format!(
             "{}: attempt {} {} ({}){wait}",
             markdown(&self.tool),
@@ -107,7 +108,10 @@ impl Report {
             Some(error) => format!("{tool}: failed, {}", markdown(&error.message)),
             None => {
                 let cut = if finished.cut { ", cut" } else { "" };
-                let origin = finished.origin.as_deref().map_or_else(String::new, |origin| format!(" from {}", markdown(origin)));
+                let origin = finished
+                    .origin
+                    .as_deref()
+                    .map_or_else(String::new, |origin| format!(" from {}", markdown(origin)));
                 format!("{tool}: {} bytes{cut}{origin}", finished.bytes)
             }
         };
@@ -123,7 +127,9 @@ impl Report {
         if self.rows.is_empty() {
             text.push_str("No step was taken.\n\n");
         } else {
-            text.push_str("| Step | What happened | Tokens | Failure mode |\n|---:|---|---:|---|\n");
+            text.push_str(
+                "| Step | What happened | Tokens | Failure mode |\n|---:|---|---:|---|\n",
+            );
             text.push_str(&self.rows);
             text.push('\n');
         }
@@ -165,20 +171,31 @@ fn outcome(summary: &Summary, text: &mut String) {
         let _ = writeln!(text, "| {name} | {} |", markdown(&value));
     };
     let why = match (outcome.rule_id, outcome.failure_mode) {
-        (Some(rule), Some(mode)) => format!(" (rule {}, failure mode {})", rule.as_str(), mode.as_str()),
+        (Some(rule), Some(mode)) => {
+            format!(" (rule {}, failure mode {})", rule.as_str(), mode.as_str())
+        }
         (Some(rule), None) => format!(" (rule {})", rule.as_str()),
         (None, Some(mode)) => format!(" (failure mode {})", mode.as_str()),
         (None, None) => String::new(),
     };
     row("Terminal reason", format!("{}{why}", outcome.terminal_reason.as_str()));
     row("Steps", outcome.steps.to_string());
-    row("Tool calls", format!("{} allowed, {} denied", outcome.calls_allowed, outcome.calls_denied));
+    row(
+        "Tool calls",
+        format!("{} allowed, {} denied", outcome.calls_allowed, outcome.calls_denied),
+    );
     row(
         "Attempts",
-        format!("{}, of which {} retries; {} calls exhausted", outcome.attempts, outcome.retries, outcome.exhausted),
+        format!(
+            "{}, of which {} retries; {} calls exhausted",
+            outcome.attempts, outcome.retries, outcome.exhausted
+        ),
     );
-    let modes: Vec<String> =
-        outcome.failure_modes.iter().map(|(mode, count)| format!("{} ×{count}", mode.as_str())).collect();
+    let modes: Vec<String> = outcome
+        .failure_modes
+        .iter()
+        .map(|(mode, count)| format!("{} ×{count}", mode.as_str()))
+        .collect();
     row("Failure modes", if modes.is_empty() { "none".to_owned() } else { modes.join(", ") });
     row("Results cut", summary.cut.to_string());
     row(
@@ -192,7 +209,11 @@ fn outcome(summary: &Summary, text: &mut String) {
             let _ = writeln!(text, "{}", quotation(answer));
         }
         None => {
-            let _ = writeln!(text, "No answer: the run ended by {}.\n", markdown(outcome.terminal_reason.as_str()));
+            let _ = writeln!(
+                text,
+                "No answer: the run ended by {}.\n",
+                markdown(outcome.terminal_reason.as_str())
+            );
         }
     }
 }
@@ -205,6 +226,7 @@ fn reproduce(summary: &Summary, text: &mut String) {
         started.task, started.seed
     );
     for input in &started.inputs {
-        let _ = writeln!(text, "- {} {}: {}", input.role.as_str(), markdown(&input.path), input.sha256);
+        let _ =
+            writeln!(text, "- {} {}: {}", input.role.as_str(), markdown(&input.path), input.sha256);
     }
 }

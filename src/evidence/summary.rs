@@ -77,7 +77,8 @@ impl Summary {
             Event::LlmReplied(replied) => {
                 let usage = &mut self.totals.usage;
                 usage.input_tokens = usage.input_tokens.saturating_add(replied.usage.input_tokens);
-                usage.output_tokens = usage.output_tokens.saturating_add(replied.usage.output_tokens);
+                usage.output_tokens =
+                    usage.output_tokens.saturating_add(replied.usage.output_tokens);
             }
             Event::GateDecided(gate) => self.decided(gate),
             Event::ToolAttempted(attempted) => {

@@ -29,7 +29,12 @@ pub fn quotation(text: &str) -> String {
     for line in text.lines() {
         let line = markdown(line);
         // A number, a dash or a plus at the start would make a list.
-        let guard = if line.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '=')) { "\u{200b}" } else { "" };
+        let guard =
+            if line.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '=')) {
+                "\u{200b}"
+            } else {
+                ""
+            };
         let _ = writeln!(quoted, "> {guard}{line}");
     }
     quoted

@@ -69,19 +69,22 @@ pub struct Trace<W> {
     resumed_ns: u64,
 }
 
+/// A span's id: 16 hexadecimal digits, or all zero bytes for none.
+type SpanId = [u8; 16];
+
 #[derive(Debug)]
 struct Run {
     started: RunStarted,
     start_ns: u64,
     trace_id: String,
-    span_id: String,
+    span_id: SpanId,
 }
 
 #[derive(Debug, Default)]
 struct Step {
     number: u64,
     start_ns: u64,
-    span_id: String,
+    span_id: SpanId,
     llm_start_ns: u64,
     request_sha256: Option<Digest>,
     checks: u64,
@@ -90,7 +93,7 @@ struct Step {
 #[derive(Debug, Default)]
 struct Call {
     start_ns: u64,
-    span_id: String,
+    span_id: SpanId,
     call_id: String,
     tool: String,
 }
@@ -130,7 +133,8 @@ impl<W: Write> Trace<W> {
             Event::GateDecided(gate) => self.policy_check(gate, record.step, at_ns)?,
             Event::ToolStarted(ToolStarted { call_id, tool, .. }) => {
                 let span_id = self.span_id(&["tool", call_id]);
-                self.call = Call { start_ns: at_ns, span_id, call_id: call_id.clone(), tool: tool.clone() };
+                self.call =
+                    Call { start_ns: at_ns, span_id, call_id: call_id.clone(), tool: tool.clone() };
             }
             Event::ToolAttempted(attempted) => self.retry_attempt(attempted, at_ns)?,
             Event::ToolFinished(finished) => self.tool_call(finished, at_ns)?,
@@ -152,8 +156,12 @@ impl<W: Write> Trace<W> {
 
     fn run_started(&mut self, started: &RunStarted, at_ns: u64) -> io::Result<()> {
         let mut trace_id = String::with_capacity(32);
-        derive::push_hex(&mut trace_id, &derive::bytes::<16>(started.seed, &["trace", &started.run_id]));
-        let run = Run { started: started.clone(), start_ns: at_ns, trace_id, span_id: String::new() };
+        derive::push_hex(
+            &mut trace_id,
+            &derive::bytes::<16>(started.seed, &["trace", &started.run_id]),
+        );
+        let run =
+            Run { started: started.clone(), start_ns: at_ns, trace_id, span_id: SpanId::default() };
         self.run = Some(run);
         let span_id = self.span_id(&["run"]);
         if let Some(run) = &mut self.run {
@@ -164,21 +172,23 @@ impl<W: Write> Trace<W> {
         let mut attributes = Attributes { out: &mut head, any: false };
         attributes.text("service.name", "gatedrun");
         attributes.text("service.version", &started.agent_version);
-        head.extend_from_slice(b"]},\"scopeSpans\":[{\"scope\":{\"name\":\"gatedrun\",\"version\":");
+        head.extend_from_slice(
+            b"]},\"scopeSpans\":[{\"scope\":{\"name\":\"gatedrun\",\"version\":",
+        );
         string(&mut head, &started.agent_version);
         head.extend_from_slice(b"},\"spans\":[\n");
         self.out.write_all(&head)
     }
 
     fn llm_call(&mut self, replied: &LlmReplied, at_ns: u64) -> io::Result<()> {
-        let request = self.step.request_sha256.map(|digest| digest.to_string()).unwrap_or_default();
+        let request = self.step.request_sha256.unwrap_or(Digest::ZERO);
         let span_id = self.span_id(&["llm", &self.step.number.to_string()]);
-        let parent = self.step.span_id.clone();
+        let parent = self.step.span_id;
         let start = self.step.llm_start_ns;
         self.span("llm_call", &span_id, &parent, start, at_ns, None, |run, step, a| {
             a.int("agent.step_index", step);
             a.text("agent.llm.execution_path", run.started.llm.path.as_str());
-            a.text("agent.llm.request_sha256", &request);
+            a.digest("agent.llm.request_sha256", &request);
             a.text("gen_ai.operation.name", "chat");
             a.text("gen_ai.provider.name", &run.started.llm.provider);
             a.text("gen_ai.request.model", &run.started.llm.model);
@@ -188,13 +198,18 @@ impl<W: Write> Trace<W> {
         })
     }
 
-    fn policy_check(&mut self, gate: &GateDecided, step: Option<u64>, at_ns: u64) -> io::Result<()> {
+    fn policy_check(
+        &mut self,
+        gate: &GateDecided,
+        step: Option<u64>,
+        at_ns: u64,
+    ) -> io::Result<()> {
         self.step.checks += 1;
         let check = self.step.checks.to_string();
         let (span_id, parent) = match &gate.call_id {
-            Some(call_id) => (self.span_id(&["check", call_id]), self.step.span_id.clone()),
+            Some(call_id) => (self.span_id(&["check", call_id]), self.step.span_id),
             None => {
-                let root = self.run.as_ref().map(|run| run.span_id.clone()).unwrap_or_default();
+                let root = self.run.as_ref().map(|run| run.span_id).unwrap_or_default();
                 (self.span_id(&["check-step", &self.step.number.to_string(), &check]), root)
             }
         };
@@ -228,7 +243,8 @@ impl<W: Write> Trace<W> {
     fn retry_attempt(&mut self, attempted: &ToolAttempted, at_ns: u64) -> io::Result<()> {
         let attempt = u64::from(attempted.attempt);
         let span_id = self.span_id(&["attempt", &attempted.call_id, &attempt.to_string()]);
-        let (parent, tool) = (self.call.span_id.clone(), self.call.tool.clone());
+        let parent = self.call.span_id;
+        let tool = std::mem::take(&mut self.call.tool);
         let start = self.resumed_ns;
         let failed = attempted.outcome != AttemptOutcome::Success;
         let error = attempted.error.as_ref().filter(|_| failed);
@@ -243,53 +259,72 @@ impl<W: Write> Trace<W> {
             }
             a.error(error);
             a.text("openinference.span.kind", "CHAIN");
-        })
+        })?;
+        self.call.tool = tool;
+        Ok(())
     }
 
     fn tool_call(&mut self, finished: &ToolFinished, at_ns: u64) -> io::Result<()> {
         let call = std::mem::take(&mut self.call);
-        let parent = self.step.span_id.clone();
+        let parent = self.step.span_id;
         let message = finished.error.as_ref().map(|error| error.message.as_str());
-        self.span("tool_call", &call.span_id, &parent, call.start_ns, at_ns, message, |_, step, a| {
-            a.int("agent.step_index", step);
-            a.text("agent.tool_name", &call.tool);
-            a.text("gen_ai.operation.name", "execute_tool");
-            a.text("gen_ai.tool.name", &call.tool);
-            a.text("gen_ai.tool.call.id", &call.call_id);
-            if let Some(sha256) = &finished.sha256 {
-                a.int("agent.tool.result_bytes", finished.bytes);
-                a.text("agent.tool.result_sha256", &sha256.to_string());
-                a.flag("agent.tool.result_cut", finished.cut);
-            }
-            a.error(finished.error.as_ref());
-            a.text("openinference.span.kind", "TOOL");
-        })
+        self.span(
+            "tool_call",
+            &call.span_id,
+            &parent,
+            call.start_ns,
+            at_ns,
+            message,
+            |_, step, a| {
+                a.int("agent.step_index", step);
+                a.text("agent.tool_name", &call.tool);
+                a.text("gen_ai.operation.name", "execute_tool");
+                a.text("gen_ai.tool.name", &call.tool);
+                a.text("gen_ai.tool.call.id", &call.call_id);
+                if let Some(sha256) = &finished.sha256 {
+                    a.int("agent.tool.result_bytes", finished.bytes);
+                    a.digest("agent.tool.result_sha256", sha256);
+                    a.flag("agent.tool.result_cut", finished.cut);
+                }
+                a.error(finished.error.as_ref());
+                a.text("openinference.span.kind", "TOOL");
+            },
+        )
     }
 
     fn agent_step(&mut self, finished: &StepFinished, at_ns: u64) -> io::Result<()> {
         let step = std::mem::take(&mut self.step);
-        let parent = self.run.as_ref().map(|run| run.span_id.clone()).unwrap_or_default();
+        let parent = self.run.as_ref().map(|run| run.span_id).unwrap_or_default();
         let mode = finished.failure_mode.map(|mode| mode.as_str());
-        self.span("agent_step", &step.span_id, &parent, step.start_ns, at_ns, mode, |run, _, a| {
-            a.text("agent.run_id", &run.started.run_id);
-            a.int("agent.step_index", step.number);
-            if let Some(mode) = mode {
-                a.text("agent.failure_mode", mode);
-                a.text("error.type", mode);
-            }
-            a.text("openinference.span.kind", "CHAIN");
-        })?;
+        self.span(
+            "agent_step",
+            &step.span_id,
+            &parent,
+            step.start_ns,
+            at_ns,
+            mode,
+            |run, _, a| {
+                a.text("agent.run_id", &run.started.run_id);
+                a.int("agent.step_index", step.number);
+                if let Some(mode) = mode {
+                    a.text("agent.failure_mode", mode);
+                    a.text("error.type", mode);
+                }
+                a.text("openinference.span.kind", "CHAIN");
+            },
+        )?;
         self.step.number = step.number;
         Ok(())
     }
 
     fn agent_run(&mut self, finished: &RunFinished, at_ns: u64) -> io::Result<()> {
-        let Some((span_id, start)) = self.run.as_ref().map(|run| (run.span_id.clone(), run.start_ns)) else {
+        let Some((span_id, start)) = self.run.as_ref().map(|run| (run.span_id, run.start_ns))
+        else {
             return Ok(());
         };
         let reason = finished.terminal_reason;
         let error = (reason != TerminalReason::FinalAnswer).then_some(reason.as_str());
-        self.span("agent_run", &span_id, "", start, at_ns, error, |run, _, a| {
+        self.span("agent_run", &span_id, &SpanId::default(), start, at_ns, error, |run, _, a| {
             a.text("agent.run_id", &run.started.run_id);
             a.text("agent.task", &run.started.task);
             a.text("agent.terminal_reason", reason.as_str());
@@ -322,22 +357,29 @@ impl<W: Write> Trace<W> {
         self.out.write_all(b"\"}]}\n")
     }
 
-    fn span_id(&self, position: &[&str]) -> String {
-        let Some(run) = &self.run else { return String::new() };
-        let mut parts = vec!["span", &run.started.run_id];
-        parts.extend_from_slice(position);
-        let mut id = String::with_capacity(16);
-        derive::push_hex(&mut id, &derive::bytes::<8>(run.started.seed, &parts));
+    fn span_id(&self, position: &[&str]) -> SpanId {
+        let mut id = SpanId::default();
+        let Some(run) = &self.run else { return id };
+        let mut parts = ["span", &run.started.run_id, "", "", ""];
+        for (part, given) in parts.iter_mut().skip(2).zip(position) {
+            *part = given;
+        }
+        let bytes = derive::bytes::<8>(run.started.seed, &parts);
+        // Eight bytes are sixteen digits.
+        let _ = base16ct::lower::encode(&bytes, &mut id);
         id
     }
 
     /// Writes one span. `error` sets its status, with the message.
-    #[expect(clippy::too_many_arguments, reason = "a span has this many parts, each named at its one caller")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a span has this many parts, each named at its one caller"
+    )]
     fn span(
         &mut self,
         name: &str,
-        span_id: &str,
-        parent: &str,
+        span_id: &SpanId,
+        parent: &SpanId,
         start_ns: u64,
         end_ns: u64,
         error: Option<&str>,
@@ -350,14 +392,18 @@ impl<W: Write> Trace<W> {
             line.extend_from_slice(b",\n");
         }
         self.spans += 1;
-        // Writing to a `Vec` cannot fail.
-        let _ = write!(line, "{{\"traceId\":\"{}\",\"spanId\":\"{span_id}\",", run.trace_id);
-        if !parent.is_empty() {
-            let _ = write!(line, "\"parentSpanId\":\"{parent}\",");
+        line.extend_from_slice(b"{\"traceId\":\"");
+        line.extend_from_slice(run.trace_id.as_bytes());
+        line.extend_from_slice(b"\",\"spanId\":\"");
+        line.extend_from_slice(span_id);
+        if *parent != SpanId::default() {
+            line.extend_from_slice(b"\",\"parentSpanId\":\"");
+            line.extend_from_slice(parent);
         }
+        // Writing to a `Vec` cannot fail.
         let _ = write!(
             line,
-            "\"name\":\"{name}\",\"kind\":1,\"startTimeUnixNano\":\"{start_ns}\",\"endTimeUnixNano\":\"{end_ns}\",\"attributes\":["
+            "\",\"name\":\"{name}\",\"kind\":1,\"startTimeUnixNano\":\"{start_ns}\",\"endTimeUnixNano\":\"{end_ns}\",\"attributes\":["
         );
         attributes(run, self.step.number, &mut Attributes { out: line, any: false });
         line.push(b']');
@@ -395,6 +441,13 @@ impl Attributes<'_> {
         self.out.extend_from_slice(b"}}");
     }
 
+    fn digest(&mut self, key: &str, value: &Digest) {
+        self.key(key);
+        self.out.extend_from_slice(b"\"stringValue\":");
+        let _ = serde_json::to_writer(&mut *self.out, value);
+        self.out.extend_from_slice(b"}}");
+    }
+
     fn int(&mut self, key: &str, value: u64) {
         self.key(key);
         let _ = write!(self.out, "\"intValue\":\"{value}\"}}}}");
@@ -408,7 +461,9 @@ impl Attributes<'_> {
     fn value(&mut self, key: &str, value: &Value) {
         match value {
             Value::String(text) => self.text(key, text),
-            Value::Number(number) if number.as_u64().is_some() => self.int(key, number.as_u64().unwrap_or(0)),
+            Value::Number(number) if number.as_u64().is_some() => {
+                self.int(key, number.as_u64().unwrap_or(0))
+            }
             Value::Bool(flag) => self.flag(key, *flag),
             Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
                 self.text(key, &value.to_string());

@@ -26,13 +26,19 @@ pub enum WriteError {
         source: io::Error,
     },
     /// Another process writes the same run.
-    #[error("{0}: another process is writing this run; wait for it, or name another folder with --out")]
+    #[error(
+        "{0}: another process is writing this run; wait for it, or name another folder with --out"
+    )]
     Locked(Utf8PathBuf),
     /// A run was cut short there.
-    #[error("{0}: a run was cut short here and is kept; look at it, then start over with --discard-partial")]
+    #[error(
+        "{0}: a run was cut short here and is kept; look at it, then start over with --discard-partial"
+    )]
     Partial(Utf8PathBuf),
     /// There is something in the way that no run has written.
-    #[error("{path}: it holds {name:?}, which is no part of a run; move it away, or name another folder with --out")]
+    #[error(
+        "{path}: it holds {name:?}, which is no part of a run; move it away, or name another folder with --out"
+    )]
     Foreign {
         /// The folder.
         path: Utf8PathBuf,
@@ -177,7 +183,13 @@ impl Staging {
         check_own(&place)?;
         if place.exists() {
             // Exchanged, so that at every moment one whole run is in its place.
-            let exchanged = renameat_with(CWD, self.partial.as_std_path(), CWD, place.as_std_path(), RenameFlags::EXCHANGE);
+            let exchanged = renameat_with(
+                CWD,
+                self.partial.as_std_path(),
+                CWD,
+                place.as_std_path(),
+                RenameFlags::EXCHANGE,
+            );
             io_at(&place, exchanged.map_err(io::Error::from))?;
             remove_folder_if_there(&self.partial)?;
         } else {
@@ -216,7 +228,8 @@ fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
         let entry = io_at(path, entry)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = io_at(path, entry.file_type())?;
-        let ours = (FILES.contains(&name.as_str()) && kind.is_file()) || (name == WORK && kind.is_dir());
+        let ours =
+            (FILES.contains(&name.as_str()) && kind.is_file()) || (name == WORK && kind.is_dir());
         if !ours {
             return Err(foreign(&name));
         }

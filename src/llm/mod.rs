@@ -159,7 +159,9 @@ fn reply_bytes(reply: &Reply) -> u64 {
     let calls = reply
         .calls
         .iter()
-        .map(|(tool, arguments)| tool.len() + serde_json::to_string(arguments).map_or(0, |text| text.len()))
+        .map(|(tool, arguments)| {
+            tool.len() + serde_json::to_string(arguments).map_or(0, |text| text.len())
+        })
         .sum::<usize>();
     (texts + calls) as u64
 }

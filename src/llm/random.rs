@@ -45,11 +45,19 @@ impl<'a> RandomLlm<'a> {
 
     fn call(&self, rng: &mut ChaCha8Rng) -> (String, Value) {
         let contracts: Vec<&Contract> = self.world.contracts.iter().collect();
-        let Some(contract) = pick(rng, &contracts) else { return ("search".to_owned(), Value::Null) };
+        let Some(contract) = pick(rng, &contracts) else {
+            return ("search".to_owned(), Value::Null);
+        };
         let name = contract.name.clone();
         // Out of 20: most calls are good, so that runs get somewhere before policy ends them.
         match derive::below(rng, 20) {
-            0 => (pick(rng, &["shell", "Search", "read ", "", "delete_all"]).copied().unwrap_or("shell").to_owned(), json!({})),
+            0 => (
+                pick(rng, &["shell", "Search", "read ", "", "delete_all"])
+                    .copied()
+                    .unwrap_or("shell")
+                    .to_owned(),
+                json!({}),
+            ),
             1 => (name, self.malformed(contract, rng)),
             2 => (name, self.forbidden(contract, rng)),
             // The same call again and again, whatever the seed of the step.
@@ -61,24 +69,32 @@ impl<'a> RandomLlm<'a> {
     /// Arguments that fit the contract and stay where policy allows.
     fn good(&self, contract: &Contract, rng: &mut ChaCha8Rng) -> Value {
         let mut arguments = Map::new();
-        let properties = contract.text.pointer("/inputSchema/properties").and_then(Value::as_object);
+        let properties =
+            contract.text.pointer("/inputSchema/properties").and_then(Value::as_object);
         for (name, schema) in properties.into_iter().flatten() {
-            let effect = contract
-                .effects
-                .iter()
-                .find(|effect| effect.argument.as_deref().and_then(|a| a.strip_prefix('/')) == Some(name));
+            let effect = contract.effects.iter().find(|effect| {
+                effect.argument.as_deref().and_then(|a| a.strip_prefix('/')) == Some(name)
+            });
             let value = match effect.map(|effect| effect.effect) {
                 Some(Effect::ReadPath) => json!(format!("corpus/{}", self.document(rng))),
-                Some(Effect::WritePath) => json!(format!("work/notes-{}.md", derive::below(rng, 4))),
+                Some(Effect::WritePath) => {
+                    json!(format!("work/notes-{}.md", derive::below(rng, 4)))
+                }
                 Some(Effect::FetchUrl) => {
                     let host = pick(rng, &self.world.hosts).cloned().unwrap_or_default();
                     json!(format!("https://{host}/{}", self.document(rng)))
                 }
-                Some(Effect::Compute | Effect::SearchCorpus) | None if schema.get("type") == Some(&json!("integer")) => {
+                Some(Effect::Compute | Effect::SearchCorpus) | None
+                    if schema.get("type") == Some(&json!("integer")) =>
+                {
                     json!(1 + derive::below(rng, 8))
                 }
                 Some(Effect::Compute | Effect::SearchCorpus) | None => {
-                    json!(format!("{} no. {}.", pick(rng, &["interval", "Team Basalt", "outcome"]).copied().unwrap_or("x"), derive::below(rng, 1000)))
+                    json!(format!(
+                        "{} no. {}.",
+                        pick(rng, &["interval", "Team Basalt", "outcome"]).copied().unwrap_or("x"),
+                        derive::below(rng, 1000)
+                    ))
                 }
             };
             arguments.insert(name.clone(), value);
@@ -111,9 +127,14 @@ impl<'a> RandomLlm<'a> {
         let mut arguments = self.good(contract, rng);
         for effect in &contract.effects {
             let texts: &[&str] = match effect.effect {
-                Effect::ReadPath | Effect::WritePath => {
-                    &["/etc/passwd", "corpus/../../etc/passwd", "work/../../x", "../x", "home/x", "corpus/op-01.md/.."]
-                }
+                Effect::ReadPath | Effect::WritePath => &[
+                    "/etc/passwd",
+                    "corpus/../../etc/passwd",
+                    "work/../../x",
+                    "../x",
+                    "home/x",
+                    "corpus/op-01.md/..",
+                ],
                 Effect::FetchUrl => &[
                     "https://evil.invalid/",
                     "https://fixtures.local@evil.invalid/",
@@ -125,7 +146,9 @@ impl<'a> RandomLlm<'a> {
                 Effect::Compute | Effect::SearchCorpus => continue,
             };
             let text = pick(rng, texts).copied().unwrap_or_default();
-            if let Some(place) = effect.argument.as_deref().and_then(|pointer| arguments.pointer_mut(pointer)) {
+            if let Some(place) =
+                effect.argument.as_deref().and_then(|pointer| arguments.pointer_mut(pointer))
+            {
                 *place = json!(text);
             }
         }

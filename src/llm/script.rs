@@ -68,7 +68,10 @@ impl<'a> ScriptLlm<'a> {
     fn fill_turn(&self, turn: &Turn, request: &Request) -> Result<Reply, LlmError> {
         let step = request.step;
         let text = |template: &Option<Template>, place: &str| -> Result<Option<String>, LlmError> {
-            template.as_ref().map(|template| self.fill(template, step, place).map(into_text)).transpose()
+            template
+                .as_ref()
+                .map(|template| self.fill(template, step, place).map(into_text))
+                .transpose()
         };
         let calls = turn.calls.iter().enumerate().map(|(index, call)| {
             let place = format!("call {}", index + 1);
@@ -89,9 +92,11 @@ impl<'a> ScriptLlm<'a> {
             Template::Literal(value) => Ok(value.clone()),
             Template::Step => Ok(step.into()),
             Template::Result(reference) => self.look_up(reference, step, place),
-            Template::Array(items) => {
-                items.iter().map(|item| self.fill(item, step, place)).collect::<Result<_, _>>().map(Value::Array)
-            }
+            Template::Array(items) => items
+                .iter()
+                .map(|item| self.fill(item, step, place))
+                .collect::<Result<_, _>>()
+                .map(Value::Array),
             Template::Object(members) => members
                 .iter()
                 .map(|(key, member)| Ok((key.clone(), self.fill(member, step, place)?)))
@@ -104,10 +109,12 @@ impl<'a> ScriptLlm<'a> {
                 }
                 Ok(Value::String(text))
             }
-            Template::Choose(alternatives) => match self.pick(alternatives, step, &["value", place]) {
-                Some(chosen) => self.fill(chosen, step, place),
-                None => Ok(Value::Null),
-            },
+            Template::Choose(alternatives) => {
+                match self.pick(alternatives, step, &["value", place]) {
+                    Some(chosen) => self.fill(chosen, step, place),
+                    None => Ok(Value::Null),
+                }
+            }
         }
     }
 
@@ -117,7 +124,8 @@ impl<'a> ScriptLlm<'a> {
             return items.first();
         }
         let step = step.to_string();
-        let parts: Vec<&str> = ["choose", self.task, &step].into_iter().chain(place.iter().copied()).collect();
+        let parts: Vec<&str> =
+            ["choose", self.task, &step].into_iter().chain(place.iter().copied()).collect();
         let chosen = derive::below(&mut derive::rng(self.seed, &parts), items.len() as u64);
         items.get(usize::try_from(chosen).unwrap_or(0))
     }
@@ -131,14 +139,18 @@ impl<'a> ScriptLlm<'a> {
                 self.task
             ),
         };
-        let result = self
-            .kept
-            .get(&(*from, *call))
-            .ok_or_else(|| missing("that call has no result; it was denied, failed, or was not made"))?;
-        result
-            .pointer(pointer)
-            .cloned()
-            .ok_or_else(|| missing("nothing is there; compare the recorded result with `gatedrun show`"))
+        let result = self.kept.get(&(*from, *call)).ok_or_else(|| {
+            missing("that call has no result; it was denied, failed, or was not made")
+        })?;
+        result.pointer(pointer).cloned().ok_or_else(|| {
+            let keys: Vec<String> = result
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(key, _)| format!("/{key}"))
+                .collect();
+            missing(&format!("nothing is there; the result holds {}", keys.join(", ")))
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::contract::{ArgumentEffect, Contract, Contracts};
 use crate::corpus::Corpus;
@@ -117,9 +117,9 @@ impl Allowed {
         &self.tool
     }
 
-    /// The arguments with defaults filled in, for the ledger.
-    pub fn arguments(&self) -> &Value {
-        &self.arguments
+    /// The arguments with defaults filled in, for the ledger: the tool has its own.
+    pub fn take_arguments(&mut self) -> Value {
+        std::mem::take(&mut self.arguments)
     }
 
     /// The capabilities, one for each effect of the contract.
@@ -385,14 +385,22 @@ impl<'a> Gate<'a> {
         if depth > limits.max_depth {
             found = Some((
                 "/".into(),
-                format!("the arguments nest {depth} deep; arg_schema_enforcement.max_depth is {}", limits.max_depth),
+                format!(
+                    "the arguments nest {depth} deep; arg_schema_enforcement.max_depth is {}",
+                    limits.max_depth
+                ),
             ));
         } else if bytes > limits.max_bytes {
             found = Some((
                 "/".into(),
-                format!("the arguments have {bytes} bytes; arg_schema_enforcement.max_bytes is {}", limits.max_bytes),
+                format!(
+                    "the arguments have {bytes} bytes; arg_schema_enforcement.max_bytes is {}",
+                    limits.max_bytes
+                ),
             ));
-        } else if let Some(first) = case.contract.input_violations(&case.arguments).into_iter().next() {
+        } else if let Some(first) =
+            case.contract.input_violations(&case.arguments).into_iter().next()
+        {
             found = Some((first.pointer, first.what));
         }
         let Some((pointer, what)) = found else { return Ok(()) };
@@ -431,7 +439,11 @@ impl<'a> Gate<'a> {
 
     /// Counts a call under what it would do, and says how often it has now been made.
     fn count(&mut self, call: &ProposedCall, resolved: &Value) -> u64 {
-        let key = Digest::of_value(&json!([call.tool, resolved]));
+        let mut key = Vec::with_capacity(256);
+        json::canonical_into(&Value::String(call.tool.clone()), &mut key);
+        key.push(b',');
+        json::canonical_into(resolved, &mut key);
+        let key = Digest::of(&key);
         let count = self.repeats.entry(key).or_insert(0);
         *count += 1;
         *count
@@ -445,8 +457,12 @@ impl<'a> Gate<'a> {
             let opened = match planned {
                 Planned::Compute | Planned::Unreadable => Opened::Open(Grant::Compute),
                 Planned::Corpus => Opened::Open(Grant::Corpus(Arc::clone(self.mounts.corpus()))),
-                Planned::Read(path) => map(self.mounts.open_read(&path, sandbox.max_read_bytes), Grant::Read),
-                Planned::Write(path) => map(self.mounts.open_write(&path, sandbox.max_write_bytes), Grant::Write),
+                Planned::Read(path) => {
+                    map(self.mounts.open_read(&path, sandbox.max_read_bytes), Grant::Read)
+                }
+                Planned::Write(path) => {
+                    map(self.mounts.open_write(&path, sandbox.max_write_bytes), Grant::Write)
+                }
                 Planned::File(url, path) => {
                     map(self.mounts.open_read(&path, sandbox.max_read_bytes), |source| {
                         Grant::Fetch(FetchCapability { url, host: None, source: Some(source) })
@@ -456,7 +472,9 @@ impl<'a> Gate<'a> {
             };
             match opened {
                 Opened::Open(grant) => grants.push(grant),
-                Opened::Refused(refusal) => return Err(Box::new(self.sandbox_denied(case, refusal))),
+                Opened::Refused(refusal) => {
+                    return Err(Box::new(self.sandbox_denied(case, refusal)));
+                }
             }
         }
         Ok(grants)
@@ -470,19 +488,25 @@ impl<'a> Gate<'a> {
                 source,
             })
         };
-        let Some(mount) = self.fixtures.get(parsed.host()) else { return Opened::Open(fetch(None)) };
+        let Some(mount) = self.fixtures.get(parsed.host()) else {
+            return Opened::Open(fetch(None));
+        };
         let path = parsed
             .decoded_path()
             .map_err(|reason| path::Refusal { mount: None, resolved: None, reason })
             .and_then(|path| MountPath::parse(&format!("{mount}/{path}")));
         match path {
-            Ok(path) => map(self.mounts.open_read(&path, self.policy.sandbox.max_read_bytes), |source| fetch(Some(source))),
+            Ok(path) => {
+                map(self.mounts.open_read(&path, self.policy.sandbox.max_read_bytes), |source| {
+                    fetch(Some(source))
+                })
+            }
             Err(refusal) => Opened::Refused(refusal),
         }
     }
 
     /// The ledger's event for a verdict about a call.
-    pub fn call_event(&self, call: &ProposedCall, verdict: &Verdict) -> GateDecided {
+    pub fn call_event(&self, call: &ProposedCall, verdict: &mut Verdict) -> GateDecided {
         let effects = self.contracts.get(&call.tool).map_or_else(Vec::new, |contract| {
             contract.effects.iter().map(|effect| effect.effect).collect()
         });
@@ -491,7 +515,7 @@ impl<'a> Gate<'a> {
                 Decision::Allow,
                 None,
                 "every rule allows it".to_owned(),
-                allowed.details.clone(),
+                std::mem::take(&mut allowed.details),
             ),
             Verdict::Deny(denied) => {
                 (Decision::Deny, Some(denied.rule), denied.reason.clone(), denied.details.clone())
@@ -537,7 +561,8 @@ impl<'a> Gate<'a> {
 }
 
 fn over_budget(kind: &str, reason: String, numbers: [(Detail, u64); 2]) -> Denied {
-    let mut details: Details = numbers.into_iter().map(|(key, value)| (key, value.into())).collect();
+    let mut details: Details =
+        numbers.into_iter().map(|(key, value)| (key, value.into())).collect();
     details.insert(Detail::LimitKind, kind.into());
     Denied { rule: Rule::LoopBudget, reason, details, on_deny: OnDeny::Terminate }
 }
@@ -579,7 +604,11 @@ fn resolved<'c>(case: &'c Case<'_>) -> Cow<'c, Value> {
 fn without_targets(contract: &Contract, arguments: &Value) -> Value {
     let Value::Object(map) = arguments else { return Value::Object(Map::new()) };
     let is_target = |name: &str| {
-        contract.effects.iter().filter_map(|effect| effect.argument.as_deref()).any(|argument| argument.strip_prefix('/') == Some(name))
+        contract
+            .effects
+            .iter()
+            .filter_map(|effect| effect.argument.as_deref())
+            .any(|argument| argument.strip_prefix('/') == Some(name))
     };
     Value::Object(
         map.iter()

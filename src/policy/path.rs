@@ -84,7 +84,10 @@ impl MountPath {
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let refuse = |reason: String| Err(Refusal { mount: None, resolved: None, reason });
         if text.len() > PATH_BYTES_MAX {
-            return refuse(format!("the path has {} bytes; the limit is {PATH_BYTES_MAX}", text.len()));
+            return refuse(format!(
+                "the path has {} bytes; the limit is {PATH_BYTES_MAX}",
+                text.len()
+            ));
         }
         if let Some(bad) = text.chars().find(|c| c.is_control() || *c == '\\') {
             return refuse(format!("the path holds {bad:?}"));
@@ -113,10 +116,17 @@ impl MountPath {
             return refuse(format!("the path leaves its mount {}", mount.as_str()));
         }
         if let Some(long) = names.iter().find(|name| name.len() > NAME_BYTES_MAX) {
-            return refuse(format!("a name has {} bytes; the limit is {NAME_BYTES_MAX}", long.len()));
+            return refuse(format!(
+                "a name has {} bytes; the limit is {NAME_BYTES_MAX}",
+                long.len()
+            ));
         }
-        if let Some(bad) = names.iter().find(|name| name.ends_with(['.', ' ']) || name.starts_with(' ')) {
-            return refuse(format!("the name {bad:?} begins or ends in what some file systems drop"));
+        if let Some(bad) =
+            names.iter().find(|name| name.ends_with(['.', ' ']) || name.starts_with(' '))
+        {
+            return refuse(format!(
+                "the name {bad:?} begins or ends in what some file systems drop"
+            ));
         }
         if names.is_empty() || text.ends_with('/') {
             return refuse("the path names a folder, and a file is meant".to_owned());
@@ -172,10 +182,12 @@ impl Mounts {
     /// a capability whose reading fails: absence is the tool's error and no denial.
     pub fn open_read(&self, path: &MountPath, bytes_max: u64) -> Opened<ReadCapability> {
         let source = match path.mount {
-            Mount::Corpus => match self.corpus.documents().binary_search_by(|d| d.path.cmp(&path.relative())) {
-                Ok(index) => ReadSource::Document(Arc::clone(&self.corpus), index),
-                Err(_) => ReadSource::Failed(ErrorClass::NotFound),
-            },
+            Mount::Corpus => {
+                match self.corpus.documents().binary_search_by(|d| d.path.cmp(&path.relative())) {
+                    Ok(index) => ReadSource::Document(Arc::clone(&self.corpus), index),
+                    Err(_) => ReadSource::Failed(ErrorClass::NotFound),
+                }
+            }
             Mount::Work => match self.work.open_file(&path.names) {
                 Ok(file) => ReadSource::File(file),
                 Err(Failure::Error(class)) => ReadSource::Failed(class),
@@ -236,12 +248,16 @@ impl ReadCapability {
     /// `not_found`, `not_permitted`, `too_large`, `not_text` or `storage_failed`.
     pub fn read(&self) -> Result<String, ToolError> {
         let too_large = || {
-            let message = format!("{} is larger than {} bytes; raise sandbox.max_read_bytes or name a smaller file", self.name, self.bytes_max);
+            let message = format!(
+                "{} is larger than {} bytes; raise sandbox.max_read_bytes or name a smaller file",
+                self.name, self.bytes_max
+            );
             Err(ToolError::new(ErrorClass::TooLarge, message))
         };
         match &self.source {
             ReadSource::Document(corpus, index) => {
-                let text = corpus.documents().get(*index).map_or("", |document| document.text.as_str());
+                let text =
+                    corpus.documents().get(*index).map_or("", |document| document.text.as_str());
                 if text.len() as u64 > self.bytes_max { too_large() } else { Ok(text.to_owned()) }
             }
             ReadSource::Failed(class) => {
@@ -261,7 +277,10 @@ impl ReadCapability {
                 }
                 String::from_utf8(bytes).map_err(|error| {
                     let at = error.utf8_error().valid_up_to();
-                    ToolError::new(ErrorClass::NotText, format!("{} is not UTF-8 at byte {at}", self.name))
+                    ToolError::new(
+                        ErrorClass::NotText,
+                        format!("{} is not UTF-8 at byte {at}", self.name),
+                    )
                 })
             }
         }
@@ -358,7 +377,8 @@ impl WorkFolder {
             return Ok(Arc::clone(handle));
         }
         if create {
-            std::fs::create_dir_all(&self.path).map_err(|_| Failure::Error(ErrorClass::StorageFailed))?;
+            std::fs::create_dir_all(&self.path)
+                .map_err(|_| Failure::Error(ErrorClass::StorageFailed))?;
         }
         let handle = Arc::new(open_root(&self.path)?);
         *held = Some(Arc::clone(&handle));
@@ -429,7 +449,12 @@ fn open_root(path: &Utf8Path) -> Result<OwnedFd, Failure> {
 }
 
 /// Opens beneath a folder: no link, no other mount, no way up.
-fn open_beneath(folder: BorrowedFd<'_>, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+fn open_beneath(
+    folder: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
     const ATTEMPTS: usize = 64;
     let resolve = ResolveFlags::BENEATH
         | ResolveFlags::NO_SYMLINKS

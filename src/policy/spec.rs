@@ -272,7 +272,11 @@ impl Findings<'_> {
         for (index, rule) in rules.into_iter().enumerate() {
             if let Err(what) = url::check_host(&rule.host) {
                 let pointer = format!("/url_allowlist/hosts/{index}/host");
-                problems.push(self.problem(&pointer, &what, "write the host as the URL standard does"));
+                problems.push(self.problem(
+                    &pointer,
+                    &what,
+                    "write the host as the URL standard does",
+                ));
             }
             hosts.entry(rule.host.clone()).or_default().push(rule);
         }
@@ -283,7 +287,10 @@ impl Findings<'_> {
         if retry.backoff_cap_ms < retry.backoff_base_ms {
             problems.push(self.problem(
                 "/retry/backoff_cap_ms",
-                &format!("the cap {} is below the base {}", retry.backoff_cap_ms, retry.backoff_base_ms),
+                &format!(
+                    "the cap {} is below the base {}",
+                    retry.backoff_cap_ms, retry.backoff_base_ms
+                ),
                 "raise the cap or lower the base",
             ));
         }

@@ -76,7 +76,10 @@ pub fn parse(text: &str) -> Result<Target, Refusal> {
         Err(error) => return refuse(format!("it cannot be parsed: {error}")),
     };
     if url.scheme() != scheme {
-        return refuse(format!("the scheme is written {scheme:?} and read {:?}; write it so", url.scheme()));
+        return refuse(format!(
+            "the scheme is written {scheme:?} and read {:?}; write it so",
+            url.scheme()
+        ));
     }
     if scheme == "file" {
         return file_path(rest);
@@ -85,14 +88,18 @@ pub fn parse(text: &str) -> Result<Target, Refusal> {
     let refuse = |reason: String| Err(Refusal { host: Some(host.clone()), reason });
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
-        return refuse(format!("it carries credentials before the host {host:?}; remove all up to @"));
+        return refuse(format!(
+            "it carries credentials before the host {host:?}; remove all up to @"
+        ));
     }
     let written = match authority.rfind(':') {
         Some(colon) if !authority.ends_with(']') => &authority[..colon],
         _ => authority,
     };
     if written != host {
-        return refuse(format!("the host is written {written:?} and read {host:?}; write it as it is read"));
+        return refuse(format!(
+            "the host is written {written:?} and read {host:?}; write it as it is read"
+        ));
     }
     Ok(Target::Host(ParsedUrl { url, host }))
 }
@@ -124,7 +131,10 @@ fn decode(path: &str) -> Result<String, String> {
             _ => return Err("the path holds a % that begins no percent-encoding".to_owned()),
         };
         if matches!(decoded, b'/' | b'\\' | 0) {
-            return Err(format!("the path hides {:?} behind percent-encoding", char::from(decoded)));
+            return Err(format!(
+                "the path hides {:?} behind percent-encoding",
+                char::from(decoded)
+            ));
         }
         bytes.push(decoded);
     }
@@ -151,7 +161,12 @@ pub fn check(url: &ParsedUrl, allowlist: &UrlAllowlist) -> Result<(), Refusal> {
         } else if port != default_port && !rule.ports.contains(&port) {
             reason = format!("port {port} is not listed for host {:?}", url.host);
         } else if !url.url.path().starts_with(&rule.path_prefix) {
-            reason = format!("path {:?} is outside {:?} of host {:?}", url.url.path(), rule.path_prefix, url.host);
+            reason = format!(
+                "path {:?} is outside {:?} of host {:?}",
+                url.url.path(),
+                rule.path_prefix,
+                url.host
+            );
         } else {
             return Ok(());
         }

@@ -23,7 +23,10 @@ pub fn run(
         return super::run(allowed, idempotency_key);
     };
     let unavailable = || {
-        Err(ToolError::new(ErrorClass::ServiceUnavailable, format!("injected: attempt {attempt} got no answer")))
+        Err(ToolError::new(
+            ErrorClass::ServiceUnavailable,
+            format!("injected: attempt {attempt} got no answer"),
+        ))
     };
     match fault.mode {
         FaultMode::FailThenSucceed { failures } if attempt > failures => {

@@ -40,7 +40,8 @@ pub fn names() -> Vec<&'static str> {
 pub fn check_effects(contracts: &Contracts) -> Result<(), Problems> {
     let mut problems = Vec::new();
     for contract in contracts.iter() {
-        let does = IMPLEMENTED.iter().find(|(name, _)| *name == contract.name).map(|(_, effect)| *effect);
+        let does =
+            IMPLEMENTED.iter().find(|(name, _)| *name == contract.name).map(|(_, effect)| *effect);
         let says: Vec<Effect> = contract.effects.iter().map(|effect| effect.effect).collect();
         if let Some(does) = does
             && says != [does]
@@ -49,7 +50,12 @@ pub fn check_effects(contracts: &Contracts) -> Result<(), Problems> {
             problems.push(
                 Problem::new(
                     &contract.path,
-                    format!("the contract says that {:?} does {}, and its code does {}", contract.name, says.join(", "), does.as_str()),
+                    format!(
+                        "the contract says that {:?} does {}, and its code does {}",
+                        contract.name,
+                        says.join(", "),
+                        does.as_str()
+                    ),
                 )
                 .at("/_meta/gatedrun~1effects")
                 .mend("say what the code does"),
@@ -104,7 +110,10 @@ fn dispatch(allowed: &Allowed, key: &str) -> Result<Output, ToolError> {
 
 fn arguments<'a, T: serde::Deserialize<'a>>(allowed: &'a Allowed) -> Result<T, ToolError> {
     allowed.plain().map_err(|error| {
-        ToolError::new(ErrorClass::Unclassified, format!("the contract admits what the tool does not: {error}"))
+        ToolError::new(
+            ErrorClass::Unclassified,
+            format!("the contract admits what the tool does not: {error}"),
+        )
     })
 }
 

@@ -63,7 +63,8 @@ fn found<'a>(corpus: &'a Corpus, hit: &Hit) -> Option<Match<'a>> {
 /// The text around a place, white space folded, with an ellipsis where it was cut.
 fn snippet(text: &str, first_byte: usize) -> String {
     let (before, after) = text.split_at_checked(first_byte).unwrap_or((text, ""));
-    let lead = before.char_indices().rev().take(SNIPPET_LEAD).last().map_or(before.len(), |(at, _)| at);
+    let lead =
+        before.char_indices().rev().take(SNIPPET_LEAD).last().map_or(before.len(), |(at, _)| at);
     let mut snippet = String::with_capacity(SNIPPET_CHARS + 16);
     if lead > 0 {
         snippet.push('…');

@@ -110,9 +110,9 @@ fn split(block: &str, sentences: &mut Vec<String>) {
         }
         // Closing quotes and brackets, and more marks, belong to the sentence.
         let mut end = at + letter.len_utf8();
-        while let Some((at, closing)) =
-            letters.next_if(|(_, c)| matches!(c, '.' | '!' | '?' | '"' | '\'' | ')' | ']' | '”' | '’' | '»'))
-        {
+        while let Some((at, closing)) = letters.next_if(|(_, c)| {
+            matches!(c, '.' | '!' | '?' | '"' | '\'' | ')' | ']' | '”' | '’' | '»')
+        }) {
             end = at + closing.len_utf8();
         }
         let rest = block.get(end..).unwrap_or_default();
@@ -140,8 +140,10 @@ fn ends_here(before: &str, mark: char, after: &str) -> bool {
     let initial = stem.chars().count() == 1 && stem.chars().all(char::is_uppercase);
     let abbreviation = word.ends_with('.') && ABBREVIATIONS.contains(&stem.to_lowercase().as_str());
     // "no." ends a sentence unless a number follows: "Was it so? The answer is no."
-    let numbered = !matches!(stem.to_lowercase().as_str(), "no" | "nos" | "p" | "pp" | "art" | "ch" | "st" | "tab" | "min" | "max" | "sec" | "co")
-        || next.starts_with(|c: char| c.is_ascii_digit())
+    let numbered = !matches!(
+        stem.to_lowercase().as_str(),
+        "no" | "nos" | "p" | "pp" | "art" | "ch" | "st" | "tab" | "min" | "max" | "sec" | "co"
+    ) || next.starts_with(|c: char| c.is_ascii_digit())
         || (stem.starts_with(char::is_uppercase) && !matches!(stem, "No" | "Nos"));
     !(goes_on || initial || (abbreviation && numbered))
 }

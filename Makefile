@@ -1,0 +1,55 @@
+# Thin targets: what a person types, and what CI runs. No logic lives here.
+CARGO ?= cargo
+BIN := target/release/gatedrun
+
+.DEFAULT_GOAL := help
+.PHONY: help build canonical canonical-check evidence-build evidence-check corpus-build \
+	corpus-check smoke test lint fmt doc bench deny ci
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+build: ## build the release binary
+	@$(CARGO) build --release --locked --quiet
+
+canonical: build ## run the canonical task and compare with the committed run
+	@$(BIN) run tasks/canonical/v1.json
+
+canonical-check: build ## execute the canonical run again and compare every byte
+	@$(BIN) check runs/canonical/v1
+
+evidence-build: build ## run every task; proposals lie beside the committed runs
+	@find tasks -name '*.json' ! -name '*.schema.json' | sort | xargs $(BIN) run
+
+evidence-check: build ## execute every committed run again and compare every byte
+	@$(BIN) check runs
+
+corpus-build: build ## write the synthetic corpus
+	@$(BIN) corpus build data/corpus/v1
+
+corpus-check: build ## check every byte of the synthetic corpus
+	@$(BIN) corpus check data/corpus/v1
+
+smoke: build ## drive the release binary from outside, as a new user would
+	@scripts/smoke.sh
+
+test: ## all tests, doctests included
+	$(CARGO) test --locked --lib --test tests --bins
+	$(CARGO) test --locked --doc
+
+lint: ## clippy, warnings denied
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+fmt: ## formatting
+	$(CARGO) fmt --check
+
+doc: ## the API's documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+
+bench: build ## measure what docs/performance.md states
+	@scripts/bench.sh
+
+deny: ## licences, advisories, bans; needs cargo-deny
+	$(CARGO) deny check
+
+ci: fmt lint test doc evidence-check corpus-check smoke ## everything CI runs

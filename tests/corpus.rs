@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+
+use gatedrun::corpus::{Corpus, Manifest, build};
+use gatedrun::json::Digest;
+
+use crate::support::{Folder, file, root};
+
+#[test]
+fn the_committed_corpus_is_what_the_generator_writes() {
+    for (name, bytes) in build::files(build::SEED) {
+        assert_eq!(bytes, file(&format!("data/corpus/v1/{name}")), "{name}");
+    }
+    assert_ne!(build::files(1), build::files(2));
+}
+
+#[test]
+fn there_are_25_documents_of_the_stated_size_and_two_carry_instructions() {
+    let corpus = Corpus::load(&root().join("data/corpus/v1"), "data/corpus/v1").unwrap();
+    assert_eq!(corpus.documents().len(), 25);
+    let manifest: Manifest = serde_json::from_slice(&file("data/corpus/v1/manifest.json")).unwrap();
+    let mut planted = 0;
+    for (document, entry) in corpus.documents().iter().zip(&manifest.documents) {
+        let chars = document.text.chars().count();
+        assert!((700..=1500).contains(&chars), "{}: {chars}", document.id);
+        assert_eq!((&document.id, &document.path), (&entry.id, &entry.path));
+        let instructs = document.text.contains("Note to automated agents");
+        assert_eq!(instructs, entry.planted_instruction, "{}", document.id);
+        planted += u32::from(instructs);
+    }
+    assert_eq!(planted, 2);
+}
+
+#[test]
+fn cross_references_are_true() {
+    let corpus = Corpus::load(&root().join("data/corpus/v1"), "data/corpus/v1").unwrap();
+    let mut references = 0;
+    for document in corpus.documents() {
+        let see_also = document.text.split("## See also").nth(1).unwrap();
+        for line in see_also.lines().filter(|line| line.starts_with("- ")) {
+            let id = &line[2..7];
+            let other = corpus.get(&format!("{id}.md")).unwrap();
+            assert_ne!(other.id, document.id);
+            let subject = line.split(", ").nth(1).unwrap().split(" (").next().unwrap();
+            assert!(other.title.ends_with(subject), "{}: {line}", document.id);
+            references += 1;
+        }
+    }
+    assert!(references > 30);
+}
+
+#[test]
+fn each_piece_of_equipment_has_one_report() {
+    let corpus = Corpus::load(&root().join("data/corpus/v1"), "data/corpus/v1").unwrap();
+    let mut titles = BTreeMap::new();
+    for document in corpus.documents() {
+        let subject = document.title.split(", ").nth(1).unwrap();
+        assert!(titles.insert(subject.to_owned(), &document.id).is_none(), "{subject}");
+    }
+}
+
+#[test]
+fn every_change_of_a_byte_a_name_or_the_list_is_named() {
+    let folder = Folder::project();
+    let at = folder.path().join("data/corpus/v1");
+    let error = || Corpus::load(&at, "data/corpus/v1").unwrap_err().to_string();
+    folder.edit("data/corpus/v1/op-09.md", "Team", "team");
+    std::fs::remove_file(at.join("op-03.md")).unwrap();
+    folder.write("data/corpus/v1/op-99.md", "# New\n");
+    let all = error();
+    assert!(all.contains("data/corpus/v1/op-09.md: it has changed: the manifest says"), "{all}");
+    assert!(
+        all.contains("data/corpus/v1/op-03.md: the manifest lists it, but it is not there"),
+        "{all}"
+    );
+    assert!(
+        all.contains("data/corpus/v1/op-99.md: it is there, but the manifest does not list it"),
+        "{all}"
+    );
+    assert_eq!(all.lines().count(), 3);
+    folder.write("data/corpus/v1/manifest.json", "{\"corpus\": 1, \"corpus\": 2}");
+    assert!(error().contains("manifest.json: line 1, column 22: duplicate key"), "{}", error());
+}
+
+#[test]
+fn other_peoples_files_are_a_corpus_too() {
+    let folder = Folder::new();
+    folder.write("docs/b/deep.txt", "Second text");
+    folder.write("docs/a.md", "Intro\n\n# Heading here\nÜber Straßen");
+    folder.write("docs/picture.png", [0xff, 0xd8]);
+    folder.write("docs/.hidden/secret.md", "not this");
+    let corpus = Corpus::load(&folder.path().join("docs"), "docs").unwrap();
+    let found: Vec<_> =
+        corpus.documents().iter().map(|d| (d.id.as_str(), d.title.as_str())).collect();
+    assert_eq!(found, [("a", "Heading here"), ("b/deep", "b/deep")]);
+    assert_eq!(corpus.manifest_sha256, None);
+    assert_eq!(
+        corpus.get("a.md").unwrap().sha256,
+        Digest::of("Intro\n\n# Heading here\nÜber Straßen".as_bytes())
+    );
+    let (hits, matched) = corpus.index().search("ÜBER straßen", 5);
+    assert_eq!((hits.len(), matched, hits[0].words), (1, 1, 2));
+}
+
+#[test]
+fn what_cannot_be_a_document_is_told() {
+    let folder = Folder::new();
+    folder.write("docs/latin.md", b"caf\xe9");
+    folder.write("docs/large.md", vec![b'x'; 1024 * 1024 + 1]);
+    folder.write("elsewhere.md", "secret");
+    std::os::unix::fs::symlink("../elsewhere.md", folder.path().join("docs/link.md")).unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"bad\xff.md");
+    std::fs::write(folder.path().join("docs").as_std_path().join(name), "x").unwrap();
+    let error = Corpus::load(&folder.path().join("docs"), "docs").unwrap_err().to_string();
+    for part in
+        ["larger than 1048576 bytes", "link.md: it is no regular file", "its name is not UTF-8"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    std::fs::remove_dir_all(folder.path().join("docs")).unwrap();
+    folder.write("docs/latin.md", b"caf\xe9");
+    let error = Corpus::load(&folder.path().join("docs"), "docs").unwrap_err().to_string();
+    assert_eq!(error, "docs/latin.md: byte 3: it is not UTF-8; save it as UTF-8");
+    assert!(Corpus::load(&folder.path().join("none"), "none").is_err());
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    let error = Corpus::load(&folder.path().join("empty"), "empty").unwrap_err().to_string();
+    assert!(error.contains("it holds no document"), "{error}");
+}

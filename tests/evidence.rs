@@ -1,0 +1,313 @@
+use std::collections::{HashMap, HashSet};
+
+use gatedrun::event::Detail;
+use gatedrun::evidence::recorder::project;
+use gatedrun::evidence::trace::ATTRIBUTES;
+use gatedrun::evidence::{FILES, text as escape};
+use opentelemetry_proto::tonic::trace::v1::TracesData;
+use serde_json::{Value, json};
+
+use crate::support::{Folder, committed_runs, file, run, scripted};
+
+#[test]
+fn the_ledger_alone_gives_the_committed_files() {
+    for run in committed_runs() {
+        let ledger = file(&format!("runs/{run}/state.jsonl"));
+        let projected = project(ledger.as_slice(), Vec::new(), Vec::new()).unwrap();
+        for (name, bytes) in FILES.into_iter().zip([
+            projected.state,
+            projected.trace,
+            projected.report,
+            projected.manifest,
+        ]) {
+            assert!(bytes == file(&format!("runs/{run}/{name}")), "{run}/{name}");
+        }
+    }
+}
+
+/// Reads a trace as strictly as the format is written down: the keys that exist, ids as lower-case
+/// hex of the right length, 64-bit integers as strings, one value in each attribute.
+fn strict_spans(trace: &Value) -> Vec<Value> {
+    let keys = |value: &Value, known: &[&str]| {
+        for key in value.as_object().unwrap().keys() {
+            assert!(known.contains(&key.as_str()), "unknown key {key}");
+        }
+    };
+    let attributes = |list: &Value| {
+        let mut seen = HashSet::new();
+        for attribute in list.as_array().unwrap() {
+            keys(attribute, &["key", "value"]);
+            assert!(
+                seen.insert(attribute["key"].as_str().unwrap().to_owned()),
+                "{attribute} twice"
+            );
+            let value = attribute["value"].as_object().unwrap();
+            assert_eq!(value.len(), 1, "{attribute}");
+            match value.iter().next().unwrap() {
+                (kind, Value::String(text)) if kind == "intValue" => {
+                    assert!(text.parse::<i64>().is_ok())
+                }
+                (kind, Value::String(_)) if kind == "stringValue" => {}
+                (kind, Value::Bool(_)) if kind == "boolValue" => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let hex = |value: &Value, length: usize| {
+        let id = value.as_str().unwrap();
+        assert!(
+            id.len() == length
+                && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+            "{id}"
+        );
+        assert!(id.bytes().any(|b| b != b'0'), "an id of zeros is no id");
+    };
+    keys(trace, &["resourceSpans"]);
+    let mut spans = Vec::new();
+    for resource in trace["resourceSpans"].as_array().unwrap() {
+        keys(resource, &["resource", "scopeSpans", "schemaUrl"]);
+        attributes(&resource["resource"]["attributes"]);
+        for scope in resource["scopeSpans"].as_array().unwrap() {
+            keys(scope, &["scope", "spans", "schemaUrl"]);
+            for span in scope["spans"].as_array().unwrap() {
+                keys(
+                    span,
+                    &[
+                        "traceId",
+                        "spanId",
+                        "parentSpanId",
+                        "name",
+                        "kind",
+                        "startTimeUnixNano",
+                        "endTimeUnixNano",
+                        "attributes",
+                        "status",
+                    ],
+                );
+                hex(&span["traceId"], 32);
+                hex(&span["spanId"], 16);
+                if !span["parentSpanId"].is_null() {
+                    hex(&span["parentSpanId"], 16);
+                }
+                attributes(&span["attributes"]);
+                let time = |key: &str| span[key].as_str().unwrap().parse::<u64>().unwrap();
+                assert!(
+                    time("startTimeUnixNano") < time("endTimeUnixNano"),
+                    "a span of no length: {span}"
+                );
+                spans.push(span.clone());
+            }
+        }
+    }
+    spans
+}
+
+fn attribute<'v>(span: &'v Value, key: &str) -> Option<&'v Value> {
+    let found = span["attributes"].as_array().unwrap().iter().find(|a| a["key"] == key)?;
+    found["value"].as_object().unwrap().values().next()
+}
+
+#[test]
+fn traces_are_valid_otlp_by_the_official_types_and_by_a_strict_reader() {
+    for run in committed_runs() {
+        let bytes = file(&format!("runs/{run}/trace.json"));
+        let official: TracesData = serde_json::from_slice(&bytes).unwrap();
+        let trace: Value = serde_json::from_slice(&bytes).unwrap();
+        let spans = strict_spans(&trace);
+        let typed: Vec<_> = official
+            .resource_spans
+            .iter()
+            .flat_map(|r| &r.scope_spans)
+            .flat_map(|s| &s.spans)
+            .collect();
+        assert_eq!(typed.len(), spans.len());
+        for (typed, span) in typed.iter().zip(&spans) {
+            assert_eq!(typed.trace_id.len(), 16);
+            assert_eq!(typed.span_id.len(), 8);
+            assert_eq!(typed.name, span["name"].as_str().unwrap());
+            assert_eq!(typed.attributes.len(), span["attributes"].as_array().unwrap().len());
+            assert_eq!(
+                typed.start_time_unix_nano.to_string(),
+                span["startTimeUnixNano"].as_str().unwrap()
+            );
+        }
+        // One tree, and every child inside its parent.
+        let by_id: HashMap<&str, &Value> =
+            spans.iter().map(|s| (s["spanId"].as_str().unwrap(), s)).collect();
+        assert_eq!(by_id.len(), spans.len(), "ids are unique");
+        let roots = spans.iter().filter(|span| span["parentSpanId"].is_null()).count();
+        assert_eq!(roots, 1);
+        for span in spans.iter().filter(|span| !span["parentSpanId"].is_null()) {
+            let parent = by_id[span["parentSpanId"].as_str().unwrap()];
+            let time =
+                |span: &Value, key: &str| span[key].as_str().unwrap().parse::<u64>().unwrap();
+            assert!(time(parent, "startTimeUnixNano") <= time(span, "startTimeUnixNano"), "{span}");
+            assert!(time(parent, "endTimeUnixNano") >= time(span, "endTimeUnixNano"), "{span}");
+        }
+        for span in &spans {
+            for attribute in span["attributes"].as_array().unwrap() {
+                let key = attribute["key"].as_str().unwrap();
+                let known = ATTRIBUTES.iter().any(|(name, _)| *name == key)
+                    || key.strip_prefix("policy.").is_some_and(|detail| {
+                        serde_json::from_value::<Detail>(json!(detail)).is_ok()
+                    });
+                assert!(known, "{key} is not documented");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_canonical_trace_holds_what_it_should() {
+    let trace: Value = serde_json::from_slice(&file("runs/canonical/v1/trace.json")).unwrap();
+    let spans = strict_spans(&trace);
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for span in &spans {
+        *counts.entry(span["name"].as_str().unwrap()).or_default() += 1;
+        if span["name"] == "policy_check" {
+            assert_eq!(attribute(span, "agent.policy.decision").unwrap(), "allow");
+        }
+        if span["name"] == "retry_attempt" {
+            assert_eq!(attribute(span, "agent.retry.outcome").unwrap(), "success");
+        }
+        assert!(span["status"].is_null(), "nothing failed");
+    }
+    let expected = [
+        ("agent_run", 1),
+        ("agent_step", 5),
+        ("llm_call", 5),
+        ("tool_call", 4),
+        ("policy_check", 4),
+        ("retry_attempt", 4),
+    ];
+    assert_eq!(counts, HashMap::from(expected));
+    let root = spans.last().unwrap();
+    assert_eq!(attribute(root, "agent.terminal_reason").unwrap(), "final_answer");
+    // A trace carries no content by default.
+    let text = trace.to_string();
+    for content in ["inspection interval", "Team Cobalt", "I look for"] {
+        assert!(!text.contains(content), "{content:?} is in the trace");
+    }
+}
+
+#[test]
+fn an_added_event_changes_no_other_spans_id() {
+    let folder = Folder::project();
+    let search = |query: &str| json!({"tool": "search", "arguments": {"query": query}});
+    let ids = |calls: Value| -> HashMap<String, String> {
+        let inputs = scripted(
+            &folder,
+            json!([{"calls": calls}, {"calls": [search("c")]}, {"final_answer": "x"}]),
+            &[],
+        );
+        let trace: Value =
+            serde_json::from_slice(&run(&inputs, &folder.path().join("work")).0.trace).unwrap();
+        strict_spans(&trace)
+            .iter()
+            .filter(|span| {
+                matches!(span["name"].as_str(), Some("agent_step" | "llm_call" | "agent_run"))
+            })
+            .map(|span| {
+                let step =
+                    attribute(span, "agent.step_index").map_or(String::new(), ToString::to_string);
+                (format!("{} {step}", span["name"]), span["spanId"].to_string())
+            })
+            .collect()
+    };
+    assert_eq!(ids(json!([search("a")])), ids(json!([search("a"), search("b")])));
+}
+
+#[test]
+fn data_in_a_report_stays_data() {
+    let folder = Folder::project();
+    let hostile = "x\n## Outcome\n\n| Terminal reason | final_answer |\n\u{1b}[2J<script>alert(1)</script> [a](https://evil.invalid) \u{202e}abc";
+    let script = json!([
+        {"calls": [{"tool": format!("{hostile}\n# Run report"), "arguments": {}, "unknown_tool": true}]},
+        {"final_answer": hostile}
+    ]);
+    for edits in [&[][..], &[("on_deny: terminate", "on_deny: continue")][..]] {
+        let inputs = scripted(&folder, script.clone(), edits);
+        let (recorded, _) = run(&inputs, &folder.path().join("work"));
+        let report = String::from_utf8(recorded.report).unwrap();
+        assert_eq!(report.lines().filter(|line| line.starts_with("# ")).count(), 1, "{report}");
+        assert_eq!(
+            report.lines().filter(|line| line.starts_with("## Outcome")).count(),
+            1,
+            "{report}"
+        );
+        assert!(
+            !report.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'),
+            "{report}"
+        );
+        assert!(
+            !report.contains("<script>") && !report.replace("\\]", "").contains("]("),
+            "{report}"
+        );
+        assert_eq!(
+            report.lines().filter(|line| line.starts_with("| Terminal reason")).count(),
+            1,
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn escapes_show_what_they_hide() {
+    assert_eq!(
+        escape::terminal("a\u{1b}]0;x\u{7}\r\nb\u{85}"),
+        "a\\u{1b}]0;x\\u{7}\\u{d}␊b\\u{85}"
+    );
+    assert_eq!(
+        escape::markdown("a|b `c` <d> [e](f) **g** _h_ # i"),
+        "a\\|b \\`c\\` \\<d\\> \\[e\\](f) \\*\\*g\\*\\* \\_h\\_ \\# i"
+    );
+    assert_eq!(escape::quotation("1. a\n- b\n# c"), "> \u{200b}1. a\n> \u{200b}- b\n> \\# c\n");
+}
+
+#[test]
+fn all_parts_of_a_run_tell_one_story() {
+    for run in committed_runs() {
+        let manifest: Value =
+            serde_json::from_slice(&file(&format!("runs/{run}/manifest.json"))).unwrap();
+        let trace: Value =
+            serde_json::from_slice(&file(&format!("runs/{run}/trace.json"))).unwrap();
+        let report = String::from_utf8(file(&format!("runs/{run}/run_report.md"))).unwrap();
+        let spans = strict_spans(&trace);
+        let root = spans.last().unwrap();
+        let reason = manifest["outcome"]["terminal_reason"].as_str().unwrap();
+        assert_eq!(attribute(root, "agent.terminal_reason").unwrap(), reason, "{run}");
+        assert!(
+            report.contains(&format!("| Terminal reason | {}", escape::markdown(reason))),
+            "{run}"
+        );
+        assert_eq!(root["status"].is_null(), reason == "final_answer", "{run}");
+        let of = |name: &str, key: &str, value: &str| {
+            spans
+                .iter()
+                .filter(|s| s["name"] == name && attribute(s, key).is_some_and(|v| v == value))
+                .count() as u64
+        };
+        let outcome = &manifest["outcome"];
+        let call_checks = |decision: &str| {
+            spans
+                .iter()
+                .filter(|s| {
+                    s["name"] == "policy_check"
+                        && attribute(s, "agent.policy.subject").unwrap() == "call"
+                })
+                .filter(|s| attribute(s, "agent.policy.decision").unwrap() == decision)
+                .count() as u64
+        };
+        assert_eq!(outcome["calls_allowed"], call_checks("allow"), "{run}");
+        assert_eq!(outcome["calls_denied"], call_checks("deny"), "{run}");
+        assert_eq!(
+            outcome["exhausted"],
+            of("retry_attempt", "agent.retry.outcome", "exhausted"),
+            "{run}"
+        );
+        let attempts = spans.iter().filter(|s| s["name"] == "retry_attempt").count();
+        let tools = spans.iter().filter(|s| s["name"] == "tool_call").count();
+        assert_eq!(outcome["attempts"], attempts, "{run}");
+        assert_eq!(outcome["retries"], attempts - tools, "{run}");
+    }
+}

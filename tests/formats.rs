@@ -1,0 +1,110 @@
+use gatedrun::{json, yaml};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 5, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::hash_map(any::<String>(), inner, 0..5)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn canonical_form_is_what_rfc_8785_says(value in value()) {
+        let ours = json::canonical(&value);
+        // The library is the standard's own; ours is only a faster way to the same bytes, except
+        // that integers which no double holds keep their digits instead of colliding.
+        let theirs = serde_json_canonicalizer::to_vec(&value).unwrap();
+        prop_assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs).unwrap());
+    }
+
+    #[test]
+    fn json_reads_back_what_it_writes(value in value()) {
+        let text = serde_json::to_vec(&value).unwrap();
+        prop_assert_eq!(json::parse(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn no_bytes_make_the_parsers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = json::parse(&bytes);
+        let _ = yaml::parse(&bytes);
+    }
+}
+
+#[test]
+fn json_is_strict() {
+    for (text, what) in [
+        (r#"{"a":1,"a":2}"#, "duplicate key \"a\""),
+        (r#"{"a":{"b":1,"b":1}}"#, "duplicate key \"b\""),
+        ("{\"a\":1} x", "trailing characters"),
+        ("9223372036854775808", "larger than 9223372036854775807"),
+        ("1e999", "number out of range"),
+        ("NaN", "expected value"),
+        (r#""\ud800""#, "hex escape"),
+        ("{'a':1}", "key must be a string"),
+        ("", "EOF"),
+        ("\u{feff}{}", "expected value"),
+        (&"[".repeat(200), "recursion limit"),
+    ] {
+        let error = json::parse(text.as_bytes()).expect_err(text);
+        assert!(error.to_string().contains(what), "{text}: {error}");
+        assert!(error.line >= 1);
+    }
+    assert!(json::parse(b"\"\xff\"").is_err());
+}
+
+#[test]
+fn equal_calls_have_equal_canonical_forms() {
+    for (a, b) in [
+        (r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#),
+        (r#"{"a":1}"#, r#"{"a":1.0}"#),
+        (r#"{"a":"é"}"#, r#"{"a":"\u00e9"}"#),
+        (r#"{"a":100}"#, r#"{"a":1e2}"#),
+    ] {
+        let canonical = |text: &str| json::canonical(&json::parse(text.as_bytes()).unwrap());
+        assert_eq!(canonical(a), canonical(b), "{a} {b}");
+    }
+}
+
+#[test]
+fn yaml_is_a_strict_subset() {
+    for (text, line, what) in [
+        ("a: 1\na: 2\n", 2, "duplicate"),
+        ("a: &x 1\nb: *x\n", 1, "write the value out"),
+        ("a: no\n", 1, "the word no"),
+        ("a:\n  - on\n", 2, "the word on"),
+        ("a: yes\nb: off\n", 1, "the word yes"),
+        ("a: !!str 1\n---\nb: 2\n", 2, ""),
+        ("a: [1, 2\n", 2, ""),
+        ("a:\n\tb: 1\n", 2, ""),
+        ("a: 99999999999999999999\n", 1, ""),
+        ("<<: {a: 1}\n", 1, ""),
+        ("a: .nan\n", 1, "finite"),
+    ] {
+        match yaml::parse(text.as_bytes()) {
+            // A number that no i64 holds becomes a text or a fraction: the schema refuses it.
+            Ok(document) => assert!(!document.value["a"].is_i64(), "{text}"),
+            Err(errors) => {
+                assert!(errors[0].message.contains(what), "{text}: {errors:?}");
+                if let Some(place) = errors[0].place {
+                    assert!(place.line >= 1 && place.line <= line, "{text}: {errors:?}");
+                }
+            }
+        }
+    }
+    let document = yaml::parse(b"a: \"no\"\nb: true\nc: [1, 2.5, x]\n").unwrap();
+    assert_eq!(document.value, json!({"a": "no", "b": true, "c": [1, 2.5, "x"]}));
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b]\n";
+    assert!(yaml::parse(bomb.as_bytes()).is_err());
+}

@@ -1,0 +1,342 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use camino::Utf8Path;
+use gatedrun::contract::Contracts;
+use gatedrun::corpus::Corpus;
+use gatedrun::event::{Detail, ProposedCall, Rule, Totals, Usage};
+use gatedrun::inputs::Inputs;
+use gatedrun::policy::gate::{Denied, Gate, Verdict};
+use gatedrun::policy::path::Mounts;
+use gatedrun::policy::spec::Policy;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::support::{Folder, file, root, text};
+
+/// Everything that a gate needs, from the committed inputs.
+struct World {
+    inputs: Inputs,
+    fixtures: BTreeMap<String, String>,
+    folder: Folder,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with_policy(&[])
+    }
+
+    fn with_policy(edits: &[(&str, &str)]) -> Self {
+        let folder = Folder::project();
+        for (from, to) in edits {
+            folder.edit("policy/v1.yaml", from, to);
+        }
+        let inputs = folder.library().load("tasks/canonical/v1.json", None).unwrap();
+        let fixtures = BTreeMap::from([("fixtures.local".to_owned(), "corpus".to_owned())]);
+        Self { inputs, fixtures, folder }
+    }
+
+    fn gate(&self) -> Gate<'_> {
+        let mounts = Mounts::new(Arc::clone(&self.inputs.corpus), self.folder.path().join("work"));
+        Gate::new(&self.inputs.policy, &self.inputs.contracts, &self.fixtures, mounts)
+    }
+}
+
+fn call(tool: &str, arguments: Value) -> ProposedCall {
+    ProposedCall { call_id: "call_0".into(), tool: tool.into(), arguments }
+}
+
+fn denied(verdict: Verdict) -> Option<Denied> {
+    match verdict {
+        Verdict::Allow(_) => None,
+        Verdict::Deny(denied) => Some(denied),
+    }
+}
+
+fn cases(name: &str) -> Vec<Value> {
+    text(&format!("tests/cases/{name}"))
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn urls() {
+    let world = World::new();
+    let cases = cases("urls.jsonl");
+    assert!(cases.len() >= 100);
+    for case in cases {
+        let url = case["url"].as_str().unwrap();
+        let verdict = denied(world.gate().decide_call(&call("fetch", json!({"url": url}))));
+        let decision = if verdict.is_some() { "deny" } else { "allow" };
+        assert_eq!(decision, case["decision"], "{url:?}: {verdict:?}");
+        if let Some(denied) = verdict {
+            assert!(
+                matches!(denied.rule, Rule::UrlAllowlist | Rule::SandboxPath),
+                "{url:?}: {denied:?}"
+            );
+            assert!(
+                denied.reason.contains(case["reason"].as_str().unwrap()),
+                "{url:?}: {}",
+                denied.reason
+            );
+            assert_eq!(denied.details[&Detail::Url], url.chars().take(300).collect::<String>());
+        }
+    }
+}
+
+#[test]
+fn paths() {
+    let world = World::new();
+    let cases = cases("paths.jsonl");
+    assert!(cases.len() >= 60);
+    for case in cases {
+        let (tool, path) = (case["tool"].as_str().unwrap(), case["path"].as_str().unwrap());
+        let mut arguments = json!({"path": path});
+        if tool == "write" {
+            arguments["content"] = "x".into();
+        }
+        let verdict = denied(world.gate().decide_call(&call(tool, arguments)));
+        let decision = if verdict.is_some() { "deny" } else { "allow" };
+        assert_eq!(decision, case["decision"], "{tool} {path:?}: {verdict:?}");
+        if let Some(denied) = verdict {
+            assert_eq!(denied.rule, Rule::SandboxPath, "{path:?}: {denied:?}");
+            assert!(
+                denied.reason.contains(case["reason"].as_str().unwrap()),
+                "{path:?}: {}",
+                denied.reason
+            );
+        }
+    }
+}
+
+/// A call that one rule refuses, by rule. Two of them together show which is asked first.
+fn offence(rule: Rule, tool: &mut String, arguments: &mut Value) {
+    match rule {
+        Rule::ToolRegistry => *tool = "shell".to_owned(),
+        Rule::UrlAllowlist => arguments["url"] = "https://evil.invalid/".into(),
+        Rule::SandboxPath => arguments["url"] = "file:///corpus/../../etc/passwd".into(),
+        Rule::ArgSchema => arguments["extra"] = 1.into(),
+        Rule::CycleDetection | Rule::LoopBudget => {}
+    }
+}
+
+#[test]
+fn each_rule_denies_alone_and_the_earlier_of_two_decides() {
+    let world = World::new();
+    let rules = [
+        Rule::ToolRegistry,
+        Rule::UrlAllowlist,
+        Rule::SandboxPath,
+        Rule::ArgSchema,
+        Rule::CycleDetection,
+    ];
+    let mut pairs = 0;
+    for (index, first) in rules.into_iter().enumerate() {
+        for second in rules[index..].iter().copied() {
+            // A URL cannot be off the allowlist and a file at once.
+            if (first, second) == (Rule::UrlAllowlist, Rule::SandboxPath) {
+                continue;
+            }
+            let (mut tool, mut arguments) =
+                ("fetch".to_owned(), json!({"url": "https://fixtures.local/op-01.md"}));
+            offence(second, &mut tool, &mut arguments);
+            offence(first, &mut tool, &mut arguments);
+            let mut gate = world.gate();
+            let repeats = if second == Rule::CycleDetection { 4 } else { 1 };
+            let mut last = None;
+            for _ in 0..repeats {
+                last = denied(gate.decide_call(&call(&tool, arguments.clone())));
+            }
+            assert_eq!(last.unwrap().rule, first, "{first:?} before {second:?}");
+            pairs += usize::from(first != second);
+        }
+    }
+    assert_eq!(pairs, 9);
+}
+
+#[test]
+fn a_denied_tool_is_denied_even_if_it_is_allowed_too() {
+    let world = World::with_policy(&[("denied: []", "denied: [read]")]);
+    let denied =
+        denied(world.gate().decide_call(&call("read", json!({"path": "corpus/op-01.md"}))))
+            .unwrap();
+    assert_eq!(denied.rule, Rule::ToolRegistry);
+    assert_eq!(denied.details[&Detail::RegistryMatch], "denied");
+    assert!(denied.reason.contains("tool_registry.denied"));
+}
+
+#[test]
+fn a_path_or_url_in_another_place_reaches_no_tool() {
+    let world = World::new();
+    for (tool, arguments) in [
+        ("read", json!({"file": "/etc/passwd"})),
+        ("read", json!({"path": ["/etc/passwd"]})),
+        ("read", json!({"path": {"path": "/etc/passwd"}})),
+        ("read", json!({"path": 7})),
+        ("read", json!({"path": null})),
+        ("read", json!({"path": "corpus/op-01.md", "Path": "/etc/passwd"})),
+        ("read", json!(["/etc/passwd"])),
+        ("read", json!("/etc/passwd")),
+        ("fetch", json!({"uri": "https://evil.invalid/"})),
+        ("fetch", json!({"url": ["https://evil.invalid/"]})),
+        (
+            "fetch",
+            json!({"url": "https://fixtures.local/op-01.md", "redirect": "https://evil.invalid/"}),
+        ),
+        ("write", json!({"path": {"to": "/etc/passwd"}, "content": "x"})),
+        ("write", json!({"path": "work/x", "content": 5})),
+        ("search", json!({"query": "x", "top_k": 0})),
+        ("search", json!({"query": "x", "top_k": 51})),
+        ("search", json!({"query": "x", "top_k": "5"})),
+        ("search", json!({"query": ""})),
+        ("summarize", json!({"text": "x", "max_sentences": 1.5})),
+        ("search", Value::Null),
+    ] {
+        let denied = denied(world.gate().decide_call(&call(tool, arguments.clone()))).unwrap();
+        assert_eq!(denied.rule, Rule::ArgSchema, "{arguments}: {denied:?}");
+        assert!(
+            denied.details[&Detail::FailedPath].as_str().unwrap().starts_with('/'),
+            "{denied:?}"
+        );
+        assert!(denied.details.contains_key(&Detail::SchemaError));
+    }
+}
+
+#[test]
+fn spellings_of_the_same_call_are_one_call() {
+    let world = World::new();
+    for (tool, spellings) in [
+        (
+            "search",
+            [
+                json!({"query": "x"}),
+                json!({"query": "x", "top_k": 5}),
+                json!({"top_k": 5.0, "query": "\u{78}"}),
+            ],
+        ),
+        (
+            "read",
+            [
+                json!({"path": "corpus/a.md"}),
+                json!({"path": "./corpus//a.md"}),
+                json!({"path": "corpus/b/../a.md"}),
+            ],
+        ),
+        (
+            "fetch",
+            [
+                json!({"url": "https://fixtures.local/a"}),
+                json!({"url": "https://fixtures.local:443/a"}),
+                json!({"url": "https://fixtures.local/b/../a"}),
+            ],
+        ),
+    ] {
+        let mut gate = world.gate();
+        for spelling in &spellings {
+            assert!(denied(gate.decide_call(&call(tool, spelling.clone()))).is_none());
+        }
+        let fourth = denied(gate.decide_call(&call(tool, spellings[0].clone()))).unwrap();
+        assert_eq!(fourth.rule, Rule::CycleDetection);
+        assert_eq!(fourth.details[&Detail::Repeats], 4);
+        assert_eq!(fourth.details[&Detail::MaxRepeats], 3);
+    }
+}
+
+#[test]
+fn budgets_deny_before_the_work() {
+    let world = World::new();
+    let gate = world.gate();
+    let used = |steps: u64, tokens: u64| Totals {
+        steps,
+        usage: Usage { input_tokens: tokens, output_tokens: 0 },
+        ..Totals::default()
+    };
+    let next = |tokens: u64| Usage { input_tokens: tokens, output_tokens: 0 };
+    assert!(gate.decide_iteration(&used(9, 0)).is_ok());
+    let denied = gate.decide_iteration(&used(10, 0)).unwrap_err();
+    assert_eq!(
+        (
+            denied.details[&Detail::Iterations].as_u64(),
+            denied.details[&Detail::MaxIterations].as_u64()
+        ),
+        (Some(10), Some(10))
+    );
+    assert!(gate.decide_tokens(&used(1, 49_000), next(1000)).is_ok());
+    let denied = gate.decide_tokens(&used(1, 49_000), next(1001)).unwrap_err();
+    assert_eq!(denied.details[&Detail::Tokens], 50_001);
+    assert_eq!(denied.details[&Detail::LimitKind], "tokens");
+    // Sums saturate: a huge number denies instead of wrapping round to a small one.
+    assert!(gate.decide_tokens(&used(1, u64::MAX), next(u64::MAX)).is_err());
+}
+
+#[test]
+fn arguments_over_their_bounds_are_refused() {
+    let world = World::new();
+    let mut deep = json!("x");
+    for _ in 0..20 {
+        deep = json!([deep]);
+    }
+    let refused =
+        denied(world.gate().decide_call(&call("search", json!({"query": deep})))).unwrap();
+    assert!(refused.reason.contains("nest 21 deep"), "{}", refused.reason);
+    let large = json!({"text": "x".repeat(400_000)});
+    let refused = denied(world.gate().decide_call(&call("summarize", large))).unwrap();
+    assert!(refused.reason.contains("max_bytes is 300000"), "{}", refused.reason);
+}
+
+proptest! {
+    /// The gate is total: whatever is proposed is allowed or denied, and never more than that.
+    #[test]
+    fn any_call_gets_a_decision(tool in "search|read|write|fetch|summarize|.{0,8}", text in ".{0,40}", number in any::<f64>()) {
+        let contracts: &'static (Policy, Contracts, Arc<Corpus>) = shared();
+        let fixtures = BTreeMap::new();
+        let mounts = Mounts::new(Arc::clone(&contracts.2), Utf8Path::new("/nonexistent/work").to_owned());
+        let mut gate = Gate::new(&contracts.0, &contracts.1, &fixtures, mounts);
+        for arguments in [
+            json!({"path": text, "content": text}), json!({"url": text}), json!({"query": text, "top_k": number}),
+            json!({"text": text}), json!(text), json!([text]), json!({&text: text}),
+        ] {
+            let _ = gate.decide_call(&call(&tool, arguments));
+        }
+    }
+
+    /// What the URL rule allows, the standard's parser reads as a listed host over a listed scheme.
+    #[test]
+    fn an_allowed_url_is_what_it_looks_like(prefix in "(https|http|file|ftp)?:?/{0,3}", middle in "[a-z@.:%\\[\\]0-9]{0,20}", rest in ".{0,20}") {
+        let text = format!("{prefix}{middle}fixtures.local{rest}");
+        let shared = shared();
+        let fixtures = BTreeMap::new();
+        let mounts = Mounts::new(Arc::clone(&shared.2), Utf8Path::new("/nonexistent/work").to_owned());
+        let mut gate = Gate::new(&shared.0, &shared.1, &fixtures, mounts);
+        if let Verdict::Allow(_) = gate.decide_call(&call("fetch", json!({"url": text}))) {
+            let url = url::Url::parse(&text).unwrap();
+            prop_assert_eq!(url.scheme(), "https");
+            prop_assert_eq!(url.host_str(), Some("fixtures.local"));
+            prop_assert_eq!(url.port(), None);
+            prop_assert_eq!(url.username(), "");
+            // A second reader, as simple as can be: what stands between // and the next delimiter.
+            let authority = text.split("//").nth(1).unwrap().split(['/', '?', '#']).next().unwrap();
+            prop_assert_eq!(authority.split(':').next().unwrap(), "fixtures.local");
+        }
+    }
+}
+
+fn shared() -> &'static (Policy, Contracts, Arc<Corpus>) {
+    static SHARED: std::sync::OnceLock<(Policy, Contracts, Arc<Corpus>)> =
+        std::sync::OnceLock::new();
+    SHARED.get_or_init(|| {
+        let names = gatedrun::tools::names();
+        let policy = Policy::load("policy/v1.yaml", &file("policy/v1.yaml"), &names).unwrap();
+        let contracts = names
+            .iter()
+            .map(|name| {
+                let path = format!("tools/{name}.json");
+                gatedrun::contract::Contract::load(&path, &file(&path)).unwrap()
+            })
+            .collect();
+        let contracts = Contracts::new(contracts, &names).unwrap();
+        let corpus = Corpus::load(&root().join("data/corpus/v1"), "data/corpus/v1").unwrap();
+        (policy, contracts, Arc::new(corpus))
+    })
+}

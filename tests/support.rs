@@ -1,0 +1,196 @@
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use gatedrun::event::Record;
+use gatedrun::evidence::recorder::Recorded;
+use gatedrun::inputs::{Inputs, Library, Project};
+use gatedrun::ledger::Reader;
+
+/// The project's root.
+pub fn root() -> Utf8PathBuf {
+    Utf8PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the project.
+pub fn file(path: &str) -> Vec<u8> {
+    std::fs::read(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+pub fn text(path: &str) -> String {
+    String::from_utf8(file(path)).unwrap()
+}
+
+/// A folder of the test's own, with a space in its name, removed at the end.
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::Builder::new().prefix("gatedrun test ").tempdir().unwrap())
+    }
+
+    /// A folder that is a project: the committed inputs, and the canonical task.
+    pub fn project() -> Self {
+        let folder = Self::new();
+        for part in ["data", "policy", "tools", "tasks"] {
+            copy(root().join(part).as_std_path(), &folder.path().join(part).into_std_path_buf());
+        }
+        folder
+    }
+
+    pub fn path(&self) -> &Utf8Path {
+        Utf8Path::from_path(self.0.path()).unwrap()
+    }
+
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) -> Utf8PathBuf {
+        let full = self.path().join(path);
+        std::fs::create_dir_all(full.parent().unwrap()).unwrap();
+        std::fs::write(&full, content).unwrap();
+        full
+    }
+
+    pub fn read(&self, path: &str) -> Vec<u8> {
+        std::fs::read(self.path().join(path)).unwrap()
+    }
+
+    /// Replaces text in a file, which must hold it.
+    pub fn edit(&self, path: &str, from: &str, to: &str) {
+        let content = String::from_utf8(self.read(path)).unwrap();
+        assert!(content.contains(from), "{path} does not hold {from:?}");
+        self.write(path, content.replacen(from, to, 1));
+    }
+
+    pub fn library(&self) -> Library {
+        Library::new(Project::Folder(self.path().to_owned()))
+    }
+
+    /// Runs the program in this folder with nothing but these variables in its environment.
+    pub fn gatedrun(&self, args: &[&str]) -> Ran {
+        self.gatedrun_with(args, &[])
+    }
+
+    /// Runs the program to a good end; the most memory that it held, in KiB, as the kernel says.
+    pub fn peak_kib(&self, args: &[&str]) -> u64 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gatedrun"))
+            .args(args)
+            .current_dir(self.path())
+            .env_clear()
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = 0;
+        loop {
+            // The high-water mark only rises, so the last look before the end is near enough.
+            if let Ok(text) = std::fs::read_to_string(&status)
+                && let Some(line) = text.lines().find(|line| line.starts_with("VmHWM:"))
+            {
+                peak = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+            }
+            if let Some(ended) = child.try_wait().unwrap() {
+                assert!(ended.success(), "{args:?}");
+                return peak;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    pub fn gatedrun_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Ran {
+        let output = Command::new(env!("CARGO_BIN_EXE_gatedrun"))
+            .args(args)
+            .current_dir(self.path())
+            .env_clear()
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        Ran::new(output, self.path().as_str())
+    }
+}
+
+/// What a process printed, with the test's folder replaced.
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    fn new(output: Output, folder: &str) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(folder, "FOLDER");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
+    /// Everything, for a snapshot.
+    pub fn all(&self) -> String {
+        format!("exit {}\n--- stdout\n{}--- stderr\n{}", self.code, self.out, self.err)
+    }
+}
+
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target: PathBuf = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Runs a task in memory.
+pub fn run(inputs: &Inputs, work: &Utf8Path) -> (Recorded<Vec<u8>, Vec<u8>>, Vec<Record>) {
+    let mut records = Vec::new();
+    let recorded = gatedrun::run::run(inputs, work.to_owned(), Vec::new(), Vec::new(), |record| {
+        records.push(record.clone());
+    })
+    .unwrap();
+    (recorded, records)
+}
+
+/// Reads a ledger back.
+pub fn read_ledger(bytes: &[u8]) -> Result<Vec<Record>, gatedrun::ledger::LedgerError> {
+    let mut reader = Reader::new(bytes);
+    let mut records = Vec::new();
+    while let Some(record) = reader.next_record()? {
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// A task over the committed inputs with this script and, where given, a changed policy.
+pub fn scripted(
+    folder: &Folder,
+    script: serde_json::Value,
+    policy_edits: &[(&str, &str)],
+) -> Inputs {
+    let mut task: serde_json::Value =
+        serde_json::from_slice(&file("tasks/canonical/v1.json")).unwrap();
+    task["id"] = "test/script".into();
+    task["llm"] = serde_json::json!({"script": script});
+    task.as_object_mut().unwrap().remove("expected");
+    folder.write("tasks/test/script.json", task.to_string());
+    for (from, to) in policy_edits {
+        folder.edit("policy/v1.yaml", from, to);
+    }
+    folder.library().load("tasks/test/script.json", None).unwrap()
+}
+
+/// The runs that are committed, as paths below `runs/`.
+pub fn committed_runs() -> Vec<String> {
+    let mut runs = Vec::new();
+    for entry in walkdir::WalkDir::new(root().join("runs")).sort_by_file_name() {
+        let entry = entry.unwrap();
+        if entry.file_name() == "manifest.json" {
+            let folder = Utf8Path::from_path(entry.path()).unwrap().parent().unwrap();
+            runs.push(folder.strip_prefix(root().join("runs")).unwrap().to_string());
+        }
+    }
+    assert!(!runs.is_empty());
+    runs
+}

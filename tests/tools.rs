@@ -1,0 +1,303 @@
+use gatedrun::corpus::Corpus;
+use gatedrun::event::{AttemptOutcome, Event, FailureMode, TerminalReason};
+use gatedrun::tools::{bound, search, summarize};
+use serde_json::{Value, json};
+
+use crate::support::{Folder, root, run, scripted, text};
+
+#[test]
+fn sentences_end_where_a_reader_says() {
+    let cases: Vec<Value> = serde_json::from_str(&text("tests/cases/sentences.json")).unwrap();
+    assert!(cases.len() >= 20);
+    for case in cases {
+        let found = summarize::sentences(case["text"].as_str().unwrap());
+        assert_eq!(json!(found), case["sentences"], "{}", case["note"]);
+    }
+}
+
+#[test]
+fn search_ranks_by_words_then_matches_then_path() {
+    let files =
+        [("a.md", "red red red"), ("b.md", "Red green"), ("c.md", "GREEN red"), ("d.md", "blue")];
+    let files =
+        files.into_iter().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).collect();
+    let corpus = Corpus::from_files("docs", files).unwrap();
+    let find = |query: &str, top_k: usize| {
+        search::run(&corpus, &search::Args { query, top_k }).unwrap().result
+    };
+    let ids = |result: &Value| -> Vec<String> {
+        result["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(ids(&find("red GREEN", 5)), ["b", "c", "a"]);
+    assert_eq!(ids(&find("red", 2)), ["a", "b"]);
+    assert_eq!(find("red", 2)["documents_matched"], 3);
+    assert_eq!(find("re", 5)["documents_matched"], 0, "a word is whole");
+    assert_eq!(find("...", 5)["documents_matched"], 0);
+    assert_eq!(find("red red", 5), find("red", 5), "a word asked twice counts once");
+}
+
+#[test]
+fn snippets_show_the_place_on_one_line() {
+    let long =
+        format!("# Title\n\n{}the Nadel\nim Heuhaufen, {}", "ünd ".repeat(100), "x ".repeat(200));
+    let corpus =
+        Corpus::from_files("docs", [("a.md".to_owned(), long.into_bytes())].into()).unwrap();
+    let found = search::run(&corpus, &search::Args { query: "nadel", top_k: 5 }).unwrap().result;
+    let snippet = found["results"][0]["snippet"].as_str().unwrap();
+    assert!(snippet.starts_with('…') && snippet.ends_with('…'), "{snippet}");
+    assert!(snippet.contains("the Nadel im Heuhaufen"), "{snippet}");
+    assert!(snippet.chars().count() <= 162, "{snippet}");
+}
+
+#[test]
+fn a_cut_result_keeps_its_shape_and_says_what_is_gone() {
+    let mut value = json!({"path": "corpus/a.md", "bytes": 5000, "text": "é\"".repeat(2500)});
+    let whole = gatedrun::json::canonical(&value).len();
+    assert!(bound::cut(&mut value, whole, 2000));
+    assert!(gatedrun::json::canonical(&value).len() <= 2000);
+    let text = value["text"].as_str().unwrap();
+    assert!(text.contains("… [cut: ") && text.ends_with(" of 7500 bytes]"), "{text}");
+    assert_eq!(value["path"], "corpus/a.md");
+    let mut numbers = json!(vec![12345; 1000]);
+    assert!(!bound::cut(&mut numbers, 6001, 2000), "nothing in it can be cut");
+}
+
+#[test]
+fn a_result_over_the_bound_is_cut_and_its_digest_kept() {
+    let folder = Folder::project();
+    let script = json!([
+        {"calls": [{"tool": "read", "arguments": {"path": "corpus/op-01.md"}}]},
+        {"final_answer": "x"}
+    ]);
+    let inputs = scripted(&folder, script, &[("max_bytes: 65536", "max_bytes: 1024")]);
+    let (recorded, records) = run(&inputs, &folder.path().join("work"));
+    let finished = records.iter().find_map(|r| match &r.event {
+        Event::ToolFinished(finished) => Some(finished.clone()),
+        _ => None,
+    });
+    let finished = finished.unwrap();
+    assert!(finished.cut && finished.ok && finished.bytes > 1024);
+    let kept = finished.result.unwrap();
+    assert!(gatedrun::json::canonical(&kept).len() <= 1024);
+    let whole = json!({"path": "corpus/op-01.md", "bytes": inputs.corpus.get("op-01.md").unwrap().text.len(), "text": inputs.corpus.get("op-01.md").unwrap().text});
+    assert_eq!(finished.sha256, Some(gatedrun::json::Digest::of_value(&whole)));
+    assert_eq!(recorded.summary.cut, 1);
+}
+
+#[test]
+fn write_makes_parents_replaces_whole_and_leaves_nothing_behind() {
+    let folder = Folder::project();
+    let write = |path: &str, content: &str| json!({"calls": [{"tool": "write", "arguments": {"path": path, "content": content}}]});
+    let script = json!([
+        write("work/a/b/c.md", "first"), write("work/a/b/c.md", "second\u{e9}"), write("work/a/b/c.md", "second\u{e9}"),
+        {"calls": [{"tool": "read", "arguments": {"path": "work/a/b/c.md"}}]},
+        {"final_answer": {"$result": {"step": 4, "pointer": "/text"}}}
+    ]);
+    let inputs = scripted(&folder, script, &[]);
+    let work = folder.path().join("work");
+    let (recorded, _) = run(&inputs, &work);
+    assert_eq!(recorded.summary.finished.unwrap().answer.as_deref(), Some("secondé"));
+    assert_eq!(folder.read("work/a/b/c.md"), "secondé".as_bytes());
+    let names: Vec<_> =
+        std::fs::read_dir(work.join("a/b")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["c.md"], "no temporary file is left");
+    let manifest: Value = serde_json::from_slice(&recorded.manifest).unwrap();
+    assert_eq!(manifest["work"]["work/a/b/c.md"]["bytes"], 8);
+}
+
+/// The outcome of one call in a folder that something else has prepared.
+fn outcome_of(prepare: impl Fn(&Folder), call: Value) -> (TerminalReason, String) {
+    let folder = Folder::project();
+    let inputs = scripted(&folder, json!([{"calls": [call]}, {"final_answer": "went on"}]), &[]);
+    std::fs::create_dir(folder.path().join("work")).unwrap();
+    folder.write("secret.txt", "SECRET");
+    prepare(&folder);
+    let (recorded, records) = run(&inputs, &folder.path().join("work"));
+    assert!(!String::from_utf8_lossy(&recorded.state).contains("SECRET"));
+    let said = records.iter().find_map(|r| match &r.event {
+        Event::GateDecided(gate) if gate.rule_id.is_some() => Some(gate.reason.clone()),
+        Event::ToolFinished(finished) => {
+            Some(finished.error.as_ref().map_or("ok".into(), |e| e.message.clone()))
+        }
+        _ => None,
+    });
+    (recorded.summary.finished.unwrap().terminal_reason, said.unwrap())
+}
+
+#[test]
+fn links_devices_and_folders_in_the_work_folder_lead_nowhere() {
+    let read = || json!({"tool": "read", "arguments": {"path": "work/x"}});
+    let write = || json!({"tool": "write", "arguments": {"path": "work/x", "content": "new"}});
+    let link = |to: &'static str| {
+        move |folder: &Folder| std::os::unix::fs::symlink(to, folder.path().join("work/x")).unwrap()
+    };
+    let denied = TerminalReason::PolicyDenialTerminal;
+    for call in [read(), write()] {
+        for to in ["../secret.txt", "/etc/passwd", "/proc/self/environ", "x", "nowhere"] {
+            let (reason, why) = outcome_of(link(to), call.clone());
+            assert_eq!(reason, denied, "{call} through a link to {to}: {why}");
+            assert!(why.contains("symbolic link"), "{why}");
+        }
+        let (reason, why) = outcome_of(
+            |folder| {
+                std::fs::hard_link(folder.path().join("secret.txt"), folder.path().join("work/x"))
+                    .unwrap()
+            },
+            call.clone(),
+        );
+        assert_eq!((reason, why.contains("hard link")), (denied, true), "{why}");
+        let fifo = |folder: &Folder| {
+            let path = folder.path().join("work/x");
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        };
+        let (reason, why) = outcome_of(fifo, call.clone());
+        assert_eq!((reason, why.contains("no regular file")), (denied, true), "{why}");
+        let socket = |folder: &Folder| {
+            drop(std::os::unix::net::UnixListener::bind(folder.path().join("work/x")).unwrap())
+        };
+        let (_, why) = outcome_of(socket, call.clone());
+        assert_ne!(why, "ok");
+        let (reason, why) = outcome_of(
+            |folder| std::fs::create_dir(folder.path().join("work/x")).unwrap(),
+            call.clone(),
+        );
+        assert_eq!((reason, why.contains("no regular file")), (denied, true), "{why}");
+    }
+    let below = json!({"tool": "write", "arguments": {"path": "work/x/y", "content": "new"}});
+    let (reason, why) = outcome_of(link(".."), below);
+    assert_eq!(reason, denied, "{why}");
+}
+
+#[test]
+fn what_a_tool_cannot_do_is_told_and_the_run_goes_on() {
+    for (prepare, path, what) in [
+        (None, "work/none.md", "does not exist"),
+        (None, "corpus/none.md", "does not exist"),
+        (Some(vec![0xff_u8, 0xfe]), "work/x", "not UTF-8 at byte 0"),
+        (Some(vec![b'x'; 300_000]), "work/x", "larger than 262144 bytes"),
+    ] {
+        let call = json!({"tool": "read", "arguments": {"path": path}});
+        let (reason, why) = outcome_of(
+            |folder| {
+                if let Some(bytes) = &prepare {
+                    folder.write("work/x", bytes);
+                }
+            },
+            call,
+        );
+        assert_eq!(reason, TerminalReason::FinalAnswer);
+        assert!(why.contains(what), "{why}");
+    }
+    // A sparse gigabyte is refused by its size and never read.
+    let sparse = |folder: &Folder| {
+        std::fs::File::create(folder.path().join("work/x")).unwrap().set_len(1 << 30).unwrap()
+    };
+    let (_, why) = outcome_of(sparse, json!({"tool": "read", "arguments": {"path": "work/x"}}));
+    assert!(why.contains("larger than"), "{why}");
+}
+
+fn with_fault(fault: Value) -> (Vec<Event>, TerminalReason) {
+    let folder = Folder::project();
+    let script = json!([{"calls": [{"tool": "search", "arguments": {"query": "relay"}}]}, {"final_answer": "x"}]);
+    scripted(&folder, script, &[]);
+    let mut task: Value = serde_json::from_slice(&folder.read("tasks/test/script.json")).unwrap();
+    task["faults"] = json!([fault]);
+    folder.write("tasks/test/script.json", task.to_string());
+    let inputs = folder.library().load("tasks/test/script.json", None).unwrap();
+    let (recorded, records) = run(&inputs, &folder.path().join("work"));
+    (
+        records.into_iter().map(|r| r.event).collect(),
+        recorded.summary.finished.unwrap().terminal_reason,
+    )
+}
+
+fn outcomes(events: &[Event]) -> Vec<(AttemptOutcome, Option<u64>)> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::ToolAttempted(attempted) => Some((attempted.outcome, attempted.backoff_ms)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn mode(events: &[Event]) -> Option<FailureMode> {
+    events.iter().find_map(|event| match event {
+        Event::StepFinished(finished) => finished.failure_mode,
+        _ => None,
+    })
+}
+
+#[test]
+fn faults_show_each_failure_mode() {
+    use AttemptOutcome::*;
+    let (events, reason) =
+        with_fault(json!({"tool": "search", "mode": "fail_then_succeed", "failures": 2}));
+    let seen: Vec<_> = outcomes(&events).into_iter().map(|(outcome, _)| outcome).collect();
+    assert_eq!(seen, [TransientFailure, TransientFailure, Success]);
+    assert_eq!(
+        (mode(&events), reason),
+        (Some(FailureMode::ToolCallFailure), TerminalReason::FinalAnswer)
+    );
+
+    let (events, reason) = with_fault(json!({"tool": "search", "mode": "always_fail"}));
+    let seen = outcomes(&events);
+    assert_eq!(
+        seen.iter().map(|(o, _)| *o).collect::<Vec<_>>(),
+        [TransientFailure, TransientFailure, TransientFailure, Exhausted]
+    );
+    let waits: Vec<u64> = seen.iter().filter_map(|(_, wait)| *wait).collect();
+    for (wait, base) in waits.iter().zip([100, 200, 400]) {
+        assert!((base..=base + base / 5).contains(wait), "{waits:?}");
+    }
+    assert_eq!(
+        (mode(&events), reason),
+        (Some(FailureMode::RetryExhaustion), TerminalReason::FailureModeTerminal)
+    );
+
+    for fault in ["unclassified", "panic"] {
+        let (events, reason) = with_fault(json!({"tool": "search", "mode": fault}));
+        assert_eq!(outcomes(&events), [(Failed, None)], "{fault}");
+        assert_eq!(
+            (mode(&events), reason),
+            (Some(FailureMode::CataloguedUnhandled), TerminalReason::FailureModeTerminal)
+        );
+    }
+}
+
+#[test]
+fn waits_are_the_seeds_and_never_over_the_cap() {
+    use gatedrun::policy::spec::Retry;
+    use gatedrun::retry::backoff_ms;
+    let limits =
+        Retry { max_retries: 20, backoff_base_ms: 100, backoff_cap_ms: 2000, jitter_percent: 20 };
+    let waits = |seed: u64| -> Vec<u64> {
+        (1..=20).map(|attempt| backoff_ms(&limits, attempt, seed, "call_0").unwrap()).collect()
+    };
+    let goldens = [
+        [103, 228, 477, 918, 1614, 2000],
+        [109, 222, 411, 809, 1840, 2000],
+        [112, 227, 444, 930, 1887, 2000],
+    ];
+    for (seed, golden) in goldens.iter().enumerate() {
+        assert_eq!(waits(seed as u64)[..6], *golden, "seed {seed}");
+    }
+    assert!(waits(0).iter().all(|wait| *wait <= 2000));
+    assert_eq!(backoff_ms(&limits, 21, 0, "call_0"), None);
+}
+
+#[test]
+fn the_corpus_a_tool_reads_is_the_one_that_was_hashed() {
+    let folder = Folder::project();
+    let script = json!([{"calls": [{"tool": "read", "arguments": {"path": "corpus/op-01.md"}}]}, {"final_answer": {"$result": {"step": 1, "pointer": "/text"}}}]);
+    let inputs = scripted(&folder, script, &[]);
+    folder.write("data/corpus/v1/op-01.md", "changed after it was verified");
+    let (recorded, _) = run(&inputs, &folder.path().join("work"));
+    let answer = recorded.summary.finished.unwrap().answer.unwrap();
+    assert_eq!(answer.as_bytes(), std::fs::read(root().join("data/corpus/v1/op-01.md")).unwrap());
+}
