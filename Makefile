@@ -46,8 +46,8 @@ fmt: ## formatting
 doc: ## the API's documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
-bench: build ## measure what docs/performance.md states
-	@scripts/bench.sh
+bench: ## measure what docs/performance.md states
+	$(CARGO) bench --locked --bench process --bench micro
 
 deny: ## licences, advisories, bans; needs cargo-deny
 	$(CARGO) deny check

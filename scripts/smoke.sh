@@ -4,7 +4,8 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 bin="$root/target/release/gatedrun"
-folder=$(mktemp -d "${TMPDIR:-/tmp}/gatedrun smoke.XXXXXX")
+folder="${TMPDIR:-/tmp}/gatedrun smoke $$"
+mkdir "$folder"
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 

@@ -1,4 +1,4 @@
-//! Every id and every jitter, computed from the seed and a position in the run.
+//! Every id, jitter and choice, computed from the seed and a position in the run.
 //!
 //! There is no shared generator to advance, so an event that is added changes nobody else's id,
 //! and a run that is resumed in the middle draws what it would have drawn.
@@ -7,24 +7,30 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest as _, Sha256};
 
-/// A generator of its own for one purpose at one position.
-///
-/// ChaCha8 keyed by SHA-256 over the seed and the parts, each part preceded by its length, so
-/// that `["ab", "c"]` and `["a", "bc"]` are different positions.
-pub fn rng(seed: u64, parts: &[&str]) -> ChaCha8Rng {
+/// SHA-256 over the seed and the parts, each part preceded by its length, so that `["ab", "c"]`
+/// and `["a", "bc"]` are different positions.
+fn key(seed: u64, parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(seed.to_le_bytes());
     for part in parts {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    ChaCha8Rng::from_seed(hasher.finalize().into())
+    hasher.finalize().into()
 }
 
-/// `N` bytes for one position.
+/// A generator of its own for one purpose at one position: ChaCha8, keyed by the position.
+pub fn rng(seed: u64, parts: &[&str]) -> ChaCha8Rng {
+    ChaCha8Rng::from_seed(key(seed, parts))
+}
+
+/// `N` bytes for one position, at most 32: the beginning of the position's key itself.
 pub fn bytes<const N: usize>(seed: u64, parts: &[&str]) -> [u8; N] {
+    const { assert!(N <= 32, "a key has 32 bytes") };
     let mut bytes = [0; N];
-    rng(seed, parts).fill_bytes(&mut bytes);
+    for (byte, from) in bytes.iter_mut().zip(key(seed, parts)) {
+        *byte = from;
+    }
     bytes
 }
 

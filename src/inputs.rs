@@ -74,11 +74,14 @@ pub enum Project {
     Builtin,
 }
 
+/// Contracts, and what the ledger says of their files.
+type Loaded = (Rc<Contracts>, Vec<Input>);
+
 /// Loads inputs, each one once.
 #[derive(Debug)]
 pub struct Library {
     project: Project,
-    contracts: RefCell<HashMap<String, (Rc<Contracts>, Vec<Input>)>>,
+    contracts: RefCell<HashMap<String, Loaded>>,
     policies: RefCell<HashMap<String, Rc<Policy>>>,
     corpora: RefCell<HashMap<String, Arc<Corpus>>>,
 }
@@ -171,7 +174,7 @@ impl Library {
         }
     }
 
-    fn contracts(&self, path: &str) -> Result<(Rc<Contracts>, Vec<Input>), Problems> {
+    fn contracts(&self, path: &str) -> Result<Loaded, Problems> {
         if let Some((contracts, inputs)) = self.contracts.borrow().get(path) {
             return Ok((Rc::clone(contracts), inputs.clone()));
         }

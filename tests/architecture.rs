@@ -1,1 +1,188 @@
+//! The shape of the code, as checks: what `docs/architecture.md` calls invariants.
 
+use std::collections::BTreeMap;
+
+use camino::Utf8Path;
+
+use crate::support::{root, text};
+
+/// The modules in the order in which data flows, from `src/lib.rs`.
+fn order() -> Vec<String> {
+    text("src/lib.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Every source file: its module, its path, its text without comments.
+fn sources() -> Vec<(String, String, String)> {
+    let mut sources = Vec::new();
+    for entry in walkdir::WalkDir::new(root().join("src")).sort_by_file_name() {
+        let entry = entry.unwrap();
+        let path = Utf8Path::from_path(entry.path()).unwrap();
+        if path.extension() != Some("rs") {
+            continue;
+        }
+        let relative = path.strip_prefix(root().join("src")).unwrap();
+        let module =
+            relative.components().next().unwrap().as_str().trim_end_matches(".rs").to_owned();
+        let code: String = std::fs::read_to_string(path)
+            .unwrap()
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        sources.push((module, relative.to_string(), code));
+    }
+    assert!(sources.len() > 35);
+    sources
+}
+
+#[test]
+fn a_module_uses_only_those_above_it() {
+    let order = order();
+    let rank: BTreeMap<&str, usize> =
+        order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
+    let mut uses = 0;
+    for (module, path, code) in sources() {
+        let Some(own) = rank.get(module.as_str()) else {
+            assert!(
+                matches!(module.as_str(), "lib" | "main"),
+                "{path} is in no module of src/lib.rs"
+            );
+            continue;
+        };
+        // `use crate::{a, b}` and `crate::a::B` alike.
+        for rest in code.split("crate::").skip(1) {
+            let names: Vec<&str> = match rest.strip_prefix('{') {
+                Some(list) => list.split('}').next().unwrap().split(',').map(str::trim).collect(),
+                None => vec![rest],
+            };
+            for name in names {
+                let used: String =
+                    name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let Some(other) = rank.get(used.as_str()) else { continue };
+                assert!(
+                    other <= own,
+                    "src/{path} uses {used}, which stands below {module} in src/lib.rs"
+                );
+                uses += usize::from(other < own);
+            }
+        }
+    }
+    assert!(uses > 80, "{uses} uses found: the check has lost its eyes");
+}
+
+#[test]
+fn what_must_be_absent_is_absent() {
+    // (what, why, where it may be)
+    let absent: [(&str, &str, &[&str]); 9] = [
+        ("std::env::", "only the command line reads the environment", &["cli/"]),
+        ("println!", "only the command line prints", &[]),
+        ("SystemTime", "time is handed in", &["cli/check.rs"]),
+        ("Instant::now", "time is handed in", &[]),
+        ("thread::sleep", "nobody sleeps", &[]),
+        ("TcpStream", "no code here opens a connection", &[]),
+        ("Command::new", "no code here starts a process", &[]),
+        (
+            "crate::ledger",
+            "tools and LLMs never see the ledger",
+            &["governor.rs", "agent.rs", "run.rs", "evidence/", "cli/"],
+        ),
+        (
+            "std::fs",
+            "tools and rules open nothing but through policy::path",
+            &["policy/path.rs", "corpus/mod.rs", "inputs.rs", "evidence/write.rs", "cli/"],
+        ),
+    ];
+    for (what, why, allowed) in absent {
+        for (_, path, code) in sources() {
+            if !allowed.iter().any(|prefix| path.starts_with(prefix)) {
+                assert!(!code.contains(what), "src/{path} holds {what}: {why}");
+            }
+        }
+    }
+    // Outside policy, a tool's file holds no path and no URL type: only capabilities.
+    for (_, path, code) in sources().iter().filter(|(module, ..)| module == "tools") {
+        for word in ["Utf8Path", "std::path", "url::", "OpenOptions", "File"] {
+            assert!(!code.contains(word), "src/{path} holds {word}");
+        }
+    }
+    assert!(text("Cargo.toml").contains("unsafe_code = \"forbid\""));
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for entry in walkdir::WalkDir::new(root().join("src")) {
+        let entry = entry.unwrap();
+        if entry.path().extension().is_some_and(|extension| extension == "rs") {
+            let source = std::fs::read_to_string(entry.path()).unwrap();
+            assert!(source.starts_with("//! "), "{}", entry.path().display());
+        }
+    }
+}
+
+#[test]
+fn the_top_level_holds_what_it_should() {
+    let expected = [
+        ".ci",
+        ".git",
+        ".gitattributes",
+        ".gitignore",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "benches",
+        "clippy.toml",
+        "data",
+        "deny.toml",
+        "docs",
+        "failure_modes.md",
+        "policy",
+        "runs",
+        "rustfmt.toml",
+        "scripts",
+        "src",
+        "target",
+        "tasks",
+        "tests",
+        "tools",
+    ];
+    for entry in std::fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(expected.contains(&name.as_str()), "{name} has no place at the top level");
+    }
+}
+
+#[test]
+fn no_committed_file_names_a_machine_or_the_making_of_it() {
+    let mut files = 0;
+    for entry in walkdir::WalkDir::new(root())
+        .into_iter()
+        .filter_entry(|entry| !matches!(entry.file_name().to_str(), Some("target" | ".git")))
+    {
+        let entry = entry.unwrap();
+        let path =
+            Utf8Path::from_path(entry.path()).unwrap().strip_prefix(root()).unwrap().to_owned();
+        let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+        files += 1;
+        // This file names them to look for them, and a table of attacks holds attacks.
+        if path == "tests/architecture.rs"
+            || path == "Cargo.lock"
+            || path.starts_with("tests/cases")
+        {
+            continue;
+        }
+        for word in
+            ["/work/main", "/root/", "/home/", "/Users/", "subagent", "TODO", "FIXME", "XXX"]
+        {
+            assert!(!text.contains(word), "{path} holds {word}");
+        }
+    }
+    assert!(files > 100);
+}

@@ -1,1 +1,355 @@
+//! Docs are tested: generated pages are what the code says, and names and paths in the others
+//! exist. `UPDATE_DOCS=1 make test` writes the generated ones anew; CI never does.
 
+use std::fmt::Write as _;
+
+use gatedrun::event::{ErrorClass, Event, FailureMode, Record, Rule};
+use gatedrun::evidence::trace::ATTRIBUTES;
+use serde_json::Value;
+
+use crate::support::{Folder, root, text};
+
+/// Compares a generated file with the committed one, or writes it where that is asked for.
+fn generated(path: &str, content: &str) {
+    let full = root().join(path);
+    let committed = std::fs::read_to_string(&full).unwrap_or_default();
+    if std::env::var_os("UPDATE_DOCS").is_some() && std::env::var_os("CI").is_none() {
+        std::fs::create_dir_all(full.parent().unwrap()).unwrap();
+        std::fs::write(&full, content).unwrap();
+    } else {
+        assert!(
+            committed == content,
+            "{path} is not what the code says; write it with UPDATE_DOCS=1 make test"
+        );
+    }
+}
+
+/// Replaces what stands between `<!-- generated: NAME -->` and `<!-- end -->` in a page.
+fn generated_part(path: &str, name: &str, content: &str) {
+    let page = text(path);
+    let begin = format!("<!-- generated: {name} -->\n");
+    let (head, rest) =
+        page.split_once(&begin).unwrap_or_else(|| panic!("{path} has no part {name}"));
+    let (_, tail) = rest.split_once("<!-- end -->").unwrap();
+    generated(path, &format!("{head}{begin}\n{content}\n<!-- end -->{tail}"));
+}
+
+fn schema() -> Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12();
+    serde_json::to_value(settings.into_generator().into_root_schema_for::<Record>()).unwrap()
+}
+
+fn details() -> Value {
+    serde_json::to_value(schemars::schema_for!(gatedrun::event::Detail)).unwrap()
+}
+
+/// The first paragraph of a schema's description, on one line.
+fn description(schema: &Value) -> String {
+    let text = schema["description"].as_str().unwrap_or("");
+    text.split("\n\n").next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A type as a reader would say it.
+fn type_of(schema: &Value) -> String {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return format!(
+            "[{0}](#{1})",
+            reference.rsplit('/').next().unwrap(),
+            reference.rsplit('/').next().unwrap().to_lowercase()
+        );
+    }
+    for key in ["anyOf", "oneOf", "allOf"] {
+        if let Some(list) = schema[key].as_array() {
+            return list.iter().map(type_of).collect::<Vec<_>>().join(" or ");
+        }
+    }
+    let name = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    match &schema["type"] {
+        Value::String(kind) if kind == "array" => format!("list of {}", type_of(&schema["items"])),
+        Value::String(kind) => kind.clone(),
+        Value::Array(kinds) => kinds.iter().map(name).collect::<Vec<_>>().join(" or "),
+        _ if schema["additionalProperties"].is_object() => "object".to_owned(),
+        _ => "any JSON".to_owned(),
+    }
+}
+
+/// The fields of a struct in the order of its source, which is the order in the file.
+fn field_order(name: &str) -> Vec<String> {
+    let source = text("src/event.rs");
+    let body = source
+        .split(&format!("pub struct {name} {{"))
+        .nth(1)
+        .unwrap_or_else(|| panic!("no struct {name}"));
+    let body = if body.starts_with('}') { "" } else { body.split("\n}").next().unwrap() };
+    body.lines()
+        .filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'))
+        .map(|(field, _)| field.to_owned())
+        .collect()
+}
+
+fn fields(schema: &Value, name: &str) -> String {
+    let mut table = String::from("| field | type | says |\n|---|---|---|\n");
+    let order = field_order(name);
+    let properties = schema["properties"].as_object();
+    let known = properties.into_iter().flatten().filter(|(field, _)| *field != "kind").count();
+    assert_eq!(known, order.len(), "{name}: {order:?}");
+    for field in &order {
+        let says = &schema["properties"][field];
+        let _ = writeln!(table, "| `{field}` | {} | {} |", type_of(says), description(says));
+    }
+    if order.is_empty() { "No fields.\n".to_owned() } else { table }
+}
+
+fn words(schema: &Value) -> String {
+    let mut list = String::new();
+    for word in schema["oneOf"].as_array().into_iter().flatten() {
+        if let Some(name) = word["const"].as_str() {
+            let _ = writeln!(list, "- `{name}`: {}", description(word));
+        }
+    }
+    list
+}
+
+#[test]
+fn the_ledger_page_says_what_the_types_say() {
+    let schema = schema();
+    let mut page = String::from("### Record\n\n");
+    page.push_str(&fields(&schema, "Record"));
+    let definitions = schema["$defs"].as_object().unwrap();
+    let kinds = definitions["Event"]["oneOf"].as_array().unwrap();
+    for kind in kinds {
+        let name = kind["properties"]["kind"]["const"].as_str().unwrap();
+        let camel: String =
+            name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+        let _ = write!(page, "\n### `{name}`\n\n{}\n\n{}", description(kind), fields(kind, &camel));
+    }
+    page.push_str("\n## Parts\n");
+    for (name, definition) in definitions.iter().filter(|(name, _)| *name != "Event") {
+        let body = if definition["oneOf"].is_array() {
+            words(definition)
+        } else {
+            fields(definition, name)
+        };
+        let _ = write!(page, "\n### {name}\n\n{}\n\n{body}", description(definition));
+    }
+    let _ = write!(page, "\n### Detail\n\n{}\n\n{}", description(&details()), words(&details()));
+    generated_part("docs/ledger.md", "records", page.trim_end());
+}
+
+#[test]
+fn every_kind_of_event_has_its_schema() {
+    let schema = schema();
+    let pretty = |value: &Value| format!("{}\n", serde_json::to_string_pretty(value).unwrap());
+    generated("docs/schema/record.schema.json", &pretty(&schema));
+    for kind in schema["$defs"]["Event"]["oneOf"].as_array().unwrap() {
+        let name = kind["properties"]["kind"]["const"].as_str().unwrap();
+        let mut alone = kind.clone();
+        alone["$schema"] = schema["$schema"].clone();
+        alone["title"] = name.into();
+        alone["$defs"] = schema["$defs"].clone();
+        alone["$defs"].as_object_mut().unwrap().remove("Event");
+        generated(&format!("docs/schema/{name}.schema.json"), &pretty(&alone));
+    }
+    // The schema accepts what is committed, and refuses what is not of the format.
+    let compiled = jsonschema::validator_for(&schema).unwrap();
+    for run in crate::support::committed_runs() {
+        for line in text(&format!("runs/{run}/state.jsonl")).lines() {
+            let mut record: Value = serde_json::from_str(line).unwrap();
+            assert!(compiled.is_valid(&record), "{line}");
+            record["event"]["kind"] = "no_kind".into();
+            assert!(!compiled.is_valid(&record));
+        }
+    }
+}
+
+#[test]
+fn the_trace_page_lists_every_attribute() {
+    let mut table = String::from("| attribute | says |\n|---|---|\n");
+    for (name, says) in ATTRIBUTES {
+        let _ = writeln!(table, "| `{name}` | {says} |");
+    }
+    for detail in details()["oneOf"].as_array().unwrap() {
+        let _ = writeln!(
+            table,
+            "| `policy.{}` | {} |",
+            detail["const"].as_str().unwrap(),
+            description(detail)
+        );
+    }
+    generated_part("docs/artifacts.md", "attributes", table.trim_end());
+    assert!(ATTRIBUTES.is_sorted());
+}
+
+#[test]
+fn the_command_line_page_is_the_help() {
+    let folder = Folder::new();
+    let mut page = String::new();
+    for command in ["", "run", "check", "show", "corpus build", "corpus check"] {
+        let mut args: Vec<&str> = command.split_whitespace().collect();
+        args.push("--help");
+        let help = folder.gatedrun(&args).out;
+        let help: String = help.lines().map(str::trim_end).flat_map(|line| [line, "\n"]).collect();
+        let _ = write!(
+            page,
+            "\n### `{}`\n\n```text\n{}\n```\n",
+            format!("gatedrun {command}").trim(),
+            help.trim_end()
+        );
+    }
+    generated_part("docs/cli.md", "help", page.trim());
+    let mut codes = String::from("| code | says |\n|---:|---|\n");
+    for (code, says) in gatedrun::cli::exit::ALL {
+        let _ = writeln!(codes, "| {code} | {says} |");
+    }
+    generated_part("docs/cli.md", "exit codes", codes.trim_end());
+}
+
+#[test]
+fn the_readme_shows_what_the_program_prints() {
+    let folder = Folder::project();
+    crate::support::copy(
+        root().join("runs/canonical").as_std_path(),
+        folder.path().join("runs/canonical").as_std_path(),
+    );
+    let ran = folder.gatedrun(&["run", "tasks/canonical/v1.json"]);
+    generated_part(
+        "README.md",
+        "make canonical",
+        &format!("```text\n$ make canonical\n{}```", ran.out),
+    );
+    folder.edit("policy/v1.yaml", "max_tokens: 50000", "max_tokens: 60000");
+    let ran = folder.gatedrun_with(&["check", "runs/canonical/v1"], &[("CI", "true")]);
+    let first: String = ran.out.lines().take(5).flat_map(|line| [line, "\n"]).collect();
+    generated_part(
+        "README.md",
+        "drift",
+        &format!("```text\n$ gatedrun check runs/canonical/v1\n{first}```"),
+    );
+}
+
+/// Every page that a person wrote.
+fn pages() -> Vec<String> {
+    let mut pages = vec![
+        "README.md".to_owned(),
+        "failure_modes.md".to_owned(),
+        "policy/README.md".to_owned(),
+        "CONTRIBUTING.md".to_owned(),
+        "CHANGELOG.md".to_owned(),
+    ];
+    for entry in std::fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") {
+            pages.push(format!("docs/{name}"));
+        }
+    }
+    pages
+}
+
+#[test]
+fn paths_links_and_targets_in_docs_exist() {
+    let makefile = text("Makefile");
+    let top =
+        ["src", "tools", "policy", "data", "tasks", "runs", "scripts", "tests", "docs", "benches"];
+    let mut checked = 0;
+    for page in pages() {
+        let content = text(&page);
+        let here = camino::Utf8Path::new(&page).parent().unwrap().to_owned();
+        for link in content.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !link.starts_with('#') && !link.contains("://") {
+                let target = root().join(&here).join(link.split('#').next().unwrap());
+                assert!(target.exists(), "{page} links to {link}");
+                checked += 1;
+            }
+        }
+        // Text in backquotes that looks like a path of this project, or a target of the Makefile.
+        for code in content.split('`').skip(1).step_by(2) {
+            let first = code.split('/').next().unwrap();
+            let plain = code.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            if plain && code.contains('/') && top.contains(&first) {
+                assert!(root().join(code).exists(), "{page} names {code}");
+                checked += 1;
+            }
+            if let Some(target) = code.strip_prefix("make ") {
+                let target = target.split_whitespace().next().unwrap();
+                assert!(makefile.contains(&format!("\n{target}:")), "{page} names make {target}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 40, "{checked}");
+}
+
+#[test]
+fn the_words_of_the_code_are_in_its_pages() {
+    let policy = text("policy/README.md");
+    for rule in Rule::ALL {
+        assert!(
+            policy.contains(&format!("`{}`", rule.as_str())),
+            "policy/README.md lacks {}",
+            rule.as_str()
+        );
+    }
+    let modes = text("failure_modes.md");
+    for mode in FailureMode::ALL {
+        assert!(
+            modes.contains(&format!("`{}`", mode.as_str())),
+            "failure_modes.md lacks {}",
+            mode.as_str()
+        );
+    }
+    let mut table = String::from(
+        "| class | source | category | retryable | unforeseen |\n|---|---|---|---|---|\n",
+    );
+    for class in ErrorClass::ALL {
+        let (source, category, retryable) = class.classify();
+        let word = |yes: bool| if yes { "yes" } else { "no" };
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {} | {} | {} |",
+            class.as_str(),
+            source.as_str(),
+            category.as_str(),
+            word(retryable),
+            word(class.is_unforeseen())
+        );
+    }
+    generated_part("failure_modes.md", "error classes", table.trim_end());
+    let architecture = text("docs/architecture.md");
+    for line in text("src/lib.rs").lines() {
+        if let Some(module) = line.strip_prefix("pub mod ").and_then(|rest| rest.strip_suffix(';'))
+        {
+            assert!(
+                architecture.contains(&format!("`{module}")),
+                "docs/architecture.md lacks {module}"
+            );
+        }
+    }
+    // The limits that policy/README.md states are those of policy/v1.yaml.
+    for line in text("policy/v1.yaml").lines() {
+        if let Some((key, value)) = line.trim().split_once(": ")
+            && (key.starts_with("max_") || key.starts_with("backoff_") || key == "jitter_percent")
+        {
+            assert!(
+                policy.contains(&format!("`{key}` {value}")),
+                "policy/README.md does not state {key} {value}"
+            );
+        }
+    }
+    let _ = Event::kind;
+}
+
+#[test]
+fn every_direct_dependency_is_explained() {
+    let page = text("docs/dependencies.md");
+    let manifest = text("Cargo.toml");
+    let mut explained = 0;
+    for section in ["[dependencies]", "[dev-dependencies]"] {
+        let section = manifest.split(section).nth(1).unwrap().split("\n[").next().unwrap();
+        for line in section.lines().filter(|line| !line.starts_with('#') && line.contains(" = ")) {
+            let name = line.split(" = ").next().unwrap();
+            assert!(page.contains(&format!("`{name}`")), "docs/dependencies.md lacks {name}");
+            explained += 1;
+        }
+    }
+    assert!(explained > 15);
+}

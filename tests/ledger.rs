@@ -210,7 +210,7 @@ fn a_cut_is_a_torn_line_or_an_unfinished_run() {
         while reader.next_record().unwrap().is_some() {}
         let whole =
             bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        assert_eq!(reader.bytes() as usize, whole);
+        assert_eq!(reader.bytes(), whole as u64);
         assert_eq!(reader.torn(), at - whole);
         assert!(!reader.is_finished());
     }

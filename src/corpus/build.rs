@@ -203,19 +203,20 @@ fn draw_one(number: usize, rng: &mut ChaCha8Rng) -> Report {
         kind,
         equipment,
         unit_number: 1 + derive::below(rng, 6),
-        station: *pick::<&str>(rng, &STATIONS),
-        team: *pick::<&str>(rng, &TEAMS),
+        station: pick::<&str>(rng, &STATIONS),
+        team: pick::<&str>(rng, &TEAMS),
         day: derive::below(rng, 365),
         interval_days: *pick(rng, &INTERVALS),
         readings,
         minutes: 12 + derive::below(rng, 160),
-        outcome: *pick::<&str>(rng, &kind.outcomes),
+        outcome: pick::<&str>(rng, &kind.outcomes),
     }
 }
 
 fn pick<'a, T>(rng: &mut ChaCha8Rng, items: &'a [T]) -> &'a T {
     let index = usize::try_from(derive::below(rng, items.len() as u64)).unwrap_or(0);
-    items.get(index).unwrap_or(&items[0])
+    #[expect(clippy::indexing_slicing, reason = "a remainder by the length is an index")]
+    &items[index]
 }
 
 /// A day of 2031, or of 2032 past its end, as `YYYY-MM-DD`.
@@ -314,7 +315,7 @@ fn note(report: &Report) -> String {
          kept at {}, shelf {}.",
         report.minutes,
         report.subject(),
-        STATIONS[(report.number * 3) % STATIONS.len()],
+        STATIONS.get((report.number * 3) % STATIONS.len()).copied().unwrap_or_default(),
         tenths(10 + report.number as u64)
     )
 }

@@ -70,7 +70,15 @@ impl Work {
                     self.files.insert(path.to_owned(), digest);
                 }
             }
-            _ => {}
+            Event::RunStarted(_)
+            | Event::StepStarted(_)
+            | Event::LlmCalled(_)
+            | Event::LlmReplied(_)
+            | Event::GateDecided(_)
+            | Event::ToolAttempted(_)
+            | Event::ToolFinished(_)
+            | Event::StepFinished(_)
+            | Event::RunFinished(_) => {}
         }
     }
 }

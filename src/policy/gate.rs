@@ -141,6 +141,8 @@ struct Case<'a> {
     call: &'a ProposedCall,
     contract: &'a Contract,
     arguments: Value,
+    /// The URLs that the URL rule has read, one for each effect that fetches a text.
+    urls: Vec<Target>,
     targets: Vec<Planned>,
     details: Details,
 }
@@ -252,7 +254,14 @@ impl<'a> Gate<'a> {
         } else if let Some(contract) = contract {
             let arguments = contract.with_defaults(&call.arguments);
             let details = Details::from([(Detail::RegistryMatch, "allowed".into())]);
-            return Ok(Case { call, contract, arguments, targets: Vec::new(), details });
+            return Ok(Case {
+                call,
+                contract,
+                arguments,
+                urls: Vec::new(),
+                targets: Vec::new(),
+                details,
+            });
         } else {
             ("not_allowed", format!("tool {tool:?} has no contract"))
         };
@@ -283,10 +292,12 @@ impl<'a> Gate<'a> {
                 Ok(target)
             });
             match parsed {
-                Ok(Target::Host(parsed)) => {
-                    case.details.insert(Detail::Host, parsed.host().into());
+                Ok(target) => {
+                    if let Target::Host(parsed) = &target {
+                        case.details.insert(Detail::Host, parsed.host().into());
+                    }
+                    case.urls.push(target);
                 }
-                Ok(Target::File(_)) => {}
                 Err(refusal) => {
                     let mut details = case.details.clone();
                     details.insert(Detail::Tool, case.contract.name.as_str().into());
@@ -306,6 +317,7 @@ impl<'a> Gate<'a> {
     /// Rule 3: every path that the call reads or writes, `file:` URLs and fixtures included.
     fn sandbox_path(&self, case: &mut Case<'_>) -> Result<(), Box<Denied>> {
         let contract = case.contract;
+        let mut urls = std::mem::take(&mut case.urls).into_iter();
         for effect in &contract.effects {
             let planned = match (effect.effect, named(effect, &case.arguments)) {
                 (Effect::Compute, _) => Planned::Compute,
@@ -319,13 +331,13 @@ impl<'a> Gate<'a> {
                     let text = text.to_owned();
                     Planned::Write(self.path(case, &text, true)?)
                 }
-                (Effect::FetchUrl, Some(text)) => match url::parse(text) {
-                    Ok(Target::Host(parsed)) => Planned::Fetch(parsed),
-                    Ok(Target::File(path)) => {
+                (Effect::FetchUrl, Some(text)) => match urls.next() {
+                    Some(Target::Host(parsed)) => Planned::Fetch(parsed),
+                    Some(Target::File(path)) => {
                         let text = text.to_owned();
                         Planned::File(text, self.path(case, &path, false)?)
                     }
-                    Err(_) => Planned::Unreadable,
+                    None => Planned::Unreadable,
                 },
             };
             case.targets.push(planned);

@@ -1,0 +1,148 @@
+//! What the whole program costs, as a process: the figures of `docs/performance.md`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "a benchmark prints, and one that cannot set up has nothing to measure"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+const BIN: &str = env!("CARGO_BIN_EXE_gatedrun");
+
+fn main() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    prepare(&root, folder.path());
+    println!("{:<52} {:>12}", "figure", "median");
+    let start = |args: &[&str], runs: usize, at: &Path| median_ms(args, runs, at);
+    row("start (gatedrun --version)", start(&["--version"], 200, &root), "ms");
+    row("check of the canonical run", start(&["check", "runs/canonical/v1"], 200, &root), "ms");
+    row("check of all committed runs", start(&["check", "runs"], 50, &root), "ms");
+    let peak = peak_kib(&["check", "runs/canonical/v1"], &root);
+    row("peak memory of that check", peak as f64 / 1024.0, "MiB");
+    let mut times = Vec::new();
+    for steps in [20, 200, 1_000, 10_000, 100_000] {
+        let task = task(folder.path(), steps);
+        let runs = (40_000 / steps).clamp(1, 60);
+        let ms = fresh_ms(&task, runs, folder.path());
+        times.push((steps, ms));
+        row(&format!("run of {steps} steps, a step"), ms * 1000.0 / steps as f64, "µs");
+    }
+    let slope = |a: usize, b: usize| {
+        let (steps, ms) = (times[b].0 - times[a].0, times[b].1 - times[a].1);
+        ms * 1000.0 / steps as f64
+    };
+    row("slope between 20 and 200 steps", slope(0, 1), "µs a step");
+    let ratio = (times[3].1 / 10_000.0) / (times[2].1 / 1_000.0);
+    row("a step of 10,000 against one of 1,000", ratio, "times");
+    let exponent = (times[4].1 / times[1].1).ln() / (100_000.0_f64 / 200.0).ln();
+    row("exponent of cost from 200 to 100,000 steps", exponent, "");
+    let task = task(folder.path(), 100_000);
+    clean(folder.path());
+    row(
+        "peak memory of 100,000 steps",
+        peak_kib(&["run", &task, "--json"], folder.path()) as f64 / 1024.0,
+        "MiB",
+    );
+}
+
+fn row(name: &str, value: f64, unit: &str) {
+    println!("{name:<52} {value:>12.2} {unit}");
+}
+
+/// A project with a policy that lets a run go on.
+fn prepare(root: &Path, folder: &Path) {
+    for part in ["tools", "data/corpus/v1", "data/prompt"] {
+        std::fs::create_dir_all(folder.join(part)).unwrap();
+        for entry in std::fs::read_dir(root.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), folder.join(part).join(entry.file_name())).unwrap();
+        }
+    }
+    let policy = std::fs::read_to_string(root.join("policy/v1.yaml")).unwrap();
+    let policy = policy
+        .replace("max_iterations: 10", "max_iterations: 1000000")
+        .replace("max_tokens: 50000", "max_tokens: 1000000000000000");
+    std::fs::create_dir(folder.join("policy")).unwrap();
+    std::fs::write(folder.join("policy/v1.yaml"), policy).unwrap();
+    std::fs::create_dir_all(folder.join("tasks/steps")).unwrap();
+    std::fs::copy(root.join("tasks/canonical/v1.json"), folder.join("canonical.json")).unwrap();
+}
+
+/// A task of this many steps, each a search over the corpus.
+fn task(folder: &Path, steps: usize) -> String {
+    let mut task: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("canonical.json")).unwrap()).unwrap();
+    task.as_object_mut().unwrap().remove("expected");
+    task["id"] = format!("steps/{steps}").into();
+    let query = json!({"$concat": ["inspection interval ", {"$step": {}}]});
+    task["llm"] = json!({"script": [
+        {"calls": [{"tool": "search", "arguments": {"query": query}}], "repeat": steps - 1},
+        {"final_answer": "done"}
+    ]});
+    let path = format!("tasks/steps/{steps}.json");
+    std::fs::write(folder.join(&path), task.to_string()).unwrap();
+    path
+}
+
+fn clean(folder: &Path) {
+    let _ = std::fs::remove_dir_all(folder.join("runs"));
+}
+
+fn run(args: &[&str], at: &Path) {
+    let status =
+        Command::new(BIN).args(args).current_dir(at).stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{args:?}");
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn median_ms(args: &[&str], runs: usize, at: &Path) -> f64 {
+    median((0..runs).map(|_| timed(|| run(args, at))).collect())
+}
+
+/// As [`median_ms`], each run into an empty folder.
+fn fresh_ms(task: &str, runs: usize, at: &Path) -> f64 {
+    median(
+        (0..runs)
+            .map(|_| {
+                clean(at);
+                timed(|| run(&["run", task, "--json"], at))
+            })
+            .collect(),
+    )
+}
+
+fn timed(work: impl FnOnce()) -> f64 {
+    let begin = Instant::now();
+    work();
+    begin.elapsed().as_secs_f64() * 1000.0
+}
+
+/// The most memory that a process held, as the kernel says.
+fn peak_kib(args: &[&str], at: &Path) -> u64 {
+    let mut child =
+        Command::new(BIN).args(args).current_dir(at).stdout(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        if let Ok(text) = std::fs::read_to_string(&status)
+            && let Some(line) = text.lines().find(|line| line.starts_with("VmHWM:"))
+        {
+            peak = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(peak);
+        }
+        match child.try_wait().unwrap() {
+            Some(ended) if ended.success() => return peak,
+            Some(ended) => panic!("{args:?}: {ended}"),
+            None => {}
+        }
+    }
+}
