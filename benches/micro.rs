@@ -1,5 +1,9 @@
 //! What single parts cost, with divan: an event, a decision, a search.
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot set up has nothing to measure")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot set up has nothing to measure"
+)]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -1,6 +1,7 @@
 //! What the whole program costs, as a process: the figures of `docs/performance.md`.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::panic,
     reason = "a benchmark prints, and one that cannot set up has nothing to measure"

@@ -5,7 +5,6 @@
 //! stands here, under `_meta`, so that policy never has to guess it from an argument's name.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -13,16 +12,12 @@ use serde_json::{Map, Value};
 use crate::event::Effect;
 use crate::json::{self, Digest};
 use crate::problem::{Problem, Problems};
-use crate::schema::{Schema, Violation};
+use crate::schema::{Embedded, Schema, Violation};
 
 /// The meta-schema of a contract, embedded: the file beside the contracts is for editors.
 pub const META_SCHEMA: &str = include_str!("../tools/contract.schema.json");
 
-static META: LazyLock<Result<Schema, Vec<Violation>>> = LazyLock::new(|| {
-    let schema = json::parse(META_SCHEMA.as_bytes())
-        .map_err(|error| vec![Violation { pointer: "/".into(), what: error.to_string() }])?;
-    Schema::compile(&schema)
-});
+static META: Embedded = Embedded::new(|| Schema::embedded(META_SCHEMA));
 
 /// One tool's contract, checked.
 #[derive(Debug)]
@@ -145,10 +140,7 @@ impl Contract {
 }
 
 fn check_shape(path: &str, text: &Value) -> Vec<Problem> {
-    let violations = match &*META {
-        Ok(meta) => meta.violations(text),
-        Err(broken) => broken.clone(),
-    };
+    let violations = META.violations(text);
     violations
         .into_iter()
         .map(|violation| Problem::new(path, violation.what).at(violation.pointer))

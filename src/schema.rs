@@ -5,10 +5,12 @@
 //! keyword outside the list below is refused instead of read past (unlike the standard's default).
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
+use crate::json;
 use crate::problem::nearest;
 
 /// The keywords that schemas of this project may use, all of them evaluated or annotations.
@@ -68,7 +70,39 @@ pub struct Violation {
     pub what: String,
 }
 
+/// A schema that is embedded in the binary, compiled when it is first needed.
+pub struct Embedded(LazyLock<Compiled, fn() -> Compiled>);
+
+/// A schema, or what is wrong with it.
+type Compiled = Result<Schema, Vec<Violation>>;
+
+impl Embedded {
+    /// The schema that `compile` makes, which is [`Schema::embedded`] of its text.
+    pub const fn new(compile: fn() -> Compiled) -> Self {
+        Self(LazyLock::new(compile))
+    }
+
+    /// Everything that is wrong with a value. An embedded schema that is none would find
+    /// everything wrong, and no input would be accepted.
+    pub fn violations(&self, value: &Value) -> Vec<Violation> {
+        match &*self.0 {
+            Ok(schema) => schema.violations(value),
+            Err(broken) => broken.clone(),
+        }
+    }
+}
+
 impl Schema {
+    /// Compiles the text of a schema that is embedded in the binary.
+    ///
+    /// # Errors
+    /// As [`Schema::compile`]: a defect of the program.
+    pub fn embedded(text: &str) -> Compiled {
+        let schema = json::parse(text.as_bytes())
+            .map_err(|error| vec![Violation { pointer: "/".into(), what: error.to_string() }])?;
+        Self::compile(&schema)
+    }
+
     /// Compiles a schema of draft 2020-12.
     ///
     /// # Errors

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,16 +12,12 @@ use serde_json::Value;
 use crate::event::{FailureMode, TerminalReason, Usage};
 use crate::json::{self, Digest};
 use crate::problem::{Problem, Problems, nearest};
-use crate::schema::{Schema, Violation};
+use crate::schema::{Embedded, Schema};
 
 /// The schema of a task, embedded: the file beside the tasks is for editors.
 pub const META_SCHEMA: &str = include_str!("../tasks/task.schema.json");
 
-static META: LazyLock<Result<Schema, Vec<Violation>>> = LazyLock::new(|| {
-    let schema = json::parse(META_SCHEMA.as_bytes())
-        .map_err(|error| vec![Violation { pointer: "/".into(), what: error.to_string() }])?;
-    Schema::compile(&schema)
-});
+static META: Embedded = Embedded::new(|| Schema::embedded(META_SCHEMA));
 
 /// A task, checked.
 #[derive(Debug, Clone)]
@@ -250,10 +245,7 @@ impl Task {
             Problem::new(path, error.message.clone())
                 .at(format!("line {}, column {}", error.line, error.column))
         })?;
-        let violations = match &*META {
-            Ok(meta) => meta.violations(&value),
-            Err(broken) => broken.clone(),
-        };
+        let violations = META.violations(&value);
         if !violations.is_empty() {
             return Err(Problems(
                 violations

@@ -4,13 +4,12 @@
 //! here. Every key is read by some rule: there is none that only looks as if it did something.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::json::{self, Digest};
+use crate::json::Digest;
 use crate::problem::{Problem, Problems, nearest};
-use crate::schema::{Schema, Violation};
+use crate::schema::{Embedded, Schema};
 use crate::yaml;
 
 use super::url;
@@ -21,11 +20,7 @@ pub const META_SCHEMA: &str = include_str!("../../policy/v1.schema.json");
 /// The name of the meta-schema's file beside a policy.
 pub const META_SCHEMA_FILE: &str = "v1.schema.json";
 
-static META: LazyLock<Result<Schema, Vec<Violation>>> = LazyLock::new(|| {
-    let schema = json::parse(META_SCHEMA.as_bytes())
-        .map_err(|error| vec![Violation { pointer: "/".into(), what: error.to_string() }])?;
-    Schema::compile(&schema)
-});
+static META: Embedded = Embedded::new(|| Schema::embedded(META_SCHEMA));
 
 /// A policy, checked.
 #[derive(Debug, Clone)]
@@ -204,10 +199,7 @@ impl Policy {
             Problems(errors.into_iter().map(problem).collect())
         })?;
         let findings = Findings { path, document: &document };
-        let violations = match &*META {
-            Ok(meta) => meta.violations(&document.value),
-            Err(broken) => broken.clone(),
-        };
+        let violations = META.violations(&document.value);
         if !violations.is_empty() {
             return Err(Problems(
                 violations.into_iter().map(|v| findings.problem(&v.pointer, &v.what, "")).collect(),
