@@ -3,7 +3,8 @@ CARGO ?= cargo
 BIN := target/release/gatedrun
 
 .DEFAULT_GOAL := help
-.PHONY: help build canonical canonical-check evidence-build evidence-check corpus-build \
+.PHONY: help build canonical canonical-check policy-gates policy-gates-check failure-modes \
+	failure-modes-check evidence-build evidence-check corpus-build \
 	corpus-check smoke test lint fmt doc bench deny ci
 
 help: ## list the targets
@@ -17,6 +18,18 @@ canonical: build ## run the canonical task and compare with the committed run
 
 canonical-check: build ## execute the canonical run again and compare every byte
 	@$(BIN) check runs/canonical/v1
+
+policy-gates: build ## run the tasks of the policy gates; SCENARIO=ID selects one
+	@$(BIN) run $(if $(SCENARIO),tasks/policy_gates/$(SCENARIO).json,$(wildcard tasks/policy_gates/*.json))
+
+policy-gates-check: build ## execute the runs of the policy gates again; SCENARIO=ID selects one
+	@$(BIN) check runs/policy_gates/$(SCENARIO)
+
+failure-modes: build ## run the tasks of the failure modes; SCENARIO=ID selects one
+	@$(BIN) run $(if $(SCENARIO),tasks/failure_modes/$(SCENARIO).json,$(wildcard tasks/failure_modes/*.json))
+
+failure-modes-check: build ## execute the runs of the failure modes again; SCENARIO=ID selects one
+	@$(BIN) check runs/failure_modes/$(SCENARIO)
 
 evidence-build: build ## run every task; proposals lie beside the committed runs
 	@find tasks -name '*.json' ! -name '*.schema.json' | sort | xargs $(BIN) run

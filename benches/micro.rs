@@ -17,7 +17,7 @@ use gatedrun::evidence::recorder::Recorder;
 use gatedrun::inputs::{Inputs, Library, Project};
 use gatedrun::json::Digest;
 use gatedrun::ledger::{Reader, encode};
-use gatedrun::policy::gate::Gate;
+use gatedrun::policy::gate::{Gate, Standing};
 use gatedrun::policy::path::Mounts;
 use gatedrun::tools::search;
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ fn decision(bencher: Bencher<'_, '_>, name: &str) {
     };
     let arguments = inputs().get(name).cloned().unwrap();
     let call = ProposedCall { call_id: "call_0".into(), tool: tool.into(), arguments };
-    bencher.bench_local(|| gate.decide_call(black_box(&call)));
+    bencher.bench_local(|| gate.decide_call(black_box(&call), &Standing::default()));
 }
 
 /// A query over documents of 800 bytes, once they are loaded.

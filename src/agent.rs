@@ -68,7 +68,7 @@ impl<'a, 'l> Agent<'a, 'l> {
 
     /// One step; why the run ends, if it ends with it.
     fn step(&mut self) -> Result<Option<End>, RunError> {
-        if let Some(end) = self.governor.may_iterate()? {
+        if let Some(end) = self.governor.may_step()? {
             return Ok(Some(end));
         }
         let step = self.governor.totals().steps + 1;
@@ -111,6 +111,7 @@ impl<'a, 'l> Agent<'a, 'l> {
                 break;
             }
         }
+        self.governor.end_step();
         let finished = StepFinished { failure_mode, totals: self.governor.totals() };
         self.governor.record(Some(step), Event::StepFinished(finished))?;
         Ok(end)

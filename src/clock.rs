@@ -25,6 +25,11 @@ impl Clock {
         now
     }
 
+    /// Milliseconds from the first event to now.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.next_ns.saturating_sub(EPOCH_NS) / 1_000_000
+    }
+
     /// Lets time pass. Nobody sleeps.
     pub fn wait(&mut self, wait_ms: u64) {
         self.next_ns = self.next_ns.saturating_add(wait_ms.saturating_mul(1_000_000));

@@ -213,12 +213,22 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens of the reply.
     pub output_tokens: u64,
+    /// Cost in millionths of a US dollar; 0 where nothing is charged.
+    #[serde(default)]
+    pub cost_microusd: u64,
 }
 
 impl Usage {
-    /// Input and output together.
+    /// Input and output tokens together.
     pub fn total(self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
+    }
+
+    /// Adds what another call used. Sums saturate: a huge number must not wrap round to a small one.
+    pub fn add(&mut self, other: Self) {
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cost_microusd = self.cost_microusd.saturating_add(other.cost_microusd);
     }
 }
 
@@ -262,8 +272,10 @@ pub struct GateDecided {
     pub effects: Vec<Effect>,
     /// The decision.
     pub decision: Decision,
-    /// The rule that decided; null for an allow, which every rule has to give.
+    /// The rule that decided, or that warns; null for an allow, which every rule has to give.
     pub rule_id: Option<Rule>,
+    /// The error's name, where it denies.
+    pub error_class: Option<ErrorClass>,
     /// Why, in words.
     pub reason: String,
     /// What was asked and what the limit is.
@@ -361,17 +373,20 @@ pub enum Rule {
     CycleDetection,
     /// The run is within its budgets.
     LoopBudget,
+    /// The run gets somewhere: what its steps come to is not the same again and again.
+    Progress,
 }
 
 impl Rule {
     /// All rules, in order of precedence.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ToolRegistry,
         Self::UrlAllowlist,
         Self::SandboxPath,
         Self::ArgSchema,
         Self::CycleDetection,
         Self::LoopBudget,
+        Self::Progress,
     ];
 
     /// The rule's id in artifacts and in tasks.
@@ -383,6 +398,7 @@ impl Rule {
             Self::ArgSchema => "arg_schema",
             Self::CycleDetection => "cycle_detection",
             Self::LoopBudget => "loop_budget",
+            Self::Progress => "progress",
         }
     }
 }
@@ -431,6 +447,26 @@ pub enum Detail {
     Repeats,
     /// How often it may be made.
     MaxRepeats,
+    /// Tool calls so far, this one included.
+    ToolCalls,
+    /// Tool calls at most.
+    MaxToolCalls,
+    /// Cost so far, and what the next call would add, in millionths of a US dollar.
+    CostMicrousd,
+    /// Cost at most.
+    MaxCostMicrousd,
+    /// Milliseconds since the run began.
+    ElapsedMs,
+    /// Milliseconds at most.
+    MaxElapsedMs,
+    /// The share of a limit from which a budget warns.
+    WarnAtPercent,
+    /// The first 12 hexadecimal digits of what the steps come to.
+    Fingerprint,
+    /// How often steps have come to this.
+    RepeatedStates,
+    /// How often they may.
+    MaxRepeatedStates,
 }
 
 impl Detail {
@@ -454,6 +490,16 @@ impl Detail {
             Self::MaxTokens => "policy.max_tokens",
             Self::Repeats => "policy.repeats",
             Self::MaxRepeats => "policy.max_repeats",
+            Self::ToolCalls => "policy.tool_calls",
+            Self::MaxToolCalls => "policy.max_tool_calls",
+            Self::CostMicrousd => "policy.cost_microusd",
+            Self::MaxCostMicrousd => "policy.max_cost_microusd",
+            Self::ElapsedMs => "policy.elapsed_ms",
+            Self::MaxElapsedMs => "policy.max_elapsed_ms",
+            Self::WarnAtPercent => "policy.warn_at_percent",
+            Self::Fingerprint => "policy.fingerprint",
+            Self::RepeatedStates => "policy.repeated_states",
+            Self::MaxRepeatedStates => "policy.max_repeated_states",
         }
     }
 }
@@ -482,6 +528,8 @@ pub struct ToolAttempted {
     pub attempt: u32,
     /// How it ended.
     pub outcome: AttemptOutcome,
+    /// Milliseconds that were waited for a result that did not come; 0 where one came.
+    pub waited_ms: u64,
     /// The error, if there was one.
     pub error: Option<ToolError>,
     /// Milliseconds until the next attempt; null if there is none.
@@ -547,6 +595,8 @@ impl ToolError {
 pub enum ErrorClass {
     /// The service did not answer this time.
     ServiceUnavailable,
+    /// No result came within the time that policy allows.
+    TimedOut,
     /// Nothing exists under that name.
     NotFound,
     /// The name stands for something that is no regular file, or leads out of its mount.
@@ -565,12 +615,23 @@ pub enum ErrorClass {
     Panicked,
     /// An error that nobody classified.
     Unclassified,
+    /// A rule of policy forbids the call.
+    PolicyDenied,
+    /// The LLM proposed arguments that do not fit the tool's contract.
+    InvalidArguments,
+    /// The LLM proposed the same call too often.
+    RepeatedCall,
+    /// The run has used up a budget.
+    BudgetExhausted,
+    /// The run comes to the same again and again.
+    NoProgress,
 }
 
 impl ErrorClass {
     /// All classes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::ServiceUnavailable,
+        Self::TimedOut,
         Self::NotFound,
         Self::NotPermitted,
         Self::TooLarge,
@@ -580,12 +641,18 @@ impl ErrorClass {
         Self::OutputSchema,
         Self::Panicked,
         Self::Unclassified,
+        Self::PolicyDenied,
+        Self::InvalidArguments,
+        Self::RepeatedCall,
+        Self::BudgetExhausted,
+        Self::NoProgress,
     ];
 
     /// The word in artifacts.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ServiceUnavailable => "service_unavailable",
+            Self::TimedOut => "timed_out",
             Self::NotFound => "not_found",
             Self::NotPermitted => "not_permitted",
             Self::TooLarge => "too_large",
@@ -595,6 +662,11 @@ impl ErrorClass {
             Self::OutputSchema => "output_schema",
             Self::Panicked => "panicked",
             Self::Unclassified => "unclassified",
+            Self::PolicyDenied => "policy_denied",
+            Self::InvalidArguments => "invalid_arguments",
+            Self::RepeatedCall => "repeated_call",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::NoProgress => "no_progress",
         }
     }
 
@@ -604,6 +676,7 @@ impl ErrorClass {
         use ErrorSource as S;
         match self {
             Self::ServiceUnavailable => (S::Network, C::Unavailable, true),
+            Self::TimedOut => (S::Timeout, C::Timeout, true),
             Self::NotFound => (S::Tool, C::NotFound, false),
             Self::NotPermitted => (S::Tool, C::Permission, false),
             Self::TooLarge => (S::Tool, C::TooLarge, false),
@@ -613,21 +686,28 @@ impl ErrorClass {
             Self::OutputSchema => (S::Tool, C::MalformedOutput, false),
             Self::Panicked => (S::Tool, C::Internal, false),
             Self::Unclassified => (S::Tool, C::Unknown, false),
+            Self::PolicyDenied => (S::Guardrail, C::Permission, false),
+            Self::InvalidArguments => (S::Llm, C::InvalidArguments, false),
+            Self::RepeatedCall => (S::Llm, C::NoProgress, false),
+            Self::BudgetExhausted => (S::Agent, C::RateLimited, false),
+            Self::NoProgress => (S::Agent, C::NoProgress, false),
         }
     }
 
     /// Whether the class means that the tool itself is broken: nobody foresaw this, so the run
     /// stops instead of guessing.
     pub fn is_unforeseen(self) -> bool {
-        match self {
-            Self::OutputSchema | Self::Panicked | Self::Unclassified => true,
-            Self::ServiceUnavailable
-            | Self::NotFound
-            | Self::NotPermitted
-            | Self::TooLarge
-            | Self::NotText
-            | Self::HostUnreachable
-            | Self::StorageFailed => false,
+        matches!(self, Self::OutputSchema | Self::Panicked | Self::Unclassified)
+    }
+
+    /// The error that a deny of this rule is.
+    pub fn of_rule(rule: Rule) -> Self {
+        match rule {
+            Rule::ToolRegistry | Rule::UrlAllowlist | Rule::SandboxPath => Self::PolicyDenied,
+            Rule::ArgSchema => Self::InvalidArguments,
+            Rule::CycleDetection => Self::RepeatedCall,
+            Rule::LoopBudget => Self::BudgetExhausted,
+            Rule::Progress => Self::NoProgress,
         }
     }
 }
@@ -636,8 +716,16 @@ impl ErrorClass {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorSource {
+    /// The LLM.
+    Llm,
     /// A tool.
     Tool,
+    /// The run as a whole.
+    Agent,
+    /// A rule of policy.
+    Guardrail,
+    /// The time.
+    Timeout,
     /// What lies between here and a host.
     Network,
 }
@@ -646,7 +734,11 @@ impl ErrorSource {
     /// The word in artifacts.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Llm => "llm",
             Self::Tool => "tool",
+            Self::Agent => "agent",
+            Self::Guardrail => "guardrail",
+            Self::Timeout => "timeout",
             Self::Network => "network",
         }
     }
@@ -656,8 +748,14 @@ impl ErrorSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCategory {
+    /// More than is granted.
+    RateLimited,
+    /// Not what was asked for.
+    InvalidArguments,
     /// Not there at present.
     Unavailable,
+    /// Not there in time.
+    Timeout,
     /// Not there at all.
     NotFound,
     /// There, but not for this caller.
@@ -666,6 +764,8 @@ pub enum ErrorCategory {
     TooLarge,
     /// Not of the shape that was promised.
     MalformedOutput,
+    /// The same again.
+    NoProgress,
     /// A defect of the program.
     Internal,
     /// Nobody knows.
@@ -676,11 +776,15 @@ impl ErrorCategory {
     /// The word in artifacts.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::RateLimited => "rate_limited",
+            Self::InvalidArguments => "invalid_arguments",
             Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
             Self::NotFound => "not_found",
             Self::Permission => "permission",
             Self::TooLarge => "too_large",
             Self::MalformedOutput => "malformed_output",
+            Self::NoProgress => "no_progress",
             Self::Internal => "internal",
             Self::Unknown => "unknown",
         }
@@ -803,6 +907,8 @@ pub enum TerminalReason {
     PolicyDenialTerminal,
     /// A failure mode that ends a run.
     FailureModeTerminal,
+    /// The run came to the same again and again.
+    NoProgress,
 }
 
 impl TerminalReason {
@@ -813,6 +919,7 @@ impl TerminalReason {
             Self::LoopBudget => "loop_budget",
             Self::PolicyDenialTerminal => "policy_denial_terminal",
             Self::FailureModeTerminal => "failure_mode_terminal",
+            Self::NoProgress => "no_progress",
         }
     }
 }

@@ -10,10 +10,11 @@ use crate::event::{
 };
 use crate::json::{self, Digest};
 use crate::ledger::{Ledger, LedgerError};
-use crate::policy::gate::{Allowed, Denied, Gate, Verdict};
+use crate::policy::gate::{Allowed, Denied, Gate, Standing, StepState, Verdict, Warning};
 use crate::policy::spec::OnDeny;
 use crate::retry;
 use crate::task::Fault;
+use crate::tools::faults::Attempted;
 use crate::tools::{self, Output};
 
 /// Takes calls through policy to the tools, and keeps the totals that budgets are about.
@@ -23,6 +24,7 @@ pub struct Governor<'a, 'l> {
     seed: u64,
     ledger: Ledger<'l>,
     totals: Totals,
+    state: StepState,
 }
 
 /// What became of a call, for the proposer and for the loop.
@@ -54,7 +56,7 @@ pub struct End {
 impl<'a, 'l> Governor<'a, 'l> {
     /// A governor at the start of a run.
     pub fn new(gate: Gate<'a>, faults: &'a [Fault], seed: u64, ledger: Ledger<'l>) -> Self {
-        Self { gate, faults, seed, ledger, totals: Totals::default() }
+        Self { gate, faults, seed, ledger, totals: Totals::default(), state: StepState::default() }
     }
 
     /// Records an event of the loop's own, and gives it back.
@@ -74,8 +76,9 @@ impl<'a, 'l> Governor<'a, 'l> {
     ///
     /// # Errors
     /// The ledger's.
-    pub fn may_iterate(&mut self) -> Result<Option<End>, LedgerError> {
-        let decided = self.gate.decide_iteration(&self.totals);
+    pub fn may_step(&mut self) -> Result<Option<End>, LedgerError> {
+        let standing = self.standing();
+        let decided = self.gate.decide_step(&standing);
         self.step_decided(decided)
     }
 
@@ -84,20 +87,43 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// # Errors
     /// The ledger's.
     pub fn may_spend(&mut self, reserved: Usage) -> Result<Option<End>, LedgerError> {
-        let decided = self.gate.decide_tokens(&self.totals, reserved);
+        let decided = self.gate.decide_spending(&self.totals, reserved);
         self.step_decided(decided)
     }
 
-    fn step_decided(&mut self, decided: Result<(), Denied>) -> Result<Option<End>, LedgerError> {
-        let Err(denied) = decided else { return Ok(None) };
-        let event = self.gate.step_event(&denied);
-        self.ledger.push(None, Event::GateDecided(Box::new(event)))?;
-        Ok(Some(End {
-            terminal_reason: TerminalReason::LoopBudget,
-            rule_id: Some(denied.rule),
-            failure_mode: None,
-            answer: None,
-        }))
+    fn step_decided(
+        &mut self,
+        decided: Result<Vec<Warning>, Denied>,
+    ) -> Result<Option<End>, LedgerError> {
+        match decided {
+            Ok(warnings) => {
+                self.warn(None, warnings)?;
+                Ok(None)
+            }
+            Err(denied) => {
+                let event = self.gate.step_event(&denied);
+                self.ledger.push(None, Event::GateDecided(Box::new(event)))?;
+                Ok(Some(end_of(&denied)))
+            }
+        }
+    }
+
+    fn warn(&mut self, step: Option<u64>, warnings: Vec<Warning>) -> Result<(), LedgerError> {
+        for warning in warnings {
+            let event = self.gate.warning_event(warning);
+            self.ledger.push(step, Event::GateDecided(Box::new(event)))?;
+        }
+        Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        Standing { totals: self.totals, elapsed_ms: self.ledger.elapsed_ms() }
+    }
+
+    /// Takes note of what a step came to, for the rule that asks for progress.
+    pub fn end_step(&mut self) {
+        let state = std::mem::take(&mut self.state);
+        self.gate.observe(&state);
     }
 
     /// Counts a step that begins.
@@ -107,9 +133,7 @@ impl<'a, 'l> Governor<'a, 'l> {
 
     /// Counts what an LLM call used.
     pub fn count_usage(&mut self, usage: Usage) {
-        let total = &mut self.totals.usage;
-        total.input_tokens = total.input_tokens.saturating_add(usage.input_tokens);
-        total.output_tokens = total.output_tokens.saturating_add(usage.output_tokens);
+        self.totals.usage.add(usage);
     }
 
     /// Takes one call through the gate and, if it is allowed, to its tool.
@@ -117,8 +141,12 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// # Errors
     /// The ledger's. What the tool or the policy say is no error here but the outcome.
     pub fn handle(&mut self, step: u64, call: &ProposedCall) -> Result<Handled, LedgerError> {
-        let mut verdict = self.gate.decide_call(call);
+        let (mut verdict, warnings) = self.gate.decide_call(call, &self.standing());
+        self.warn(Some(step), warnings)?;
         let event = self.gate.call_event(call, &mut verdict);
+        self.state.tools.push(call.tool.clone());
+        self.state.decisions.push(event.decision.as_str().to_owned());
+        self.state.errors.extend(event.error_class.map(|class| class.as_str().to_owned()));
         self.ledger.push(Some(step), Event::GateDecided(Box::new(event)))?;
         match verdict {
             Verdict::Deny(denied) => {
@@ -147,10 +175,21 @@ impl<'a, 'l> Governor<'a, 'l> {
         if contracts.get(allowed.tool()).is_none_or(|contract| !contract.read_only) {
             self.ledger.make_durable()?;
         }
+        let timeout_ms = self.gate.policy().execution.timeout_ms;
         let mut attempt = 1;
         loop {
-            let outcome = tools::faults::run(self.faults, &allowed, attempt, &key)
-                .and_then(|output| self.checked(&allowed, output));
+            let attempted = tools::faults::run(self.faults, &allowed, attempt, &key);
+            let waited_ms = if matches!(attempted, Attempted::Hung) { timeout_ms } else { 0 };
+            let outcome = match attempted {
+                Attempted::Ended(outcome) => outcome,
+                Attempted::Hung => Err(ToolError::new(
+                    ErrorClass::TimedOut,
+                    format!(
+                        "no result within {timeout_ms} ms; execution.timeout_ms allows no more"
+                    ),
+                )),
+            };
+            let outcome = outcome.and_then(|output| self.checked(&allowed, output));
             let backoff_ms = match &outcome {
                 Err(error) if error.retryable => retry::backoff_ms(
                     &self.gate.policy().retry,
@@ -167,6 +206,7 @@ impl<'a, 'l> Governor<'a, 'l> {
                     call_id: allowed.call_id().to_owned(),
                     attempt,
                     outcome: attempt_outcome(&outcome, backoff_ms),
+                    waited_ms,
                     error: outcome.as_ref().err().cloned(),
                     backoff_ms,
                 }),
@@ -233,6 +273,12 @@ impl<'a, 'l> Governor<'a, 'l> {
             Err(error) => finished.error = Some(error),
         }
         let mut handled = settled(&finished, attempts);
+        self.state
+            .results
+            .extend(finished.sha256.filter(|_| finished.ok).map(|sha256| sha256.to_string()));
+        self.state
+            .errors
+            .extend(finished.error.as_ref().map(|error| error.class.as_str().to_owned()));
         let event = self.ledger.push(Some(step), Event::ToolFinished(finished))?;
         if let Event::ToolFinished(finished) = event {
             handled.result = finished.result;
@@ -241,25 +287,28 @@ impl<'a, 'l> Governor<'a, 'l> {
     }
 }
 
-/// What a denied call means for its proposer and for the run.
-fn refused(denied: &Denied) -> Handled {
+/// Why a run ends with a deny.
+fn end_of(denied: &Denied) -> End {
     let (failure_mode, terminal_reason) = match denied.rule {
         Rule::ArgSchema => (Some(FailureMode::SchemaMismatch), TerminalReason::FailureModeTerminal),
         Rule::CycleDetection => {
             (Some(FailureMode::CycleDetection), TerminalReason::PolicyDenialTerminal)
         }
         Rule::LoopBudget => (None, TerminalReason::LoopBudget),
+        Rule::Progress => (None, TerminalReason::NoProgress),
         Rule::ToolRegistry | Rule::UrlAllowlist | Rule::SandboxPath => {
             (None, TerminalReason::PolicyDenialTerminal)
         }
     };
-    let end = (denied.on_deny == OnDeny::Terminate).then_some(End {
-        terminal_reason,
-        rule_id: Some(denied.rule),
-        failure_mode,
-        answer: None,
-    });
+    End { terminal_reason, rule_id: Some(denied.rule), failure_mode, answer: None }
+}
+
+/// What a denied call means for its proposer and for the run.
+fn refused(denied: &Denied) -> Handled {
+    let end = end_of(denied);
     let error = Some(format!("denied by {}: {}", denied.rule.as_str(), denied.reason));
+    let failure_mode = end.failure_mode;
+    let end = (denied.on_deny == OnDeny::Terminate).then_some(end);
     Handled { result: None, error, failure_mode, end }
 }
 

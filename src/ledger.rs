@@ -72,6 +72,9 @@ impl<'a> Ledger<'a> {
     /// The sink's, or [`LedgerError::Grammar`] for an event that may not follow: a defect of the
     /// caller, refused before it is written.
     pub fn push(&mut self, step: Option<u64>, event: Event) -> Result<Event, LedgerError> {
+        if let Event::ToolAttempted(attempted) = &event {
+            self.clock.wait(attempted.waited_ms);
+        }
         let record =
             Record { seq: self.seq, at_ns: self.clock.tick(), step, event, prev: self.prev };
         self.grammar.accept(&record)?;
@@ -84,6 +87,11 @@ impl<'a> Ledger<'a> {
         self.seq += 1;
         (self.sink)(Push::Record(&record, &self.line, self.prev)).map_err(LedgerError::Sink)?;
         Ok(record.event)
+    }
+
+    /// Milliseconds from the first event to the one that would be next.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.clock.elapsed_ms()
     }
 
     /// Makes everything pushed so far outlive this process: asked for before an effect.
@@ -301,10 +309,17 @@ impl Grammar {
                 self.totals.steps += 1;
                 State::StepOpen
             }
-            (State::BetweenSteps, Event::GateDecided(gate))
-                if gate.subject == Subject::Step && gate.decision == Decision::Deny =>
+            (State::BetweenSteps, Event::GateDecided(gate)) if gate.subject == Subject::Step => {
+                match gate.decision {
+                    Decision::Allow => State::BetweenSteps,
+                    Decision::Deny => State::Stopping,
+                }
+            }
+            // A budget warns in the middle of a step.
+            (State::Deciding, Event::GateDecided(gate))
+                if gate.subject == Subject::Step && gate.decision == Decision::Allow =>
             {
-                State::Stopping
+                State::Deciding
             }
             (State::StepOpen, Event::LlmCalled(_)) => State::LlmAsked,
             (State::LlmAsked, Event::LlmReplied(reply)) => self.replied(reply)?,
@@ -388,9 +403,7 @@ impl Grammar {
         if reply.final_answer.is_some() != reply.calls.is_empty() {
             return Err(Some("a reply has either calls or a final answer".to_owned()));
         }
-        let used = &mut self.totals.usage;
-        used.input_tokens = used.input_tokens.saturating_add(reply.usage.input_tokens);
-        used.output_tokens = used.output_tokens.saturating_add(reply.usage.output_tokens);
+        self.totals.usage.add(reply.usage);
         self.pending.extend(reply.calls.iter().map(|c| (c.call_id.clone(), c.tool.clone())));
         Ok(State::Deciding)
     }

@@ -154,6 +154,15 @@ pub enum FaultMode {
     Unclassified,
     /// The tool panics.
     Panic,
+    /// No attempt ends.
+    Hang,
+    /// The result is blown up.
+    Oversized {
+        /// To at least this size, in bytes.
+        bytes: u64,
+    },
+    /// The result has a key that its contract does not know.
+    BadOutput,
 }
 
 /// What must come of a task.
@@ -233,6 +242,8 @@ struct RawFault {
     mode: String,
     #[serde(default)]
     failures: u32,
+    #[serde(default)]
+    bytes: u64,
 }
 
 impl Task {
@@ -340,6 +351,9 @@ impl From<RawFault> for Fault {
             "fail_then_succeed" => FaultMode::FailThenSucceed { failures: raw.failures },
             "always_fail" => FaultMode::AlwaysFail,
             "panic" => FaultMode::Panic,
+            "hang" => FaultMode::Hang,
+            "oversized" => FaultMode::Oversized { bytes: raw.bytes },
+            "bad_output" => FaultMode::BadOutput,
             // The schema admits one more word.
             _ => FaultMode::Unclassified,
         };

@@ -81,6 +81,7 @@ fn strict_spans(trace: &Value) -> Vec<Value> {
                         "startTimeUnixNano",
                         "endTimeUnixNano",
                         "attributes",
+                        "events",
                         "status",
                     ],
                 );
@@ -90,6 +91,10 @@ fn strict_spans(trace: &Value) -> Vec<Value> {
                     hex(&span["parentSpanId"], 16);
                 }
                 attributes(&span["attributes"]);
+                for event in span["events"].as_array().into_iter().flatten() {
+                    keys(event, &["timeUnixNano", "name", "attributes"]);
+                    attributes(&event["attributes"]);
+                }
                 let time = |key: &str| span[key].as_str().unwrap().parse::<u64>().unwrap();
                 assert!(
                     time("startTimeUnixNano") < time("endTimeUnixNano"),

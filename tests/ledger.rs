@@ -34,14 +34,17 @@ fn totals() -> impl Strategy<Value = Totals> {
         calls_allowed: calls.into(),
         calls_denied: 3,
         attempts: 9,
-        usage: Usage { input_tokens: tokens.into(), output_tokens: 1 },
+        usage: Usage { input_tokens: tokens.into(), output_tokens: 1, cost_microusd: 2 },
     })
 }
 
 /// Any event whatever: the encoding must hold all of them.
 fn event() -> impl Strategy<Value = Event> {
-    let usage = (any::<u32>(), any::<u32>())
-        .prop_map(|(i, o)| Usage { input_tokens: i.into(), output_tokens: o.into() });
+    let usage = (any::<u32>(), any::<u32>()).prop_map(|(i, o)| Usage {
+        input_tokens: i.into(),
+        output_tokens: o.into(),
+        cost_microusd: 9,
+    });
     let call = (text(), text(), arguments()).prop_map(|(call_id, tool, arguments)| ProposedCall {
         call_id,
         tool,
@@ -73,6 +76,7 @@ fn event() -> impl Strategy<Value = Event> {
                     effects: vec![Effect::FetchUrl, Effect::ReadPath],
                     decision: Decision::Deny,
                     rule_id: Some(Rule::ALL[rule]),
+                    error_class: Some(ErrorClass::of_rule(Rule::ALL[rule])),
                     reason,
                     details: Details::from([(Detail::Url, value)]),
                     policy_version: "0".into(),
@@ -88,6 +92,7 @@ fn event() -> impl Strategy<Value = Event> {
                     call_id,
                     attempt,
                     outcome: AttemptOutcome::Exhausted,
+                    waited_ms: 4,
                     error,
                     backoff_ms: wait.map(u64::from),
                 })

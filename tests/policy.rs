@@ -6,7 +6,7 @@ use gatedrun::contract::Contracts;
 use gatedrun::corpus::Corpus;
 use gatedrun::event::{Detail, ProposedCall, Rule, Totals, Usage};
 use gatedrun::inputs::Inputs;
-use gatedrun::policy::gate::{Denied, Gate, Verdict};
+use gatedrun::policy::gate::{Denied, Gate, Standing, Verdict, Warning};
 use gatedrun::policy::path::Mounts;
 use gatedrun::policy::spec::Policy;
 use proptest::prelude::*;
@@ -46,7 +46,7 @@ fn call(tool: &str, arguments: Value) -> ProposedCall {
     ProposedCall { call_id: "call_0".into(), tool: tool.into(), arguments }
 }
 
-fn denied(verdict: Verdict) -> Option<Denied> {
+fn denied((verdict, _): (Verdict, Vec<Warning>)) -> Option<Denied> {
     match verdict {
         Verdict::Allow(_) => None,
         Verdict::Deny(denied) => Some(denied),
@@ -67,7 +67,9 @@ fn urls() {
     assert!(cases.len() >= 100);
     for case in cases {
         let url = case["url"].as_str().unwrap();
-        let verdict = denied(world.gate().decide_call(&call("fetch", json!({"url": url}))));
+        let verdict = denied(
+            world.gate().decide_call(&call("fetch", json!({"url": url})), &Standing::default()),
+        );
         let decision = if verdict.is_some() { "deny" } else { "allow" };
         assert_eq!(decision, case["decision"], "{url:?}: {verdict:?}");
         if let Some(denied) = verdict {
@@ -96,7 +98,8 @@ fn paths() {
         if tool == "write" {
             arguments["content"] = "x".into();
         }
-        let verdict = denied(world.gate().decide_call(&call(tool, arguments)));
+        let verdict =
+            denied(world.gate().decide_call(&call(tool, arguments), &Standing::default()));
         let decision = if verdict.is_some() { "deny" } else { "allow" };
         assert_eq!(decision, case["decision"], "{tool} {path:?}: {verdict:?}");
         if let Some(denied) = verdict {
@@ -117,7 +120,7 @@ fn offence(rule: Rule, tool: &mut String, arguments: &mut Value) {
         Rule::UrlAllowlist => arguments["url"] = "https://evil.invalid/".into(),
         Rule::SandboxPath => arguments["url"] = "file:///corpus/../../etc/passwd".into(),
         Rule::ArgSchema => arguments["extra"] = 1.into(),
-        Rule::CycleDetection | Rule::LoopBudget => {}
+        Rule::CycleDetection | Rule::LoopBudget | Rule::Progress => {}
     }
 }
 
@@ -146,7 +149,8 @@ fn each_rule_denies_alone_and_the_earlier_of_two_decides() {
             let repeats = if second == Rule::CycleDetection { 4 } else { 1 };
             let mut last = None;
             for _ in 0..repeats {
-                last = denied(gate.decide_call(&call(&tool, arguments.clone())));
+                last =
+                    denied(gate.decide_call(&call(&tool, arguments.clone()), &Standing::default()));
             }
             assert_eq!(last.unwrap().rule, first, "{first:?} before {second:?}");
             pairs += usize::from(first != second);
@@ -158,9 +162,12 @@ fn each_rule_denies_alone_and_the_earlier_of_two_decides() {
 #[test]
 fn a_denied_tool_is_denied_even_if_it_is_allowed_too() {
     let world = World::with_policy(&[("denied: []", "denied: [read]")]);
-    let denied =
-        denied(world.gate().decide_call(&call("read", json!({"path": "corpus/op-01.md"}))))
-            .unwrap();
+    let denied = denied(
+        world
+            .gate()
+            .decide_call(&call("read", json!({"path": "corpus/op-01.md"})), &Standing::default()),
+    )
+    .unwrap();
     assert_eq!(denied.rule, Rule::ToolRegistry);
     assert_eq!(denied.details[&Detail::RegistryMatch], "denied");
     assert!(denied.reason.contains("tool_registry.denied"));
@@ -193,7 +200,9 @@ fn a_path_or_url_in_another_place_reaches_no_tool() {
         ("summarize", json!({"text": "x", "max_sentences": 1.5})),
         ("search", Value::Null),
     ] {
-        let denied = denied(world.gate().decide_call(&call(tool, arguments.clone()))).unwrap();
+        let denied =
+            denied(world.gate().decide_call(&call(tool, arguments.clone()), &Standing::default()))
+                .unwrap();
         assert_eq!(denied.rule, Rule::ArgSchema, "{arguments}: {denied:?}");
         assert!(
             denied.details[&Detail::FailedPath].as_str().unwrap().starts_with('/'),
@@ -234,9 +243,14 @@ fn spellings_of_the_same_call_are_one_call() {
     ] {
         let mut gate = world.gate();
         for spelling in &spellings {
-            assert!(denied(gate.decide_call(&call(tool, spelling.clone()))).is_none());
+            assert!(
+                denied(gate.decide_call(&call(tool, spelling.clone()), &Standing::default()))
+                    .is_none()
+            );
         }
-        let fourth = denied(gate.decide_call(&call(tool, spellings[0].clone()))).unwrap();
+        let fourth =
+            denied(gate.decide_call(&call(tool, spellings[0].clone()), &Standing::default()))
+                .unwrap();
         assert_eq!(fourth.rule, Rule::CycleDetection);
         assert_eq!(fourth.details[&Detail::Repeats], 4);
         assert_eq!(fourth.details[&Detail::MaxRepeats], 3);
@@ -246,15 +260,15 @@ fn spellings_of_the_same_call_are_one_call() {
 #[test]
 fn budgets_deny_before_the_work() {
     let world = World::new();
-    let gate = world.gate();
+    let mut gate = world.gate();
     let used = |steps: u64, tokens: u64| Totals {
         steps,
-        usage: Usage { input_tokens: tokens, output_tokens: 0 },
+        usage: Usage { input_tokens: tokens, output_tokens: 0, cost_microusd: 0 },
         ..Totals::default()
     };
-    let next = |tokens: u64| Usage { input_tokens: tokens, output_tokens: 0 };
-    assert!(gate.decide_iteration(&used(9, 0)).is_ok());
-    let denied = gate.decide_iteration(&used(10, 0)).unwrap_err();
+    let next = |tokens: u64| Usage { input_tokens: tokens, output_tokens: 0, cost_microusd: 0 };
+    assert!(gate.decide_step(&Standing { totals: used(9, 0), elapsed_ms: 0 }).is_ok());
+    let denied = gate.decide_step(&Standing { totals: used(10, 0), elapsed_ms: 0 }).unwrap_err();
     assert_eq!(
         (
             denied.details[&Detail::Iterations].as_u64(),
@@ -262,12 +276,12 @@ fn budgets_deny_before_the_work() {
         ),
         (Some(10), Some(10))
     );
-    assert!(gate.decide_tokens(&used(1, 49_000), next(1000)).is_ok());
-    let denied = gate.decide_tokens(&used(1, 49_000), next(1001)).unwrap_err();
+    assert!(gate.decide_spending(&used(1, 49_000), next(1000)).is_ok());
+    let denied = gate.decide_spending(&used(1, 49_000), next(1001)).unwrap_err();
     assert_eq!(denied.details[&Detail::Tokens], 50_001);
     assert_eq!(denied.details[&Detail::LimitKind], "tokens");
     // Sums saturate: a huge number denies instead of wrapping round to a small one.
-    assert!(gate.decide_tokens(&used(1, u64::MAX), next(u64::MAX)).is_err());
+    assert!(gate.decide_spending(&used(1, u64::MAX), next(u64::MAX)).is_err());
 }
 
 #[test]
@@ -277,11 +291,14 @@ fn arguments_over_their_bounds_are_refused() {
     for _ in 0..20 {
         deep = json!([deep]);
     }
-    let refused =
-        denied(world.gate().decide_call(&call("search", json!({"query": deep})))).unwrap();
+    let refused = denied(
+        world.gate().decide_call(&call("search", json!({"query": deep})), &Standing::default()),
+    )
+    .unwrap();
     assert!(refused.reason.contains("nest 21 deep"), "{}", refused.reason);
     let large = json!({"text": "x".repeat(400_000)});
-    let refused = denied(world.gate().decide_call(&call("summarize", large))).unwrap();
+    let refused =
+        denied(world.gate().decide_call(&call("summarize", large), &Standing::default())).unwrap();
     assert!(refused.reason.contains("max_bytes is 300000"), "{}", refused.reason);
 }
 
@@ -297,7 +314,7 @@ proptest! {
             json!({"path": text, "content": text}), json!({"url": text}), json!({"query": text, "top_k": number}),
             json!({"text": text}), json!(text), json!([text]), json!({&text: text}),
         ] {
-            let _ = gate.decide_call(&call(&tool, arguments));
+            let _ = gate.decide_call(&call(&tool, arguments), &Standing::default());
         }
     }
 
@@ -309,7 +326,7 @@ proptest! {
         let fixtures = BTreeMap::new();
         let mounts = Mounts::new(Arc::clone(&shared.2), Utf8Path::new("/nonexistent/work").to_owned());
         let mut gate = Gate::new(&shared.0, &shared.1, &fixtures, mounts);
-        if let Verdict::Allow(_) = gate.decide_call(&call("fetch", json!({"url": text}))) {
+        if let (Verdict::Allow(_), _) = gate.decide_call(&call("fetch", json!({"url": text})), &Standing::default()) {
             let url = url::Url::parse(&text).unwrap();
             prop_assert_eq!(url.scheme(), "https");
             prop_assert_eq!(url.host_str(), Some("fixtures.local"));

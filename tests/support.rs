@@ -32,7 +32,7 @@ impl Folder {
     /// A folder that is a project: the committed inputs, and the canonical task.
     pub fn project() -> Self {
         let folder = Self::new();
-        for part in ["data", "policy", "tools", "tasks"] {
+        for part in ["data", "policy", "tools", "tasks/canonical"] {
             copy(root().join(part).as_std_path(), &folder.path().join(part).into_std_path_buf());
         }
         folder

@@ -14,6 +14,7 @@ use crate::evidence::text::{shortened, terminal as escape};
 use crate::evidence::write::{Settlement, Staging, WORK};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE};
 use crate::inputs::{Inputs, Library, Project};
+use crate::json::Digest;
 
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries};
@@ -200,9 +201,39 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs) -> Result<Checked, Stop> {
         compared(name, result);
     }
     differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
+    differences.extend(changed_work(run, &recorded.manifest));
     let unmet =
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     Ok(Checked { differences, unmet })
+}
+
+/// The files that the run wrote itself, against their digests in the manifest.
+fn changed_work(run: &Utf8Path, manifest: &[u8]) -> Vec<(&'static str, Drift)> {
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let mut expected: BTreeSet<Utf8PathBuf> = BTreeSet::new();
+    let mut changed = Vec::new();
+    for (path, digest) in
+        manifest.get("work").and_then(|work| work.as_object()).into_iter().flatten()
+    {
+        expected.insert(run.join(path));
+        let found = std::fs::read(run.join(path)).map(|bytes| Digest::of(&bytes).to_string());
+        let what = match found {
+            Err(error) => format!("{path}: {error}"),
+            Ok(found) if digest.get("sha256").and_then(|sha| sha.as_str()) != Some(&found) => {
+                format!("{path}: it has SHA-256 {found}, and the run writes other bytes")
+            }
+            Ok(_) => continue,
+        };
+        changed.push((WORK, Drift::Unreadable(what)));
+    }
+    for entry in WalkDir::new(run.join(WORK)).sort_by_file_name().into_iter().flatten() {
+        let path = Utf8PathBuf::from_path_buf(entry.path().to_path_buf()).unwrap_or_default();
+        if !entry.file_type().is_dir() && !expected.contains(&path) {
+            let what = format!("{path}: the run writes no such file");
+            changed.push((WORK, Drift::Unreadable(what)));
+        }
+    }
+    changed
 }
 
 /// A folder of this process's own, made when something is written to it and removed at the end.

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use crate::agent::RunError;
-use crate::event::{Event, TerminalReason};
+use crate::event::TerminalReason;
 use crate::evidence::expect::Observed;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::terminal as escape;
@@ -159,16 +159,8 @@ pub(super) fn execute(
             observed.push(record);
         }
         let Some(terminal) = &mut terminal else { return };
-        let mut lines = rows.push(record).map_or_else(Vec::new, |row| steps::lines(&row, terminal));
-        if let Event::GateDecided(gate) = &record.event
-            && gate.call_id.is_none()
-        {
-            lines.push(format!(
-                "  {}  {}",
-                terminal.paint(Tone::Bad, "denied a further step"),
-                escape(&gate.reason)
-            ));
-        }
+        let lines = rows.push(record).map_or_else(Vec::new, |row| steps::lines(&row, terminal));
+        let lines = lines.into_iter().chain(steps::notice(record, terminal));
         for line in lines {
             // A run goes on whether or not somebody reads along.
             let _ = terminal.line(&line);

@@ -45,12 +45,17 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         Stop::usage(format!("{path}: it cannot be read: {error}; name a run's folder"))
     })?;
     let mut reader = Reader::new(BufReader::new(file));
+    let mut lines = Vec::new();
     let (mut summary, mut collected, mut rows) = (Summary::default(), Steps::default(), Vec::new());
     loop {
         match reader.next_record() {
             Ok(Some(record)) => {
                 summary.push(&record);
-                rows.extend(collected.push(&record));
+                if let Some(row) = collected.push(&record) {
+                    lines.extend(steps::lines(&row, terminal));
+                    rows.push(row);
+                }
+                lines.extend(steps::notice(&record, terminal));
             }
             Ok(None) => break,
             Err(error) => {
@@ -58,7 +63,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             }
         }
     }
-    rows.extend(collected.unfinished());
+    if let Some(row) = collected.unfinished() {
+        lines.extend(steps::lines(&row, terminal));
+        rows.push(row);
+    }
     let answer = summary.finished.as_ref().and_then(|finished| finished.answer.as_deref());
     if args.json {
         let shown = Shown {
@@ -84,10 +92,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             started.llm.path.as_str()
         ))?;
     }
-    for row in &rows {
-        for line in steps::lines(row, terminal) {
-            terminal.line(&line)?;
-        }
+    for line in &lines {
+        terminal.line(line)?;
     }
     match summary.outcome() {
         Some(outcome) => terminal.line(&format!(

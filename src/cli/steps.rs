@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::event::{Decision, Event, Record, ToolStarted};
 use crate::evidence::summary::decision_word;
-use crate::evidence::text::{shortened, terminal};
+use crate::evidence::text::{shortened, terminal as escape};
 
 use super::output::{Terminal, Tone};
 
@@ -105,6 +105,18 @@ impl Steps {
     }
 }
 
+/// The line of a decision about the run itself, for a terminal: a budget that warns, or a rule that
+/// ends it.
+pub fn notice(record: &Record, terminal: &Terminal) -> Option<String> {
+    let Event::GateDecided(gate) = &record.event else { return None };
+    if gate.call_id.is_some() {
+        return None;
+    }
+    let tone = if gate.decision == Decision::Deny { Tone::Bad } else { Tone::Strong };
+    let word = terminal.paint(tone, &decision_word(gate));
+    Some(format!("  {word}  {}", escape(&gate.reason)))
+}
+
 /// The lines of a step, for a terminal.
 pub fn lines(row: &StepRow, terminal: &Terminal) -> Vec<String> {
     let mut lines = Vec::new();
@@ -123,9 +135,9 @@ pub fn lines(row: &StepRow, terminal: &Terminal) -> Vec<String> {
 }
 
 fn call_line(call: &CallRow, out: &Terminal) -> String {
-    let tool = format!("{:<10}", terminal(&shortened(&call.tool, 40)));
+    let tool = format!("{:<10}", escape(&shortened(&call.tool, 40)));
     if let Some(reason) = &call.reason {
-        return format!("{tool} {}  {}", out.paint(Tone::Bad, &call.decision), terminal(reason));
+        return format!("{tool} {}  {}", out.paint(Tone::Bad, &call.decision), escape(reason));
     }
     let attempts = match call.attempts {
         0 => "not finished".to_owned(),
@@ -133,13 +145,13 @@ fn call_line(call: &CallRow, out: &Terminal) -> String {
         more => format!("{more} attempts"),
     };
     let outcome = match &call.error {
-        Some(error) => out.paint(Tone::Bad, &terminal(error)),
+        Some(error) => out.paint(Tone::Bad, &escape(error)),
         None => {
             let cut = if call.cut { ", cut" } else { "" };
             let origin = call
                 .origin
                 .as_deref()
-                .map_or_else(String::new, |origin| format!(" from {}", terminal(origin)));
+                .map_or_else(String::new, |origin| format!(" from {}", escape(origin)));
             format!("{} bytes{cut}{origin}", call.bytes)
         }
     };

@@ -56,9 +56,11 @@ impl Report {
     }
 
     fn decided(&mut self, gate: &GateDecided, step: Option<u64>) {
-        if gate.decision == Decision::Allow {
+        let warns = gate.decision == Decision::Allow && gate.rule_id.is_some();
+        if gate.decision == Decision::Allow && !warns {
             return;
         }
+        let word = if warns { "warn" } else { gate.decision.as_str() };
         let tool = gate.tool.as_deref().map(|tool| markdown(&shortened(tool, NAME_CHARS_MAX)));
         if let Some(tool) = &tool {
             self.calls.push(format!("{tool}: **{}**", markdown(&decision_word(gate))));
@@ -79,7 +81,7 @@ impl Report {
             self.denials,
             "| {step} | {} | {} | {} | {} | {details} |",
             tool.unwrap_or_default(),
-            gate.decision.as_str(),
+            word,
             markdown(rule),
             markdown(&gate.reason),
         );

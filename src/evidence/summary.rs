@@ -75,10 +75,7 @@ impl Summary {
             Event::RunStarted(started) => self.started = Some((**started).clone()),
             Event::StepStarted(_) => self.totals.steps += 1,
             Event::LlmReplied(replied) => {
-                let usage = &mut self.totals.usage;
-                usage.input_tokens = usage.input_tokens.saturating_add(replied.usage.input_tokens);
-                usage.output_tokens =
-                    usage.output_tokens.saturating_add(replied.usage.output_tokens);
+                self.totals.usage.add(replied.usage);
             }
             Event::GateDecided(gate) => self.decided(gate),
             Event::ToolAttempted(attempted) => {
@@ -126,9 +123,10 @@ impl Summary {
     }
 }
 
-/// How a decision reads in a list: `allow`, or `deny:` and the rule.
+/// How a decision reads in a list: `allow`, `deny:` and the rule, or `warn:` and the rule.
 pub fn decision_word(gate: &GateDecided) -> String {
     match gate.rule_id {
+        Some(rule) if gate.decision == Decision::Allow => format!("warn:{}", rule.as_str()),
         Some(rule) => format!("{}:{}", gate.decision.as_str(), rule.as_str()),
         None => gate.decision.as_str().to_owned(),
     }

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::derive;
 use crate::event::{
-    AttemptOutcome, Decision, Event, GateDecided, LlmCalled, LlmReplied, Record, RunFinished,
-    RunStarted, StepFinished, TerminalReason, ToolAttempted, ToolError, ToolFinished, ToolStarted,
+    AttemptOutcome, Decision, ErrorClass, Event, GateDecided, LlmCalled, LlmReplied, Record,
+    RunFinished, RunStarted, StepFinished, TerminalReason, ToolAttempted, ToolError, ToolFinished,
+    ToolStarted,
 };
 use crate::json::Digest;
 
@@ -78,6 +79,8 @@ struct Run {
     start_ns: u64,
     trace_id: String,
     span_id: SpanId,
+    /// The events of the run's own span, as JSON.
+    events: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -160,8 +163,13 @@ impl<W: Write> Trace<W> {
             &mut trace_id,
             &derive::bytes::<16>(started.seed, &["trace", &started.run_id]),
         );
-        let run =
-            Run { started: started.clone(), start_ns: at_ns, trace_id, span_id: SpanId::default() };
+        let run = Run {
+            started: started.clone(),
+            start_ns: at_ns,
+            trace_id,
+            span_id: SpanId::default(),
+            events: Vec::new(),
+        };
         self.run = Some(run);
         let span_id = self.span_id(&["run"]);
         if let Some(run) = &mut self.run {
@@ -198,12 +206,36 @@ impl<W: Write> Trace<W> {
         })
     }
 
+    /// A budget's warning is an event of the run's span: nothing was decided and nothing stops.
+    fn warning(&mut self, gate: &GateDecided, step: Option<u64>, at_ns: u64) {
+        let Some(run) = &mut self.run else { return };
+        if !run.events.is_empty() {
+            run.events.push(b',');
+        }
+        let head =
+            format!("{{\"timeUnixNano\":\"{at_ns}\",\"name\":\"budget_warning\",\"attributes\":[");
+        run.events.extend_from_slice(head.as_bytes());
+        let mut attributes = Attributes { out: &mut run.events, any: false };
+        if let Some(step) = step {
+            attributes.int("agent.step_index", step);
+        }
+        attributes.text("agent.policy.reason", &gate.reason);
+        for (detail, value) in &gate.details {
+            attributes.value(detail.attribute(), value);
+        }
+        run.events.extend_from_slice(b"]}");
+    }
+
     fn policy_check(
         &mut self,
         gate: &GateDecided,
         step: Option<u64>,
         at_ns: u64,
     ) -> io::Result<()> {
+        if gate.call_id.is_none() && gate.decision == Decision::Allow {
+            self.warning(gate, step, at_ns);
+            return Ok(());
+        }
         self.step.checks += 1;
         let check = self.step.checks.to_string();
         let (span_id, parent) = match &gate.call_id {
@@ -230,7 +262,9 @@ impl<W: Write> Trace<W> {
             if let Some(rule) = gate.rule_id {
                 a.text("agent.policy.rule_id", rule.as_str());
                 a.text("agent.policy.reason", &gate.reason);
-                a.text("error.type", rule.as_str());
+            }
+            if let Some(class) = gate.error_class {
+                a.class(class);
             }
             a.text("policy.version", &gate.policy_version);
             for (detail, value) in &gate.details {
@@ -407,6 +441,11 @@ impl<W: Write> Trace<W> {
         );
         attributes(run, self.step.number, &mut Attributes { out: line, any: false });
         line.push(b']');
+        if *parent == SpanId::default() && !run.events.is_empty() {
+            line.extend_from_slice(b",\"events\":[");
+            line.extend_from_slice(&run.events);
+            line.push(b']');
+        }
         if let Some(message) = error {
             line.extend_from_slice(b",\"status\":{\"code\":2,\"message\":");
             string(line, message);
@@ -471,13 +510,19 @@ impl Attributes<'_> {
         }
     }
 
+    fn class(&mut self, class: ErrorClass) {
+        let (source, category, retryable) = class.classify();
+        self.text("error.type", class.as_str());
+        self.text("agent.tool.error_class", class.as_str());
+        self.text("agent.tool.error_source", source.as_str());
+        self.text("agent.tool.error_category", category.as_str());
+        self.flag("agent.tool.error_retryable", retryable);
+    }
+
     fn error(&mut self, error: Option<&ToolError>) {
-        let Some(error) = error else { return };
-        self.text("error.type", error.class.as_str());
-        self.text("agent.tool.error_class", error.class.as_str());
-        self.text("agent.tool.error_source", error.source.as_str());
-        self.text("agent.tool.error_category", error.category.as_str());
-        self.flag("agent.tool.error_retryable", error.retryable);
+        if let Some(error) = error {
+            self.class(error.class);
+        }
     }
 }
 

@@ -150,6 +150,7 @@ fn stub_usage(declared: Option<Usage>, request: &Request, reply_bytes: u64) -> U
     declared.unwrap_or_else(|| Usage {
         input_tokens: estimate_tokens(request.bytes),
         output_tokens: estimate_tokens(reply_bytes),
+        cost_microusd: 0,
     })
 }
 

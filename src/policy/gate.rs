@@ -5,7 +5,7 @@
 //! The gate performs no tool and writes no ledger.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -14,12 +14,13 @@ use serde_json::{Map, Value};
 use crate::contract::{ArgumentEffect, Contract, Contracts};
 use crate::corpus::Corpus;
 use crate::event::{
-    Decision, Detail, Details, Effect, GateDecided, ProposedCall, Rule, Subject, Totals, Usage,
+    Decision, Detail, Details, Effect, ErrorClass, GateDecided, ProposedCall, Rule, Subject,
+    Totals, Usage,
 };
 use crate::json::{self, Digest};
 
 use super::path::{self, MountPath, Mounts, Opened, ReadCapability, WriteCapability};
-use super::spec::{OnDeny, Policy};
+use super::spec::{OnDeny, Policy, StateField};
 use super::url::{self, ParsedUrl, Target};
 
 /// What the gate decides with: the inputs of a run, and how often each call was made.
@@ -30,6 +31,50 @@ pub struct Gate<'a> {
     fixtures: &'a BTreeMap<String, String>,
     mounts: Mounts,
     repeats: HashMap<Digest, u64>,
+    warned: BTreeSet<&'static str>,
+    states: HashMap<Digest, u64>,
+    last_state: Option<(Digest, u64)>,
+}
+
+/// How far a run has come: what budgets are weighed against.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Standing {
+    /// What it has used.
+    pub totals: Totals,
+    /// Milliseconds since it began.
+    pub elapsed_ms: u64,
+}
+
+/// A budget of which a large share is used. Nothing stops.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Warning {
+    /// Which, in words.
+    pub reason: String,
+    /// How much, and the limit.
+    pub details: Details,
+}
+
+/// What a step came to, call by call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StepState {
+    /// The tools.
+    pub tools: Vec<String>,
+    /// What was decided.
+    pub decisions: Vec<String>,
+    /// The digests of the results.
+    pub results: Vec<String>,
+    /// The names of the errors.
+    pub errors: Vec<String>,
+}
+
+/// A budget, what is used of it, and what comes next.
+struct Limit {
+    kind: &'static str,
+    key: &'static str,
+    used: u64,
+    next: u64,
+    max: Option<u64>,
+    details: (Detail, Detail),
 }
 
 /// The gate's answer about a call.
@@ -168,16 +213,30 @@ impl<'a> Gate<'a> {
         fixtures: &'a BTreeMap<String, String>,
         mounts: Mounts,
     ) -> Self {
-        Self { policy, contracts, fixtures, mounts, repeats: HashMap::new() }
+        Self {
+            policy,
+            contracts,
+            fixtures,
+            mounts,
+            repeats: HashMap::new(),
+            warned: BTreeSet::new(),
+            states: HashMap::new(),
+            last_state: None,
+        }
     }
 
     /// Decides about a call. Whatever it is made of, the answer is an allow or a deny with a rule.
-    pub fn decide_call(&mut self, call: &ProposedCall) -> Verdict {
+    /// `standing` is how far the run has come; what comes back besides are warnings.
+    pub fn decide_call(
+        &mut self,
+        call: &ProposedCall,
+        standing: &Standing,
+    ) -> (Verdict, Vec<Warning>) {
         let mut case = match self.tool_registry(call) {
             Ok(case) => case,
             Err(denied) => {
                 self.count(call, &call.arguments);
-                return Verdict::Deny(denied);
+                return (Verdict::Deny(denied), Vec::new());
             }
         };
         let textual = self
@@ -186,10 +245,18 @@ impl<'a> Gate<'a> {
             .and_then(|()| self.arg_schema(&mut case));
         let resolved = resolved(&case);
         let repeats = self.count(call, &resolved);
+        let mut warnings = Vec::new();
         let decided = textual
             .and_then(|()| self.cycle_detection(&case, repeats))
-            .and_then(|()| self.open(&mut case));
-        match decided {
+            .and_then(|()| self.open(&mut case))
+            .and_then(|grants| {
+                warnings = self.call_budgets(standing).map_err(|mut denied| {
+                    denied.details.insert(Detail::Tool, call.tool.as_str().into());
+                    Box::new(denied)
+                })?;
+                Ok(grants)
+            });
+        let verdict = match decided {
             Ok(grants) => Verdict::Allow(Box::new(Allowed {
                 call_id: call.call_id.clone(),
                 tool: call.tool.clone(),
@@ -199,43 +266,202 @@ impl<'a> Gate<'a> {
                 details: case.details,
             })),
             Err(denied) => Verdict::Deny(*denied),
-        }
+        };
+        (verdict, warnings)
     }
 
-    /// Decides whether the run may take another step, before it is taken.
+    /// What each rule about calls says to a call, in their order; after the first deny the rest
+    /// are not asked. Nothing is opened and nothing is counted.
+    pub fn explain(&self, call: &ProposedCall) -> Vec<(Rule, Result<(), Denied>)> {
+        let mut answers = Vec::new();
+        let mut case = match self.tool_registry(call) {
+            Ok(case) => case,
+            Err(denied) => return vec![(Rule::ToolRegistry, Err(denied))],
+        };
+        answers.push((Rule::ToolRegistry, Ok(())));
+        type Ask =
+            for<'g, 'c, 's, 't> fn(&'g Gate<'s>, &'c mut Case<'t>) -> Result<(), Box<Denied>>;
+        let rules: [(Rule, Ask); 3] = [
+            (Rule::UrlAllowlist, |gate, case| gate.url_allowlist(case)),
+            (Rule::SandboxPath, |gate, case| gate.sandbox_path(case)),
+            (Rule::ArgSchema, |gate, case| gate.arg_schema(case)),
+        ];
+        for (rule, ask) in rules {
+            let answer = ask(self, &mut case).map_err(|denied| *denied);
+            let denied = answer.is_err();
+            answers.push((rule, answer));
+            if denied {
+                break;
+            }
+        }
+        answers
+    }
+
+    /// Decides whether the run may take another step, before it is taken: iterations, time, and
+    /// whether it gets somewhere. What comes back are warnings.
     ///
     /// # Errors
-    /// The budget of iterations.
-    pub fn decide_iteration(&self, totals: &Totals) -> Result<(), Denied> {
-        let limit = self.policy.loop_budget.max_iterations;
-        if totals.steps < limit {
-            return Ok(());
-        }
-        let reason = format!(
-            "{} of {limit} iterations are used; loop_budget.max_iterations allows no more",
-            totals.steps
-        );
-        let numbers = [(Detail::Iterations, totals.steps), (Detail::MaxIterations, limit)];
-        Err(over_budget("iterations", reason, numbers))
+    /// The rule that denies.
+    pub fn decide_step(&mut self, standing: &Standing) -> Result<Vec<Warning>, Denied> {
+        self.progress()?;
+        let budget = self.policy.loop_budget;
+        self.weigh(&[
+            Limit {
+                kind: "iterations",
+                key: "max_iterations",
+                used: standing.totals.steps,
+                next: 1,
+                max: Some(budget.max_iterations),
+                details: (Detail::Iterations, Detail::MaxIterations),
+            },
+            Limit {
+                kind: "elapsed_ms",
+                key: "max_elapsed_ms",
+                used: standing.elapsed_ms,
+                next: 1,
+                max: budget.max_elapsed_ms,
+                details: (Detail::ElapsedMs, Detail::MaxElapsedMs),
+            },
+        ])
     }
 
     /// Decides whether an LLM call that uses `reserved` may be made, before it is made.
     ///
     /// # Errors
-    /// The budget of tokens.
-    pub fn decide_tokens(&self, totals: &Totals, reserved: Usage) -> Result<(), Denied> {
-        let limit = self.policy.loop_budget.max_tokens;
-        let tokens = totals.usage.total().saturating_add(reserved.total());
-        if tokens <= limit {
+    /// The budget that it would exceed.
+    pub fn decide_spending(
+        &mut self,
+        totals: &Totals,
+        reserved: Usage,
+    ) -> Result<Vec<Warning>, Denied> {
+        let budget = self.policy.loop_budget;
+        self.weigh(&[
+            Limit {
+                kind: "tokens",
+                key: "max_tokens",
+                used: totals.usage.total(),
+                next: reserved.total(),
+                max: Some(budget.max_tokens),
+                details: (Detail::Tokens, Detail::MaxTokens),
+            },
+            Limit {
+                kind: "cost_microusd",
+                key: "max_cost_microusd",
+                used: totals.usage.cost_microusd,
+                next: reserved.cost_microusd,
+                max: budget.max_cost_microusd,
+                details: (Detail::CostMicrousd, Detail::MaxCostMicrousd),
+            },
+        ])
+    }
+
+    /// The budgets that each call of a step counts against.
+    fn call_budgets(&mut self, standing: &Standing) -> Result<Vec<Warning>, Denied> {
+        let budget = self.policy.loop_budget;
+        self.weigh(&[
+            Limit {
+                kind: "tool_calls",
+                key: "max_tool_calls",
+                used: standing.totals.calls_allowed,
+                next: 1,
+                max: budget.max_tool_calls,
+                details: (Detail::ToolCalls, Detail::MaxToolCalls),
+            },
+            Limit {
+                kind: "elapsed_ms",
+                key: "max_elapsed_ms",
+                used: standing.elapsed_ms,
+                next: 1,
+                max: budget.max_elapsed_ms,
+                details: (Detail::ElapsedMs, Detail::MaxElapsedMs),
+            },
+        ])
+    }
+
+    /// The first limit that what comes next would exceed; else a warning, once, for each limit of
+    /// which a large share would be used.
+    fn weigh(&mut self, limits: &[Limit]) -> Result<Vec<Warning>, Denied> {
+        let mut warnings = Vec::new();
+        for limit in limits {
+            let Some(max) = limit.max else { continue };
+            let then = limit.used.saturating_add(limit.next);
+            let mut details = Details::from([
+                (Detail::LimitKind, limit.kind.into()),
+                (limit.details.1, max.into()),
+            ]);
+            if then > max {
+                // Steps and calls are told as they stand; what is spent, with what would come.
+                let told = if limit.next == 1 { limit.used } else { then };
+                details.insert(limit.details.0, told.into());
+                return Err(Denied {
+                    rule: Rule::LoopBudget,
+                    reason: format!(
+                        "{} of {max} {} are used and the next needs {}; loop_budget.{} allows no more",
+                        limit.used, limit.kind, limit.next, limit.key
+                    ),
+                    details,
+                    on_deny: OnDeny::Terminate,
+                });
+            }
+            let Some(percent) = self.policy.loop_budget.warn_at_percent else { continue };
+            let large = u128::from(then) * 100 >= u128::from(max) * u128::from(percent);
+            if large && self.warned.insert(limit.kind) {
+                details.insert(limit.details.0, then.into());
+                details.insert(Detail::WarnAtPercent, percent.into());
+                warnings.push(Warning {
+                    reason: format!(
+                        "{then} of {max} {} will be used, {percent} % or more of loop_budget.{}",
+                        limit.kind, limit.key
+                    ),
+                    details,
+                });
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// Takes note of what a step came to.
+    pub fn observe(&mut self, state: &StepState) {
+        let Some(rule) = &self.policy.progress else { return };
+        let mut chosen = Map::new();
+        for field in &rule.fields {
+            let (name, values) = match field {
+                StateField::Tools => ("tools", &state.tools),
+                StateField::Decisions => ("decisions", &state.decisions),
+                StateField::Results => ("results", &state.results),
+                StateField::Errors => ("errors", &state.errors),
+            };
+            chosen.insert(name.to_owned(), Value::from(values.clone()));
+        }
+        let fingerprint = Digest::of_value(&Value::Object(chosen));
+        let count = self.states.entry(fingerprint).or_insert(0);
+        *count += 1;
+        self.last_state = Some((fingerprint, *count));
+    }
+
+    /// Rule 7: steps do not come to the same again and again.
+    fn progress(&self) -> Result<(), Denied> {
+        let (Some(rule), Some((fingerprint, count))) = (&self.policy.progress, self.last_state)
+        else {
+            return Ok(());
+        };
+        if count <= rule.max_repeated_states {
             return Ok(());
         }
-        let reason = format!(
-            "{} tokens are used and the next call needs {}; loop_budget.max_tokens is {limit}",
-            totals.usage.total(),
-            reserved.total()
-        );
-        let numbers = [(Detail::Tokens, tokens), (Detail::MaxTokens, limit)];
-        Err(over_budget("tokens", reason, numbers))
+        let fingerprint = fingerprint.short();
+        Err(Denied {
+            rule: Rule::Progress,
+            reason: format!(
+                "{count} steps came to the state {fingerprint}; progress.max_repeated_states is {}",
+                rule.max_repeated_states
+            ),
+            details: Details::from([
+                (Detail::Fingerprint, fingerprint.into()),
+                (Detail::RepeatedStates, count.into()),
+                (Detail::MaxRepeatedStates, rule.max_repeated_states.into()),
+            ]),
+            on_deny: OnDeny::Terminate,
+        })
     }
 
     /// Rule 1: denied, then not allowed.
@@ -540,6 +766,7 @@ impl<'a> Gate<'a> {
             effects,
             decision,
             rule_id,
+            error_class: rule_id.map(ErrorClass::of_rule),
             reason,
             details,
             policy_version: self.policy.version.clone(),
@@ -549,14 +776,32 @@ impl<'a> Gate<'a> {
     /// The ledger's event for a step that may not be.
     pub fn step_event(&self, denied: &Denied) -> GateDecided {
         GateDecided {
+            decision: Decision::Deny,
+            rule_id: Some(denied.rule),
+            error_class: Some(ErrorClass::of_rule(denied.rule)),
+            ..self.about_the_run(denied.reason.clone(), denied.details.clone())
+        }
+    }
+
+    /// The ledger's event for a warning.
+    pub fn warning_event(&self, warning: Warning) -> GateDecided {
+        GateDecided {
+            rule_id: Some(Rule::LoopBudget),
+            ..self.about_the_run(warning.reason, warning.details)
+        }
+    }
+
+    fn about_the_run(&self, reason: String, details: Details) -> GateDecided {
+        GateDecided {
             subject: Subject::Step,
             call_id: None,
             tool: None,
             effects: Vec::new(),
-            decision: Decision::Deny,
-            rule_id: Some(denied.rule),
-            reason: denied.reason.clone(),
-            details: denied.details.clone(),
+            decision: Decision::Allow,
+            rule_id: None,
+            error_class: None,
+            reason,
+            details,
             policy_version: self.policy.version.clone(),
         }
     }
@@ -570,13 +815,6 @@ impl<'a> Gate<'a> {
     pub fn contracts(&self) -> &'a Contracts {
         self.contracts
     }
-}
-
-fn over_budget(kind: &str, reason: String, numbers: [(Detail, u64); 2]) -> Denied {
-    let mut details: Details =
-        numbers.into_iter().map(|(key, value)| (key, value.into())).collect();
-    details.insert(Detail::LimitKind, kind.into());
-    Denied { rule: Rule::LoopBudget, reason, details, on_deny: OnDeny::Terminate }
 }
 
 fn map<T>(opened: Opened<T>, grant: impl FnOnce(T) -> Grant) -> Opened<Grant> {

@@ -288,17 +288,10 @@ impl ReadCapability {
 }
 
 fn why(class: ErrorClass) -> &'static str {
-    match class {
-        ErrorClass::NotFound => "does not exist",
-        ErrorClass::NotPermitted => "is no regular file, or may not be read",
-        ErrorClass::ServiceUnavailable
-        | ErrorClass::TooLarge
-        | ErrorClass::NotText
-        | ErrorClass::HostUnreachable
-        | ErrorClass::StorageFailed
-        | ErrorClass::OutputSchema
-        | ErrorClass::Panicked
-        | ErrorClass::Unclassified => "cannot be opened",
+    if class == ErrorClass::NotFound {
+        "does not exist"
+    } else {
+        "is no regular file, or may not be opened"
     }
 }
 

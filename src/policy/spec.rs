@@ -6,7 +6,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Deserialize;
+use serde_json::Value;
 
+use crate::event::Rule;
 use crate::json::Digest;
 use crate::problem::{Problem, Problems, nearest};
 use crate::schema::{Embedded, Schema};
@@ -43,8 +45,27 @@ pub struct Policy {
     pub loop_budget: LoopBudget,
     /// How a failure that may pass is tried again.
     pub retry: Retry,
+    /// Whether the run gets somewhere, where that is asked.
+    pub progress: Option<Progress>,
+    /// How long a tool may take.
+    pub execution: Execution,
     /// How much of a result is kept.
     pub results: Results,
+    /// What each rule must say to these.
+    pub examples: Vec<Examples>,
+}
+
+/// Cases that a rule carries with it: checked whenever the policy is loaded.
+#[derive(Debug, Clone)]
+pub struct Examples {
+    /// The rule.
+    pub rule: Rule,
+    /// Where they stand in the file.
+    pub pointer: String,
+    /// What it must let pass.
+    pub allow: Vec<Value>,
+    /// What it must deny.
+    pub deny: Vec<Value>,
 }
 
 /// What a deny does to the run.
@@ -110,6 +131,9 @@ pub struct Sandbox {
     pub max_read_bytes: u64,
     /// The largest file that is written, in bytes.
     pub max_write_bytes: u64,
+    /// Whether the kernel must hold the process to its mounts.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// What a deny does.
     #[serde(default)]
     pub on_deny: OnDeny,
@@ -137,13 +161,64 @@ pub struct CycleDetection {
     pub on_deny: OnDeny,
 }
 
-/// How much a run may use.
+/// How much a run may use. What is absent has no limit.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct LoopBudget {
     /// Steps.
     pub max_iterations: u64,
     /// Tokens of all LLM calls, in and out.
     pub max_tokens: u64,
+    /// Tool calls that are allowed.
+    pub max_tool_calls: Option<u64>,
+    /// Cost of all LLM calls, in millionths of a US dollar.
+    pub max_cost_microusd: Option<u64>,
+    /// Milliseconds from the run's first event.
+    pub max_elapsed_ms: Option<u64>,
+    /// The share of a limit, in percent, from which the run is warned.
+    pub warn_at_percent: Option<u64>,
+}
+
+/// Whether the run gets somewhere.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Progress {
+    /// What of a step counts: its state.
+    pub fields: Vec<StateField>,
+    /// How often steps may come to the same state.
+    pub max_repeated_states: u64,
+}
+
+/// What of a step may count as its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateField {
+    /// The tools that were called.
+    Tools,
+    /// What was decided about them.
+    Decisions,
+    /// The digests of their results.
+    Results,
+    /// The names of their errors.
+    Errors,
+}
+
+/// How long a tool may take.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Execution {
+    /// One attempt.
+    pub timeout_ms: u64,
+}
+
+/// Whether the kernel must hold the process to its mounts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// It must, or nothing runs.
+    Required,
+    /// Where it can.
+    #[default]
+    BestEffort,
+    /// It need not.
+    Off,
 }
 
 /// How a failure that may pass is tried again.
@@ -174,7 +249,9 @@ struct RawPolicy {
     arg_schema_enforcement: ArgSchema,
     cycle_detection: CycleDetection,
     loop_budget: LoopBudget,
+    progress: Option<Progress>,
     retry: Retry,
+    execution: Execution,
     results: Results,
 }
 
@@ -221,11 +298,43 @@ impl Policy {
             arg_schema: raw.arg_schema_enforcement,
             cycle_detection: raw.cycle_detection,
             loop_budget: raw.loop_budget,
+            progress: raw.progress,
             retry: raw.retry,
+            execution: raw.execution,
             results: raw.results,
+            examples: examples(&document.value),
         };
         Problems::check(problems, policy)
     }
+}
+
+/// The key under which a rule stands in the file.
+pub fn key_of(rule: Rule) -> &'static str {
+    match rule {
+        Rule::ToolRegistry => "tool_registry",
+        Rule::UrlAllowlist => "url_allowlist",
+        Rule::SandboxPath => "sandbox",
+        Rule::ArgSchema => "arg_schema_enforcement",
+        Rule::CycleDetection => "cycle_detection",
+        Rule::LoopBudget => "loop_budget",
+        Rule::Progress => "progress",
+    }
+}
+
+fn examples(document: &Value) -> Vec<Examples> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    Rule::ALL
+        .into_iter()
+        .filter_map(|rule| {
+            let examples = document.get(key_of(rule))?.get("examples")?;
+            Some(Examples {
+                rule,
+                pointer: format!("/{}/examples", key_of(rule)),
+                allow: list(examples.get("allow")),
+                deny: list(examples.get("deny")),
+            })
+        })
+        .collect()
 }
 
 /// Makes problems with the line and column of what they are about.

@@ -28,7 +28,7 @@ pub fn cut(value: &mut Value, bytes: usize, bytes_max: usize) -> bool {
 }
 
 /// The longest text in a value.
-fn longest(value: &mut Value) -> Option<&mut String> {
+pub(super) fn longest(value: &mut Value) -> Option<&mut String> {
     match value {
         Value::String(text) => Some(text),
         Value::Array(items) => items.iter_mut().filter_map(longest).max_by_key(|text| text.len()),
