@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -31,9 +30,9 @@ pub struct Inputs {
     /// The task.
     pub task: Task,
     /// The policy.
-    pub policy: Rc<Policy>,
+    pub policy: Arc<Policy>,
     /// The contracts.
-    pub contracts: Rc<Contracts>,
+    pub contracts: Arc<Contracts>,
     /// The corpus.
     pub corpus: Arc<Corpus>,
     /// The system prompt.
@@ -75,14 +74,14 @@ pub enum Project {
 }
 
 /// Contracts, and what the ledger says of their files.
-type Loaded = (Rc<Contracts>, Vec<Input>);
+pub type Loaded = (Arc<Contracts>, Vec<Input>);
 
 /// Loads inputs, each one once.
 #[derive(Debug)]
 pub struct Library {
     project: Project,
     contracts: RefCell<HashMap<String, Loaded>>,
-    policies: RefCell<HashMap<String, Rc<Policy>>>,
+    policies: RefCell<HashMap<String, Arc<Policy>>>,
     corpora: RefCell<HashMap<String, Arc<Corpus>>>,
 }
 
@@ -126,7 +125,7 @@ impl Library {
         if let Some((contracts, _)) = &contracts {
             let names = contracts.names();
             keep(task.check_tools(task_path, &names));
-            policy = self.policy(&task.policy, &names).map_err(|e| keep(Err(e))).ok();
+            policy = self.policy(&task.policy, contracts).map_err(|e| keep(Err(e))).ok();
         }
         let (Some((contracts, contract_inputs)), Some(corpus), Some(prompt), Some(policy), true) =
             (contracts, corpus, prompt, policy, problems.is_empty())
@@ -174,9 +173,13 @@ impl Library {
         }
     }
 
-    fn contracts(&self, path: &str) -> Result<Loaded, Problems> {
+    /// The contracts in a folder of the project, and what the ledger says of their files.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn contracts(&self, path: &str) -> Result<Loaded, Problems> {
         if let Some((contracts, inputs)) = self.contracts.borrow().get(path) {
-            return Ok((Rc::clone(contracts), inputs.clone()));
+            return Ok((Arc::clone(contracts), inputs.clone()));
         }
         let mut problems = Vec::new();
         let mut contracts = Vec::new();
@@ -206,21 +209,21 @@ impl Library {
                 sha256: contract.sha256,
             })
             .collect();
-        let contracts = Rc::new(contracts);
+        let contracts = Arc::new(contracts);
         self.contracts
             .borrow_mut()
-            .insert(path.to_owned(), (Rc::clone(&contracts), inputs.clone()));
+            .insert(path.to_owned(), (Arc::clone(&contracts), inputs.clone()));
         Ok((contracts, inputs))
     }
 
-    fn policy(&self, path: &str, tools: &[&str]) -> Result<Rc<Policy>, Problems> {
+    fn policy(&self, path: &str, contracts: &Contracts) -> Result<Arc<Policy>, Problems> {
         if let Some(policy) = self.policies.borrow().get(path) {
-            return Ok(Rc::clone(policy));
+            return Ok(Arc::clone(policy));
         }
-        let policy = Policy::load(path, &self.read(path)?, tools)?;
+        let policy = Policy::load(path, &self.read(path)?, contracts)?;
         self.check_meta_schema(path)?;
-        let policy = Rc::new(policy);
-        self.policies.borrow_mut().insert(path.to_owned(), Rc::clone(&policy));
+        let policy = Arc::new(policy);
+        self.policies.borrow_mut().insert(path.to_owned(), Arc::clone(&policy));
         Ok(policy)
     }
 

@@ -59,6 +59,7 @@ const KEYWORDS: &[&str] = &[
 #[derive(Debug)]
 pub struct Schema {
     validator: jsonschema::Validator,
+    source: Value,
 }
 
 /// What a value does that its schema forbids.
@@ -117,8 +118,8 @@ impl Schema {
             .with_draft(jsonschema::Draft::Draft202012)
             .offline()
             .build(schema)
-            .map(|validator| Self { validator })
-            .map_err(|error| vec![violation(&error)])
+            .map(|validator| Self { validator, source: schema.clone() })
+            .map_err(|error| vec![violation(&error, &Value::Null)])
     }
 
     /// Everything that is wrong with a value, in a fixed order; empty if nothing is.
@@ -126,28 +127,38 @@ impl Schema {
         if self.validator.is_valid(value) {
             return Vec::new();
         }
-        let mut found: Vec<Violation> =
-            self.validator.iter_errors(value).map(|error| violation(&error)).collect();
+        let mut found: Vec<Violation> = self
+            .validator
+            .iter_errors(value)
+            .map(|error| violation(&error, &self.source))
+            .collect();
         found.sort_by(|a, b| (&a.pointer, &a.what).cmp(&(&b.pointer, &b.what)));
         found.dedup();
         found
     }
 }
 
-fn violation(error: &jsonschema::ValidationError<'_>) -> Violation {
+fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violation {
     let path = error.instance_path().to_string();
     let pointer = if path.is_empty() { "/".to_owned() } else { path };
-    Violation { pointer, what: describe(error) }
+    Violation { pointer, what: describe(error, schema) }
 }
 
 /// The words for an error. A value is shown by its type, not its content, where it may be long.
-fn describe(error: &jsonschema::ValidationError<'_>) -> String {
+fn describe(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
     match error.kind() {
         ValidationErrorKind::Required { property } => {
             format!("{} is missing; add it", property)
         }
         ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let names: Vec<String> = unexpected.iter().map(|name| format!("{name:?}")).collect();
+            let known = known_keys(error, schema);
+            let names: Vec<String> = unexpected
+                .iter()
+                .map(|name| match nearest(name, &known) {
+                    Some(known) => format!("{name:?} (did you mean {known:?}?)"),
+                    None => format!("{name:?}"),
+                })
+                .collect();
             format!("unknown key {}; remove it", names.join(", "))
         }
         ValidationErrorKind::Type { kind } => {
@@ -162,6 +173,14 @@ fn describe(error: &jsonschema::ValidationError<'_>) -> String {
         }
         _ => bounded(&error.to_string()),
     }
+}
+
+/// The keys that the object of an `additionalProperties` error may have.
+fn known_keys<'s>(error: &jsonschema::ValidationError<'_>, schema: &'s Value) -> Vec<&'s str> {
+    let path = error.schema_path().to_string();
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let properties = schema.pointer(&format!("{parent}/properties")).and_then(Value::as_object);
+    properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
 }
 
 fn bounded(text: &str) -> String {

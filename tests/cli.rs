@@ -99,7 +99,12 @@ fn any_changed_byte_of_any_file_is_found_and_named() {
 fn a_changed_input_is_named() {
     for (path, from, to, says) in [
         ("policy/v1.yaml", "# What the agent", "# What an agent", "policy policy/v1.yaml (was"),
-        ("policy/v1.yaml", "max_tokens: 50000", "max_tokens: 50001", "policy policy/v1.yaml (was"),
+        (
+            "policy/v1.yaml",
+            "backoff_base_ms: 100",
+            "backoff_base_ms: 101",
+            "policy policy/v1.yaml (was",
+        ),
         ("tools/read.json", "Reads a UTF-8", "Reads any UTF-8", "contract tools/read.json (was"),
         (TASK, "\"seed\": 0", "\"seed\": 1", "task tasks/canonical/v1.json (was"),
         (TASK, "Find one fact", "Find a fact", "task tasks/canonical/v1.json (was"),
@@ -331,7 +336,17 @@ fn usage_errors_help_and_version() {
         assert_eq!(ran.code, code, "{args:?}: {}", ran.all());
         assert_eq!(ran.out.is_empty(), code != 0, "{args:?}: {}", ran.all());
     }
-    for command in ["run", "check", "show", "corpus build", "corpus check"] {
+    for command in [
+        "run",
+        "check",
+        "show",
+        "policy check",
+        "policy test",
+        "policy decide",
+        "policy explain",
+        "corpus build",
+        "corpus check",
+    ] {
         let mut args: Vec<&str> = command.split(' ').collect();
         args.push("--help");
         let help = folder.gatedrun(&args).out;
@@ -341,7 +356,7 @@ fn usage_errors_help_and_version() {
 
 #[test]
 fn a_run_that_ends_otherwise_says_so_in_its_exit_code() {
-    let folder = Folder::project();
+    let folder = Folder::lenient_project();
     folder.edit("policy/v1.yaml", "host: fixtures.local", "host: other.local");
     let ran = folder.gatedrun(&["run", TASK, "--out", "a"]);
     assert_eq!(ran.code, 1, "expected block: {}", ran.all());
@@ -394,7 +409,7 @@ fn the_corpus_command_builds_checks_and_never_replaces_unasked() {
 
 #[test]
 fn memory_stays_small_however_long_the_run() {
-    let folder = Folder::project();
+    let folder = Folder::lenient_project();
     let mut task: Value = serde_json::from_slice(&folder.read(TASK)).unwrap();
     task.as_object_mut().unwrap().remove("expected");
     folder.edit("policy/v1.yaml", "max_iterations: 10", "max_iterations: 100000");
@@ -412,4 +427,80 @@ fn memory_stays_small_however_long_the_run() {
     let ledger = std::fs::metadata(folder.path().join("runs/long/5000/state.jsonl")).unwrap().len();
     assert!(ledger > 15_000_000, "{ledger}");
     assert!((1024..32 * 1024).contains(&peak_kib), "{peak_kib} KiB for a ledger of {ledger} bytes");
+}
+
+#[test]
+fn the_policy_commands() {
+    let folder = Folder::project();
+    insta::assert_snapshot!(
+        "policy_check",
+        folder.gatedrun(&["policy", "check", "policy/v1.yaml"]).all()
+    );
+    folder.edit("policy/v1.yaml", "max_iterations: 10", "max_iteration: 10");
+    folder.edit("policy/v1.yaml", "max_retries: 3", "max_retries: many");
+    folder.edit("policy/v1.yaml", "[search, fetch", "[serch, fetch");
+    insta::assert_snapshot!(
+        "policy_check_findings",
+        folder.gatedrun(&["policy", "check", "policy/v1.yaml"]).all()
+    );
+    let explained =
+        |call: &str| folder.gatedrun(&["policy", "explain", "builtin:policy/v1.yaml", call]).all();
+    insta::assert_snapshot!(
+        "policy_explain_deny",
+        explained(r#"{"tool": "fetch", "arguments": {"url": "file:///etc/passwd"}}"#)
+    );
+    insta::assert_snapshot!(
+        "policy_explain_allow",
+        explained(r#"{"tool": "read", "arguments": {"path": "corpus/a.md"}}"#)
+    );
+    folder.write("cases.jsonl", concat!(
+        r#"{"tool": "read", "arguments": {"path": "/etc/passwd"}, "decision": "deny:sandbox_path"}"#, "\n",
+        r#"{"note": "wrong", "tool": "read", "arguments": {"path": "/etc/passwd"}, "decision": "allow"}"#, "\n",
+    ));
+    insta::assert_snapshot!(
+        "policy_test",
+        folder.gatedrun(&["policy", "test", "builtin:policy/v1.yaml", "cases.jsonl"]).all()
+    );
+    folder.write("cases.jsonl", "{\"tool\": 5}\nnot json\n");
+    let ran = folder.gatedrun(&["policy", "test", "builtin:policy/v1.yaml", "cases.jsonl"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(
+        ran.err.contains("cases.jsonl: line 1:") && ran.err.contains("cases.jsonl: line 2:"),
+        "{}",
+        ran.all()
+    );
+}
+
+#[test]
+fn policy_decide_answers_line_by_line_and_counts_one_run() {
+    let folder = Folder::new();
+    let call = r#"{"tool": "search", "arguments": {"query": "x"}}"#;
+    let input =
+        format!("{call}\n{call}\n{call}\n{call}\n{{\"tool\": \"shell\", \"call_id\": \"mine\"}}\n");
+    let ran = folder.gatedrun_stdin(&["policy", "decide", "builtin:policy/v1.yaml"], &input);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let decided: Vec<Value> =
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let words: Vec<_> =
+        decided.iter().map(|d| (d["decision"].as_str().unwrap(), d["rule_id"].as_str())).collect();
+    assert_eq!(
+        words,
+        [
+            ("allow", None),
+            ("allow", None),
+            ("allow", None),
+            ("deny", Some("cycle_detection")),
+            ("deny", Some("tool_registry")),
+        ]
+    );
+    assert_eq!(decided[4]["call_id"], "mine");
+    for (input, says) in [
+        ("{}", "missing field `tool`"),
+        ("x", "expected value"),
+        ("{\"tool\":\"a\",\"tool\":\"b\"}", "duplicate key"),
+    ] {
+        let ran = folder.gatedrun_stdin(&["policy", "decide", "builtin:policy/v1.yaml"], input);
+        assert_eq!(ran.code, 2, "{}", ran.all());
+        assert!(ran.err.contains(says), "{}", ran.all());
+    }
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use camino::Utf8Path;
@@ -6,13 +7,14 @@ use gatedrun::contract::Contracts;
 use gatedrun::corpus::Corpus;
 use gatedrun::event::{Detail, ProposedCall, Rule, Totals, Usage};
 use gatedrun::inputs::Inputs;
+use gatedrun::policy::cases::{Judge, read_table};
 use gatedrun::policy::gate::{Denied, Gate, Standing, Verdict, Warning};
 use gatedrun::policy::path::Mounts;
 use gatedrun::policy::spec::Policy;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::{Folder, file, root, text};
+use crate::support::{Folder, file, root};
 
 /// Everything that a gate needs, from the committed inputs.
 struct World {
@@ -27,7 +29,7 @@ impl World {
     }
 
     fn with_policy(edits: &[(&str, &str)]) -> Self {
-        let folder = Folder::project();
+        let folder = Folder::lenient_project();
         for (from, to) in edits {
             folder.edit("policy/v1.yaml", from, to);
         }
@@ -53,63 +55,73 @@ fn denied((verdict, _): (Verdict, Vec<Warning>)) -> Option<Denied> {
     }
 }
 
-fn cases(name: &str) -> Vec<Value> {
-    text(&format!("tests/cases/{name}"))
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
+/// Every row of every decision table; `gatedrun policy test` reads the same files.
 #[test]
-fn urls() {
-    let world = World::new();
-    let cases = cases("urls.jsonl");
-    assert!(cases.len() >= 100);
-    for case in cases {
-        let url = case["url"].as_str().unwrap();
-        let verdict = denied(
-            world.gate().decide_call(&call("fetch", json!({"url": url})), &Standing::default()),
-        );
-        let decision = if verdict.is_some() { "deny" } else { "allow" };
-        assert_eq!(decision, case["decision"], "{url:?}: {verdict:?}");
-        if let Some(denied) = verdict {
-            assert!(
-                matches!(denied.rule, Rule::UrlAllowlist | Rule::SandboxPath),
-                "{url:?}: {denied:?}"
-            );
-            assert!(
-                denied.reason.contains(case["reason"].as_str().unwrap()),
-                "{url:?}: {}",
-                denied.reason
-            );
-            assert_eq!(denied.details[&Detail::Url], url.chars().take(300).collect::<String>());
+fn decision_tables() {
+    let shared = shared();
+    let judge = Judge::new(&shared.0, &shared.1);
+    let mut failures = String::new();
+    let mut rules: BTreeMap<String, usize> = BTreeMap::new();
+    for (table, least) in [
+        ("urls", 100),
+        ("paths", 60),
+        ("registry", 20),
+        ("arguments", 40),
+        ("precedence", 10),
+        ("cycles", 15),
+        ("budgets", 10),
+    ] {
+        let path = format!("tests/cases/policy/{table}.jsonl");
+        let cases = read_table(&path, &file(&path)).unwrap();
+        assert!(cases.len() >= least, "{path} has lost cases");
+        for case in cases {
+            *rules.entry(case.decision.clone()).or_default() += 1;
+            if let Some(what) = case.judge(&judge) {
+                let _ = writeln!(failures, "{table}: {:?}: {what}", case.subject());
+            }
         }
     }
+    assert!(failures.is_empty(), "{failures}");
+    for rule in Rule::ALL.into_iter().filter(|rule| *rule != Rule::Progress) {
+        assert!(rules.contains_key(&format!("deny:{}", rule.as_str())), "no case for {rule:?}");
+    }
+    // A deny list is worth nothing without its allow list.
+    assert!(rules["allow"] > 50, "{rules:?}");
 }
 
 #[test]
-fn paths() {
-    let world = World::new();
-    let cases = cases("paths.jsonl");
-    assert!(cases.len() >= 60);
-    for case in cases {
-        let (tool, path) = (case["tool"].as_str().unwrap(), case["path"].as_str().unwrap());
-        let mut arguments = json!({"path": path});
-        if tool == "write" {
-            arguments["content"] = "x".into();
-        }
-        let verdict =
-            denied(world.gate().decide_call(&call(tool, arguments), &Standing::default()));
-        let decision = if verdict.is_some() { "deny" } else { "allow" };
-        assert_eq!(decision, case["decision"], "{tool} {path:?}: {verdict:?}");
-        if let Some(denied) = verdict {
-            assert_eq!(denied.rule, Rule::SandboxPath, "{path:?}: {denied:?}");
-            assert!(
-                denied.reason.contains(case["reason"].as_str().unwrap()),
-                "{path:?}: {}",
-                denied.reason
-            );
-        }
+fn examples_that_a_rule_contradicts_are_refused() {
+    for (from, to, says) in [
+        (
+            "- {tool: search, arguments: {query: pump}}",
+            "- {tool: shell, arguments: {}}",
+            "/tool_registry/examples/allow/0): the rule denies its own example",
+        ),
+        (
+            "url: \"https://example.com/\"",
+            "url: \"https://fixtures.local/\"",
+            "/url_allowlist/examples/deny/0): no rule denies this example",
+        ),
+        (
+            "- {tool: shell, arguments: {}}",
+            "- {tool: read, arguments: {path: /etc/passwd}}",
+            "sandbox_path denies this example before the rule is asked",
+        ),
+        (
+            "{run: {steps: 9, tokens: 50000}}",
+            "{run: {steps: 9, tokens: 50001}}",
+            "/loop_budget/examples/allow/0): the rule denies its own example",
+        ),
+        (
+            "repeat: 4}",
+            "repeat: 3}",
+            "/cycle_detection/examples/deny/0): no rule denies this example",
+        ),
+    ] {
+        let folder = Folder::project();
+        folder.edit("policy/v1.yaml", from, to);
+        let error = folder.library().load("tasks/canonical/v1.json", None).unwrap_err().to_string();
+        assert!(error.contains(says), "{says}: {error}");
     }
 }
 
@@ -344,7 +356,6 @@ fn shared() -> &'static (Policy, Contracts, Arc<Corpus>) {
         std::sync::OnceLock::new();
     SHARED.get_or_init(|| {
         let names = gatedrun::tools::names();
-        let policy = Policy::load("policy/v1.yaml", &file("policy/v1.yaml"), &names).unwrap();
         let contracts = names
             .iter()
             .map(|name| {
@@ -353,6 +364,7 @@ fn shared() -> &'static (Policy, Contracts, Arc<Corpus>) {
             })
             .collect();
         let contracts = Contracts::new(contracts, &names).unwrap();
+        let policy = Policy::load("policy/v1.yaml", &file("policy/v1.yaml"), &contracts).unwrap();
         let corpus = Corpus::load(&root().join("data/corpus/v1"), "data/corpus/v1").unwrap();
         (policy, contracts, Arc::new(corpus))
     })

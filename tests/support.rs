@@ -38,6 +38,23 @@ impl Folder {
         folder
     }
 
+    /// A project whose policy has no examples, so that any of its rules can be changed.
+    pub fn lenient_project() -> Self {
+        let folder = Self::project();
+        let policy = String::from_utf8(folder.read("policy/v1.yaml")).unwrap();
+        let mut kept = String::new();
+        let mut skipping = false;
+        for line in policy.lines() {
+            skipping = line == "  examples:" || (skipping && line.starts_with("    "));
+            if !skipping {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+        }
+        folder.write("policy/v1.yaml", kept);
+        folder
+    }
+
     pub fn path(&self) -> &Utf8Path {
         Utf8Path::from_path(self.0.path()).unwrap()
     }
@@ -67,6 +84,22 @@ impl Folder {
     /// Runs the program in this folder with nothing but these variables in its environment.
     pub fn gatedrun(&self, args: &[&str]) -> Ran {
         self.gatedrun_with(args, &[])
+    }
+
+    /// Runs the program with this on its standard input.
+    pub fn gatedrun_stdin(&self, args: &[&str], input: &str) -> Ran {
+        use std::io::Write;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gatedrun"))
+            .args(args)
+            .current_dir(self.path())
+            .env_clear()
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        Ran::new(child.wait_with_output().unwrap(), self.path().as_str())
     }
 
     /// Runs the program to a good end; the most memory that it held, in KiB, as the kernel says.

@@ -4,6 +4,7 @@ mod run;
 mod check;
 mod show;
 mod corpus;
+mod policy;
 mod project;
 mod steps;
 pub mod output;
@@ -54,6 +55,9 @@ enum Command {
     Check(check::Args),
     /// Show a run: its steps as a table, or as JSON
     Show(show::Args),
+    /// The policy without a run: check it, test it, decide with it, explain it
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Build or check a corpus
     #[command(subcommand)]
     Corpus(corpus::Command),
@@ -124,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args, &mut terminal),
         Command::Check(args) => check::main(&args, &mut terminal),
         Command::Show(args) => show::main(&args, &mut terminal),
+        Command::Policy(command) => policy::main(&command, &mut terminal),
         Command::Corpus(command) => corpus::main(&command, &mut terminal),
     };
     let code = result.unwrap_or_else(|stop| {

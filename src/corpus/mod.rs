@@ -142,6 +142,16 @@ impl Corpus {
         )
     }
 
+    /// A corpus without a document, for deciding without a run.
+    pub fn empty() -> Self {
+        Self {
+            identity: CorpusIdentity { name: String::new(), documents: 0, sha256: digest(&[]) },
+            manifest_sha256: None,
+            documents: Vec::new(),
+            index: OnceLock::new(),
+        }
+    }
+
     /// The documents, by path.
     pub fn documents(&self) -> &[Document] {
         &self.documents

@@ -250,7 +250,7 @@ impl<'a> Gate<'a> {
             .and_then(|()| self.cycle_detection(&case, repeats))
             .and_then(|()| self.open(&mut case))
             .and_then(|grants| {
-                warnings = self.call_budgets(standing).map_err(|mut denied| {
+                warnings = self.decide_more_calls(standing).map_err(|mut denied| {
                     denied.details.insert(Detail::Tool, call.tool.as_str().into());
                     Box::new(denied)
                 })?;
@@ -356,7 +356,10 @@ impl<'a> Gate<'a> {
     }
 
     /// The budgets that each call of a step counts against.
-    fn call_budgets(&mut self, standing: &Standing) -> Result<Vec<Warning>, Denied> {
+    ///
+    /// # Errors
+    /// The budget that another call would exceed.
+    pub fn decide_more_calls(&mut self, standing: &Standing) -> Result<Vec<Warning>, Denied> {
         let budget = self.policy.loop_budget;
         self.weigh(&[
             Limit {

@@ -7,3 +7,4 @@ pub mod spec;
 pub mod url;
 pub mod path;
 pub mod gate;
+pub mod cases;

@@ -8,12 +8,14 @@ use std::collections::{BTreeSet, HashMap};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::contract::Contracts;
 use crate::event::Rule;
 use crate::json::Digest;
 use crate::problem::{Problem, Problems, nearest};
 use crate::schema::{Embedded, Schema};
 use crate::yaml;
 
+use super::cases::Judge;
 use super::url;
 
 /// The meta-schema of a policy, embedded: the file beside the policy must equal it.
@@ -263,11 +265,11 @@ struct RawUrlAllowlist {
 }
 
 impl Policy {
-    /// Reads a policy. `tools` are the names that have a contract.
+    /// Reads a policy about the tools that have a contract, and checks its examples.
     ///
     /// # Errors
     /// Everything that is wrong with it, each with its line and column.
-    pub fn load(path: &str, bytes: &[u8], tools: &[&str]) -> Result<Self, Problems> {
+    pub fn load(path: &str, bytes: &[u8], contracts: &Contracts) -> Result<Self, Problems> {
         let document = yaml::parse(bytes).map_err(|errors| {
             let problem = |error: yaml::YamlError| {
                 let at = error.place.map_or_else(String::new, |place| place.to_string());
@@ -277,17 +279,19 @@ impl Policy {
         })?;
         let findings = Findings { path, document: &document };
         let violations = META.violations(&document.value);
-        if !violations.is_empty() {
-            return Err(Problems(
-                violations.into_iter().map(|v| findings.problem(&v.pointer, &v.what, "")).collect(),
-            ));
-        }
+        let mut problems: Vec<Problem> =
+            violations.into_iter().map(|v| findings.problem(&v.pointer, &v.what, "")).collect();
+        findings.check_registry(&contracts.names(), &mut problems);
+        findings.check_hosts(&mut problems);
+        findings.check_retry(&mut problems);
+        Problems::check(problems, ())?;
         let raw: RawPolicy = serde_json::from_value(document.value.clone())
             .map_err(|error| Problem::new(path, error.to_string()))?;
+        let mut hosts: HashMap<String, Vec<HostRule>> = HashMap::new();
+        for rule in raw.url_allowlist.hosts {
+            hosts.entry(rule.host.clone()).or_default().push(rule);
+        }
         let mut problems = Vec::new();
-        findings.check_registry(&raw.tool_registry, tools, &mut problems);
-        let hosts = findings.check_hosts(raw.url_allowlist.hosts, &mut problems);
-        findings.check_retry(raw.retry, &mut problems);
         let sha256 = Digest::of(bytes);
         let policy = Self {
             version: sha256.short(),
@@ -304,6 +308,12 @@ impl Policy {
             results: raw.results,
             examples: examples(&document.value),
         };
+        if problems.is_empty() {
+            for (rule, pointer, what) in Judge::new(&policy, contracts).contradicted() {
+                let mend = format!("change the example or the rule {}", rule.as_str());
+                problems.push(findings.problem(&pointer, &what, &mend));
+            }
+        }
         Problems::check(problems, policy)
     }
 }
@@ -349,14 +359,22 @@ impl Findings<'_> {
         Problem::new(self.path, what).at(place.unwrap_or_else(|| pointer.to_owned())).mend(mend)
     }
 
-    fn check_registry(&self, registry: &ToolRegistry, tools: &[&str], problems: &mut Vec<Problem>) {
-        for (list, names) in [("allowed", &registry.allowed), ("denied", &registry.denied)] {
-            for name in names.iter().filter(|name| !tools.contains(&name.as_str())) {
+    /// The value with this pointer, if it is there.
+    fn value(&self, pointer: &str) -> Option<&Value> {
+        self.document.value.pointer(pointer)
+    }
+
+    fn check_registry(&self, tools: &[&str], problems: &mut Vec<Problem>) {
+        for list in ["/tool_registry/allowed", "/tool_registry/denied"] {
+            let names = self.value(list).and_then(Value::as_array).into_iter().flatten();
+            for (index, name) in names.enumerate() {
+                let Some(name) = name.as_str().filter(|name| !tools.contains(name)) else {
+                    continue;
+                };
                 let hint = nearest(name, tools)
                     .map_or_else(String::new, |known| format!("did you mean {known:?}? "));
-                let pointer = format!("/tool_registry/{list}");
                 problems.push(self.problem(
-                    &pointer,
+                    &format!("{list}/{index}"),
                     &format!("unknown tool {name:?}"),
                     &format!("{hint}the tools are {}", tools.join(", ")),
                 ));
@@ -364,14 +382,11 @@ impl Findings<'_> {
         }
     }
 
-    fn check_hosts(
-        &self,
-        rules: Vec<HostRule>,
-        problems: &mut Vec<Problem>,
-    ) -> HashMap<String, Vec<HostRule>> {
-        let mut hosts: HashMap<String, Vec<HostRule>> = HashMap::new();
-        for (index, rule) in rules.into_iter().enumerate() {
-            if let Err(what) = url::check_host(&rule.host) {
+    fn check_hosts(&self, problems: &mut Vec<Problem>) {
+        let hosts = self.value("/url_allowlist/hosts").and_then(Value::as_array);
+        for (index, rule) in hosts.into_iter().flatten().enumerate() {
+            let host = rule.get("host").and_then(Value::as_str);
+            if let Some(Err(what)) = host.map(url::check_host) {
                 let pointer = format!("/url_allowlist/hosts/{index}/host");
                 problems.push(self.problem(
                     &pointer,
@@ -379,19 +394,17 @@ impl Findings<'_> {
                     "write the host as the URL standard does",
                 ));
             }
-            hosts.entry(rule.host.clone()).or_default().push(rule);
         }
-        hosts
     }
 
-    fn check_retry(&self, retry: Retry, problems: &mut Vec<Problem>) {
-        if retry.backoff_cap_ms < retry.backoff_base_ms {
+    fn check_retry(&self, problems: &mut Vec<Problem>) {
+        let number = |key: &str| self.value(&format!("/retry/{key}")).and_then(Value::as_u64);
+        if let (Some(base), Some(cap)) = (number("backoff_base_ms"), number("backoff_cap_ms"))
+            && cap < base
+        {
             problems.push(self.problem(
                 "/retry/backoff_cap_ms",
-                &format!(
-                    "the cap {} is below the base {}",
-                    retry.backoff_cap_ms, retry.backoff_base_ms
-                ),
+                &format!("the cap {cap} is below the base {base}"),
                 "raise the cap or lower the base",
             ));
         }

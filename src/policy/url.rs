@@ -153,6 +153,10 @@ pub fn check(url: &ParsedUrl, allowlist: &UrlAllowlist) -> Result<(), Refusal> {
     let Some(default_port) = default_port(url.scheme()) else {
         return refuse(format!("scheme {:?} is not fetched; https and http are", url.scheme()));
     };
+    // A hidden slash would make this rule and whoever serves the path read it differently.
+    if let Err(reason) = url.decoded_path() {
+        return refuse(reason);
+    }
     let mut reason = String::new();
     for rule in rules {
         let port = url.url.port().unwrap_or(default_port);

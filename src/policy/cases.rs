@@ -1,0 +1,231 @@
+//! Cases for a policy: a call, or what a run has used, and what must be decided about it.
+//!
+//! The examples in a policy, decision tables in files and the project's own tests are all read
+//! and judged here, by the production gate over empty mounts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::contract::Contracts;
+use crate::corpus::Corpus;
+use crate::event::{ProposedCall, Rule, Totals, Usage};
+use crate::problem::{Problem, Problems};
+
+use super::gate::{Denied, Gate, Standing, Verdict};
+use super::path::Mounts;
+use super::spec::Policy;
+
+/// A call, or what a run has used.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// The tool.
+    #[serde(default)]
+    pub tool: Option<String>,
+    /// Its arguments.
+    #[serde(default)]
+    pub arguments: Value,
+    /// How often the call is made; the last one counts.
+    #[serde(default)]
+    pub repeat: Option<u64>,
+    /// What the run has used.
+    #[serde(default)]
+    pub run: Option<Used>,
+}
+
+/// What a run has used.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Used {
+    /// Steps.
+    pub steps: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Tool calls that were allowed.
+    pub tool_calls: u64,
+    /// Cost, in millionths of a US dollar.
+    pub cost_microusd: u64,
+    /// Milliseconds since it began.
+    pub elapsed_ms: u64,
+}
+
+/// A row of a decision table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What it shows.
+    #[serde(default)]
+    pub note: String,
+    /// The tool.
+    #[serde(default)]
+    tool: Option<String>,
+    /// Its arguments.
+    #[serde(default)]
+    arguments: Value,
+    /// How often the call is made.
+    #[serde(default)]
+    repeat: Option<u64>,
+    /// What the run has used.
+    #[serde(default)]
+    run: Option<Used>,
+    /// `allow`, or `deny:` and the rule.
+    pub decision: String,
+    /// Words that the reason must hold.
+    #[serde(default)]
+    pub reason: String,
+}
+
+impl Case {
+    /// What is judged.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            tool: self.tool.clone(),
+            arguments: self.arguments.clone(),
+            repeat: self.repeat,
+            run: self.run,
+        }
+    }
+
+    /// What is wrong with the decision that the policy takes; `None` if nothing is.
+    pub fn judge(&self, judge: &Judge<'_>) -> Option<String> {
+        let (decision, reason) = match judge.decide(&self.subject()) {
+            None => ("allow".to_owned(), String::new()),
+            Some(denied) => (format!("deny:{}", denied.rule.as_str()), denied.reason),
+        };
+        if decision != self.decision {
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            return Some(format!("expected {}, got {decision}{why}", self.decision));
+        }
+        (!reason.contains(&self.reason))
+            .then(|| format!("the reason {reason:?} does not hold {:?}", self.reason))
+    }
+}
+
+/// Reads a decision table: a JSON object a line.
+///
+/// # Errors
+/// Every line that is no case.
+pub fn read_table(path: &str, bytes: &[u8]) -> Result<Vec<Case>, Problems> {
+    let mut cases = Vec::new();
+    let mut problems = Vec::new();
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let at = format!("line {}", index + 1);
+        let case = crate::json::parse(line).map_err(|error| error.message).and_then(|value| {
+            serde_json::from_value::<Case>(value).map_err(|error| error.to_string())
+        });
+        match case {
+            Ok(case) => cases.push(case),
+            Err(what) => problems.push(
+                Problem::new(path, what)
+                    .at(at)
+                    .mend("a case is a JSON object with tool, arguments and decision"),
+            ),
+        }
+    }
+    Problems::check(problems, cases)
+}
+
+/// Decides about cases.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    policy: &'a Policy,
+    contracts: &'a Contracts,
+    fixtures: BTreeMap<String, String>,
+    corpus: Arc<Corpus>,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge over empty mounts: nothing is there to be opened.
+    pub fn new(policy: &'a Policy, contracts: &'a Contracts) -> Self {
+        Self { policy, contracts, fixtures: BTreeMap::new(), corpus: Arc::new(Corpus::empty()) }
+    }
+
+    /// A gate at the start of a run.
+    pub fn gate(&self) -> Gate<'_> {
+        let nowhere = Utf8PathBuf::from("/nonexistent/gatedrun");
+        let mounts = Mounts::new(Arc::clone(&self.corpus), nowhere);
+        Gate::new(self.policy, self.contracts, &self.fixtures, mounts)
+    }
+
+    /// Why it is denied; `None` if it is allowed.
+    pub fn decide(&self, subject: &Subject) -> Option<Denied> {
+        let mut gate = self.gate();
+        let used = subject.run.unwrap_or_default();
+        let standing = Standing {
+            totals: Totals {
+                steps: used.steps,
+                calls_allowed: used.tool_calls,
+                usage: Usage {
+                    input_tokens: used.tokens,
+                    output_tokens: 0,
+                    cost_microusd: used.cost_microusd,
+                },
+                ..Totals::default()
+            },
+            elapsed_ms: used.elapsed_ms,
+        };
+        let Some(tool) = &subject.tool else {
+            let step = gate.decide_step(&standing);
+            let spending =
+                step.and_then(|_| gate.decide_spending(&standing.totals, Usage::default()));
+            return spending.and_then(|_| gate.decide_more_calls(&standing)).err();
+        };
+        let call = ProposedCall {
+            call_id: "call_0".to_owned(),
+            tool: tool.clone(),
+            arguments: subject.arguments.clone(),
+        };
+        let mut last = None;
+        for _ in 0..subject.repeat.unwrap_or(1) {
+            last = Some(gate.decide_call(&call, &standing).0);
+        }
+        match last? {
+            Verdict::Allow(_) => None,
+            Verdict::Deny(denied) => Some(denied),
+        }
+    }
+
+    /// Every example of the policy that its own rule contradicts: rule, pointer, and what is wrong.
+    pub fn contradicted(&self) -> Vec<(Rule, String, String)> {
+        let mut wrong = Vec::new();
+        for examples in &self.policy.examples {
+            let rule = examples.rule;
+            for (list, cases) in [("allow", &examples.allow), ("deny", &examples.deny)] {
+                for (index, case) in cases.iter().enumerate() {
+                    let pointer = format!("{}/{list}/{index}", examples.pointer);
+                    let subject = match serde_json::from_value::<Subject>(case.clone()) {
+                        Ok(subject) => subject,
+                        Err(error) => {
+                            wrong.push((rule, pointer, error.to_string()));
+                            continue;
+                        }
+                    };
+                    let denied = self.decide(&subject);
+                    let by = denied.as_ref().map(|denied| denied.rule);
+                    let what = match (list, &denied) {
+                        ("allow", Some(denied)) if denied.rule == rule => {
+                            format!("the rule denies its own example: {}", denied.reason)
+                        }
+                        ("deny", None) => "no rule denies this example".to_owned(),
+                        ("deny", Some(denied)) if by != Some(rule) => {
+                            format!(
+                                "{} denies this example before the rule is asked",
+                                denied.rule.as_str()
+                            )
+                        }
+                        _ => continue,
+                    };
+                    wrong.push((rule, pointer, what));
+                }
+            }
+        }
+        wrong
+    }
+}
