@@ -4,7 +4,7 @@ BIN := target/release/gatedrun
 
 .DEFAULT_GOAL := help
 .PHONY: help build canonical canonical-check policy-gates policy-gates-check failure-modes \
-	failure-modes-check evidence-build evidence-check corpus-build \
+	failure-modes-check regression policy-test exhaustive evidence-build evidence-check corpus-build \
 	corpus-check smoke test lint fmt doc bench deny ci
 
 help: ## list the targets
@@ -37,6 +37,15 @@ evidence-build: build ## run every task; proposals lie beside the committed runs
 evidence-check: build ## execute every committed run again and compare every byte
 	@$(BIN) check runs
 
+regression: build ## compare outcome and decisions of every task with its committed run
+	@$(BIN) regression
+
+policy-test: build ## judge the decision tables with the policy
+	@$(BIN) policy test policy/v1.yaml tests/cases/policy/*.jsonl
+
+exhaustive: ## the long versions of tests that are sampled in `make test`
+	GATEDRUN_EXHAUSTIVE=1 $(CARGO) test --release --locked --test tests
+
 corpus-build: build ## write the synthetic corpus
 	@$(BIN) corpus build data/corpus/v1
 
@@ -65,4 +74,4 @@ bench: ## measure what docs/performance.md states
 deny: ## licences, advisories, bans; needs cargo-deny
 	$(CARGO) deny check
 
-ci: fmt lint test doc evidence-check corpus-check smoke ## everything CI runs
+ci: fmt lint test doc evidence-check regression policy-test corpus-check smoke ## everything CI runs

@@ -27,4 +27,5 @@ pub mod builtin;
 pub mod inputs;
 pub mod evidence;
 pub mod run;
+pub mod isolation;
 pub mod cli;

@@ -340,6 +340,7 @@ fn usage_errors_help_and_version() {
         "run",
         "check",
         "show",
+        "regression",
         "policy check",
         "policy test",
         "policy decide",
@@ -503,4 +504,102 @@ fn policy_decide_answers_line_by_line_and_counts_one_run() {
         assert_eq!(ran.code, 2, "{}", ran.all());
         assert!(ran.err.contains(says), "{}", ran.all());
     }
+}
+
+#[test]
+fn regression_tells_what_changed_and_fails_on_what_is_worse() {
+    let folder = with_run();
+    let ran = folder.gatedrun(&["regression"]);
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "1 tasks: 1 the same, 0 worse, 0 changed in all\n")
+    );
+    folder.write(
+        "tasks/other/x.json",
+        String::from_utf8(folder.read(TASK)).unwrap().replace("canonical/v1", "other/x"),
+    );
+    folder.edit(
+        "policy/v1.yaml",
+        "[search, fetch, read, write, summarize]",
+        "[search, fetch, read, write]",
+    );
+    let ran = folder.gatedrun(&["regression"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    insta::assert_snapshot!("regression", ran.all());
+    // An expectation that was not met and now is.
+    let folder = with_run();
+    folder.edit(TASK, "\"max_sentences\": 2", "\"max_sentences\": 3");
+    folder.edit(TASK, "\"75 days\"", "\"75 days\", \"service restored\"");
+    let ran = folder.gatedrun(&["regression", "--json"]);
+    let row: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, row["verdict"].as_str()), (0, Some("improved")), "{}", ran.all());
+}
+
+#[test]
+fn isolation_is_said_and_holds() {
+    use gatedrun::isolation::{Status, confined};
+    use gatedrun::policy::spec::Isolation;
+    let folder = Folder::new();
+    let outside = folder.write("outside/secret.txt", "secret");
+    let inside = folder.path().join("inside");
+    std::fs::create_dir(&inside).unwrap();
+    let attempt = || {
+        let read = std::fs::read(&outside).is_ok();
+        let written = std::fs::write(inside.join("x"), "x").is_ok();
+        let escaped = std::fs::write(folder.path().join("outside/y"), "y").is_ok();
+        (read, written, escaped)
+    };
+    let (off, status) = confined(Isolation::Off, &inside, attempt).unwrap();
+    assert_eq!((off, status), ((true, true, true), Status::Off));
+    let (held, status) = confined(Isolation::BestEffort, &inside, attempt).unwrap();
+    match status {
+        Status::Enforced => {
+            assert_eq!(held, (false, true, false));
+            assert!(confined(Isolation::Required, &inside, || ()).is_ok());
+        }
+        other => {
+            println!("skipped: this kernel's Landlock is {}", other.as_str());
+            assert!(
+                confined(Isolation::Required, &inside, || ()).is_err(),
+                "required is a refusal to start"
+            );
+        }
+    }
+    assert!(std::fs::read(&outside).is_ok(), "only the thread was confined");
+    let project = Folder::project();
+    let ran = project.gatedrun(&["run", TASK, "--json"]);
+    let line: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(line["isolation"], status.as_str());
+}
+
+#[test]
+fn a_file_that_the_run_wrote_is_checked_too() {
+    let folder = Folder::project();
+    for part in ["tasks/on_deny", "runs/on_deny/mixed"] {
+        copy(root().join(part).as_std_path(), folder.path().join(part).as_std_path());
+    }
+    let run = "runs/on_deny/mixed";
+    let check = || folder.gatedrun_with(&["check", run], &[("CI", "true")]);
+    assert_eq!(check().code, 0, "{}", check().all());
+    let path = format!("{run}/work/notes/op-19.md");
+    let good = folder.read(&path);
+    folder.write(&path, "changed");
+    assert!(
+        check().code == 1 && check().out.contains("work/notes/op-19.md: it has SHA-256"),
+        "{}",
+        check().all()
+    );
+    std::fs::remove_file(folder.path().join(&path)).unwrap();
+    assert!(
+        check().code == 1 && check().out.contains("work/notes/op-19.md: No such file"),
+        "{}",
+        check().all()
+    );
+    folder.write(&path, good);
+    folder.write(&format!("{run}/work/more.txt"), "more");
+    assert!(
+        check().code == 1 && check().out.contains("work/more.txt: the run writes no such file"),
+        "{}",
+        check().all()
+    );
 }

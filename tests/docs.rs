@@ -189,6 +189,7 @@ fn the_command_line_page_is_the_help() {
         "run",
         "check",
         "show",
+        "regression",
         "policy check",
         "policy test",
         "policy decide",

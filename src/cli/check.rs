@@ -14,6 +14,7 @@ use crate::evidence::text::{shortened, terminal as escape};
 use crate::evidence::write::{Settlement, Staging, WORK};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE};
 use crate::inputs::{Inputs, Library, Project};
+use crate::isolation::confined;
 use crate::json::Digest;
 
 use super::output::{Terminal, Tone};
@@ -166,7 +167,7 @@ fn seed_of(run: &Utf8Path) -> Option<u64> {
 /// the task itself writes, and that goes to a temporary folder.
 fn compare_run(run: &Utf8Path, inputs: &Inputs) -> Result<Checked, Stop> {
     let work = Scratch::default();
-    let open = |name: &str| -> Result<Box<dyn io::BufRead>, String> {
+    let open = |name: &str| -> Result<Box<dyn io::BufRead + Send>, String> {
         let file = File::open(run.join(name)).map_err(|error| error.to_string())?;
         Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
     };
@@ -175,14 +176,17 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs) -> Result<Checked, Stop> {
         Ok(committed) => Comparison::new(committed),
         Err(what) => {
             differences.push((name, Drift::Unreadable(what)));
-            Comparison::new(Box::new(io::empty()) as Box<dyn io::BufRead>)
+            Comparison::new(Box::new(io::empty()) as Box<dyn io::BufRead + Send>)
         }
     };
     let (state, trace) = (comparison(STATE), comparison(TRACE));
     let mut observed = Observed::default();
-    let recorded =
-        crate::run::run(inputs, work.path(), state, trace, |record| observed.push(record))
-            .map_err(|error| run::stop(inputs, &error))?;
+    let folder = work.path();
+    let (recorded, _) = confined(inputs.policy.sandbox.isolation, &folder, || {
+        crate::run::run(inputs, folder.join(WORK), state, trace, |record| observed.push(record))
+    })
+    .map_err(Stop::usage)?;
+    let recorded = recorded.map_err(|error| run::stop(inputs, &error))?;
     let mut compared = |name: &'static str, result: io::Result<Option<Difference>>| {
         if differences.iter().any(|(known, _)| *known == name) {
             return;
@@ -236,24 +240,21 @@ fn changed_work(run: &Utf8Path, manifest: &[u8]) -> Vec<(&'static str, Drift)> {
     changed
 }
 
-/// A folder of this process's own, made when something is written to it and removed at the end.
+/// A folder of this process's own, removed at the end. Where it cannot be made, what the task
+/// writes has nowhere to go, and the comparison shows it.
 #[derive(Debug, Default)]
-struct Scratch {
+pub(super) struct Scratch {
     folder: std::cell::OnceCell<Utf8PathBuf>,
 }
 
 impl Scratch {
-    fn path(&self) -> Utf8PathBuf {
+    pub(super) fn path(&self) -> Utf8PathBuf {
         self.folder
             .get_or_init(|| {
-                let base = Utf8PathBuf::from_path_buf(std::env::temp_dir())
-                    .unwrap_or_else(|_| "/tmp".into());
-                let mut name = String::from("gatedrun-");
-                let nanos = std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .map_or(0, |now| now.as_nanos());
-                crate::derive::push_hex(&mut name, &nanos.to_le_bytes());
-                base.join(format!("{name}-{}", std::process::id()))
+                let base = std::env::temp_dir();
+                let made = tempfile::Builder::new().prefix("gatedrun-").tempdir_in(base);
+                let kept = made.map(tempfile::TempDir::keep).unwrap_or_default();
+                Utf8PathBuf::from_path_buf(kept).unwrap_or_default()
             })
             .clone()
     }
@@ -261,7 +262,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Some(folder) = self.folder.get() {
+        if let Some(folder) = self.folder.get().filter(|folder| !folder.as_str().is_empty()) {
             // Where nothing was written, nothing is there.
             let _ = std::fs::remove_dir_all(folder);
         }
@@ -373,14 +374,10 @@ fn report_orphans(
     };
     let known: BTreeSet<String> =
         runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id).collect();
-    let tasks = root.join("tasks");
     let mut code = exit::OK;
-    for entry in WalkDir::new(&tasks).sort_by_file_name().into_iter().flatten() {
-        let file = project::utf8(entry.path())?;
-        let id =
-            file.strip_prefix(&tasks).ok().and_then(|path| path.as_str().strip_suffix(".json"));
-        let Some(id) = id.filter(|id| !id.ends_with(".schema")) else { continue };
-        if !known.contains(id) {
+    for id in find_tasks(&root)? {
+        if !known.contains(&id) {
+            let file = root.join(format!("tasks/{id}.json"));
             terminal.line(&format!(
                 "{file}: no run of this task is committed; make one with `gatedrun run {file}`"
             ))?;
@@ -388,4 +385,18 @@ fn report_orphans(
         }
     }
     Ok(code)
+}
+
+/// The ids of a project's tasks, in order.
+pub(super) fn find_tasks(root: &Utf8Path) -> Result<Vec<String>, Stop> {
+    let tasks = root.join("tasks");
+    let mut ids = Vec::new();
+    for entry in WalkDir::new(&tasks).sort_by_file_name().into_iter().flatten() {
+        let file = project::utf8(entry.path())?;
+        let path = file.strip_prefix(&tasks).map(Utf8Path::as_str).unwrap_or_default();
+        if let Some(id) = path.strip_suffix(".json").filter(|id| !id.ends_with(".schema")) {
+            ids.push(id.to_owned());
+        }
+    }
+    Ok(ids)
 }

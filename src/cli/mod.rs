@@ -5,6 +5,7 @@ mod check;
 mod show;
 mod corpus;
 mod policy;
+mod regression;
 mod project;
 mod steps;
 pub mod output;
@@ -53,6 +54,8 @@ enum Command {
     Run(run::Args),
     /// Execute again and compare every byte of every artifact
     Check(check::Args),
+    /// Compare outcome and decisions of every task with its committed run
+    Regression(regression::Args),
     /// Show a run: its steps as a table, or as JSON
     Show(show::Args),
     /// The policy without a run: check it, test it, decide with it, explain it
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::main(&args, &mut terminal),
         Command::Check(args) => check::main(&args, &mut terminal),
+        Command::Regression(args) => regression::main(&args, &mut terminal),
         Command::Show(args) => show::main(&args, &mut terminal),
         Command::Policy(command) => policy::main(&command, &mut terminal),
         Command::Corpus(command) => corpus::main(&command, &mut terminal),

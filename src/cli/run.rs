@@ -6,13 +6,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use crate::agent::RunError;
-use crate::event::TerminalReason;
+use crate::event::{Record, TerminalReason};
 use crate::evidence::expect::Observed;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::terminal as escape;
 use crate::evidence::write::{Settlement, Staging, Standing};
 use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
 use crate::inputs::Inputs;
+use crate::isolation::{Status, confined};
 
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
@@ -52,6 +53,7 @@ struct Line<'a> {
     run: Option<&'a Utf8Path>,
     standing: &'static str,
     unmet: &'a [String],
+    isolation: &'static str,
     outcome: Option<Outcome>,
 }
 
@@ -95,7 +97,7 @@ fn run_one(
             escape(&inputs.task.question)
         ))?;
     }
-    let (summary, observed) =
+    let (summary, observed, status) =
         match execute(inputs, &staging, (!args.json).then_some(&mut *terminal)) {
             Ok(done) => done,
             Err(stop) => {
@@ -123,11 +125,18 @@ fn run_one(
     };
     if args.json {
         let run = place.as_deref().or(Some(&target));
-        let line =
-            Line { task: id, run, standing: word, unmet: &unmet, outcome: summary.outcome() };
+        let line = Line {
+            task: id,
+            run,
+            standing: word,
+            unmet: &unmet,
+            isolation: status.as_str(),
+            outcome: summary.outcome(),
+        };
         terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
     } else {
         print_outcome(&summary, &unmet, terminal)?;
+        terminal.note(&format!("  isolation by the kernel: {}", status.as_str()));
         print_place(&target, place.as_deref(), word, terminal)?;
     }
     if word == "proposed" && standing == Standing::Different && !args.json {
@@ -148,13 +157,13 @@ pub(super) fn execute(
     inputs: &Inputs,
     staging: &Staging,
     mut terminal: Option<&mut Terminal>,
-) -> Result<(Summary, Observed), Stop> {
+) -> Result<(Summary, Observed, Status), Stop> {
     let state = BufWriter::with_capacity(1 << 16, staging.create(STATE)?);
     let trace = BufWriter::with_capacity(1 << 16, staging.create(TRACE)?);
     let mut observed = Observed::default();
     let mut rows = Steps::default();
     let expects = inputs.task.expected.is_some();
-    let recorded = crate::run::run(inputs, staging.work(), state, trace, |record| {
+    let watch = |record: &Record| {
         if expects {
             observed.push(record);
         }
@@ -165,11 +174,15 @@ pub(super) fn execute(
             // A run goes on whether or not somebody reads along.
             let _ = terminal.line(&line);
         }
+    };
+    let (recorded, status) = confined(inputs.policy.sandbox.isolation, staging.folder(), || {
+        crate::run::run(inputs, staging.work(), state, trace, watch)
     })
-    .map_err(|error| stop(inputs, &error))?;
+    .map_err(Stop::usage)?;
+    let recorded = recorded.map_err(|error| stop(inputs, &error))?;
     staging.write(REPORT, &recorded.report)?;
     staging.write(MANIFEST, &recorded.manifest)?;
-    Ok((recorded.summary, observed))
+    Ok((recorded.summary, observed, status))
 }
 
 /// Why a run has no evidence.

@@ -38,6 +38,36 @@ impl Observed {
         }
     }
 
+    /// Why the run ended.
+    pub fn terminal_reason(&self) -> &str {
+        &self.terminal_reason
+    }
+
+    /// What of outcome, decisions and failure modes is not as it was, in words.
+    pub fn changes_from(&self, before: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        if self.terminal_reason != before.terminal_reason {
+            changes.push(format!(
+                "terminal_reason: was {}, is {}",
+                before.terminal_reason, self.terminal_reason
+            ));
+        }
+        for (name, was, is) in [
+            ("decision", &before.decisions, &self.decisions),
+            ("tool", &before.tools, &self.tools),
+            ("failure mode", &before.failure_modes, &self.failure_modes),
+        ] {
+            if let Some(at) = (0..was.len().max(is.len())).find(|at| was.get(*at) != is.get(*at)) {
+                let word = |list: &[String]| list.get(at).map_or("none", String::as_str).to_owned();
+                changes.push(format!("{name} {}: was {}, is {}", at + 1, word(was), word(is)));
+            }
+        }
+        if self.answer != before.answer {
+            changes.push("the answer is another".to_owned());
+        }
+        changes
+    }
+
     /// Every expectation that is not met, in words; empty if all are.
     pub fn unmet(&self, expected: &Expected) -> Vec<String> {
         let mut unmet = Vec::new();

@@ -141,6 +141,11 @@ impl Staging {
         io_at(&path, fs::write(&path, bytes))
     }
 
+    /// The folder itself.
+    pub fn folder(&self) -> &Utf8Path {
+        &self.partial
+    }
+
     /// Where the run's own files go.
     pub fn work(&self) -> Utf8PathBuf {
         self.partial.join(WORK)
