@@ -17,8 +17,10 @@ use gatedrun::evidence::recorder::Recorder;
 use gatedrun::inputs::{Inputs, Library, Project};
 use gatedrun::json::Digest;
 use gatedrun::ledger::{Reader, encode};
+use gatedrun::policy::cases::Judge;
 use gatedrun::policy::gate::{Gate, Standing};
 use gatedrun::policy::path::Mounts;
+use gatedrun::policy::spec::Policy;
 use gatedrun::tools::search;
 use serde_json::{Value, json};
 
@@ -101,6 +103,35 @@ fn decision(bencher: Bencher<'_, '_>, name: &str) {
     };
     let arguments = inputs().get(name).cloned().unwrap();
     let call = ProposedCall { call_id: "call_0".into(), tool: tool.into(), arguments };
+    bencher.bench_local(|| gate.decide_call(black_box(&call), &Standing::default()));
+}
+
+/// One decision about a URL, with this many hosts, or path prefixes of one host, on the list.
+#[divan::bench(args = [(1, 1), (1_000, 1), (1, 1_000)])]
+fn url_decision_by_size_of_the_list(bencher: Bencher<'_, '_>, (hosts, prefixes): (usize, usize)) {
+    use std::fmt::Write as _;
+    let mut list = String::new();
+    for host in 0..hosts {
+        for prefix in 0..prefixes {
+            let _ = writeln!(
+                list,
+                "    - {{host: h{host}.example.com, schemes: [https], path_prefix: /p{prefix}/}}"
+            );
+        }
+    }
+    let policy = std::fs::read_to_string(root().join("policy/variants/continue.yaml")).unwrap();
+    let policy = policy.replace("    - host: fixtures.local\n      schemes: [https]\n", &list);
+    let library = Library::new(Project::Folder(root()));
+    let contracts = library.contracts("tools").unwrap().0;
+    let policy = Policy::load("bench", policy.as_bytes(), &contracts).unwrap();
+    let judge = Judge::new(&policy, &contracts);
+    let mut gate = judge.gate();
+    let url = format!("https://h{}.example.com/p{}/x", hosts - 1, prefixes - 1);
+    let call = ProposedCall {
+        call_id: "call_0".into(),
+        tool: "fetch".into(),
+        arguments: json!({"url": url}),
+    };
     bencher.bench_local(|| gate.decide_call(black_box(&call), &Standing::default()));
 }
 

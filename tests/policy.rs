@@ -172,6 +172,43 @@ fn each_rule_denies_alone_and_the_earlier_of_two_decides() {
 }
 
 #[test]
+fn ports_schemes_and_path_prefixes_are_listed_each() {
+    let world = World::with_policy(&[(
+        "    - host: fixtures.local\n      schemes: [https]\n",
+        "    - {host: a.example.com, schemes: [https, http], ports: [8443], path_prefix: /docs/}\n    - {host: a.example.com, schemes: [http], path_prefix: /docs/open/}\n    - {host: \"127.0.0.1\", schemes: [http], ports: [8080]}\n    - {host: \"[::1]\", schemes: [http]}\n    - {host: xn--bcher-kva.example, schemes: [https]}\n",
+    )]);
+    for (url, allowed) in [
+        ("https://a.example.com/docs/x", true),
+        ("https://a.example.com/docs/", true),
+        ("https://a.example.com/docs/a/b/c", true),
+        ("https://a.example.com/docs", false),
+        ("https://a.example.com/docsx/y", false),
+        ("https://a.example.com/docs/../x", false),
+        ("https://a.example.com/docs/%2e%2e/x", false),
+        ("https://a.example.com/x/docs/", false),
+        ("https://a.example.com/", false),
+        ("https://a.example.com:8443/docs/x", true),
+        ("https://a.example.com:8444/docs/x", false),
+        ("http://a.example.com/docs/x", true),
+        ("http://a.example.com:443/docs/x", false),
+        ("http://127.0.0.1:8080/", true),
+        ("http://127.0.0.1/", true),
+        ("http://127.1:8080/", false),
+        ("http://2130706433:8080/", false),
+        ("http://[::1]/", true),
+        ("http://[0:0:0:0:0:0:0:1]/", false),
+        ("https://xn--bcher-kva.example/", true),
+        ("https://bücher.example/", false),
+        ("https://xn--bcher-KVA.example/", false),
+    ] {
+        let verdict = denied(
+            world.gate().decide_call(&call("fetch", json!({"url": url})), &Standing::default()),
+        );
+        assert_eq!(verdict.is_none(), allowed, "{url}: {verdict:?}");
+    }
+}
+
+#[test]
 fn a_denied_tool_is_denied_even_if_it_is_allowed_too() {
     let world = World::with_policy(&[("denied: []", "denied: [read]")]);
     let denied = denied(

@@ -17,7 +17,10 @@ fn rounds() -> u32 {
 }
 
 /// Swaps `work/d` with a link that leads out, without a pause, while `attempt` tries to use it.
-fn while_swapped(effect: Effect, mut attempt: impl FnMut(&Mounts, &MountPath) -> bool) -> (u32, u32) {
+fn while_swapped(
+    effect: Effect,
+    mut attempt: impl FnMut(&Mounts, &MountPath) -> bool,
+) -> (u32, u32) {
     let folder = Folder::new();
     folder.write("work/d/x", "INSIDE");
     folder.write("outside/x", "SECRET");
@@ -30,7 +33,8 @@ fn while_swapped(effect: Effect, mut attempt: impl FnMut(&Mounts, &MountPath) ->
         scope.spawn(|| {
             let (a, b) = (folder.path().join("work/d"), folder.path().join("work/link"));
             while !stop.load(Ordering::Relaxed) {
-                renameat_with(CWD, a.as_std_path(), CWD, b.as_std_path(), RenameFlags::EXCHANGE).unwrap();
+                renameat_with(CWD, a.as_std_path(), CWD, b.as_std_path(), RenameFlags::EXCHANGE)
+                    .unwrap();
             }
         });
         for _ in 0..rounds() {
@@ -50,25 +54,27 @@ fn while_swapped(effect: Effect, mut attempt: impl FnMut(&Mounts, &MountPath) ->
 
 #[test]
 fn reading_never_leads_out_while_folders_and_links_are_swapped() {
-    let (reached, refused) = while_swapped(Effect::ReadPath, |mounts, path| match mounts.open_read(path, 100) {
-        Opened::Open(file) => match file.read() {
-            Ok(text) => {
-                assert_eq!(text, "INSIDE");
-                true
-            }
-            Err(_) => false,
-        },
-        Opened::Refused(_) => false,
-    });
+    let (reached, refused) =
+        while_swapped(Effect::ReadPath, |mounts, path| match mounts.open_read(path, 100) {
+            Opened::Open(file) => match file.read() {
+                Ok(text) => {
+                    assert_eq!(text, "INSIDE");
+                    true
+                }
+                Err(_) => false,
+            },
+            Opened::Refused(_) => false,
+        });
     // Both sides of the race were met, or nothing was shown.
     assert!(reached > 0 && refused > 0, "{reached} reached, {refused} refused");
 }
 
 #[test]
 fn writing_never_leads_out_while_folders_and_links_are_swapped() {
-    let (reached, refused) = while_swapped(Effect::WritePath, |mounts, path| match mounts.open_write(path, 100) {
-        Opened::Open(place) => place.replace(b"WRITTEN", "key").is_ok(),
-        Opened::Refused(_) => false,
-    });
+    let (reached, refused) =
+        while_swapped(Effect::WritePath, |mounts, path| match mounts.open_write(path, 100) {
+            Opened::Open(place) => place.replace(b"WRITTEN", "key").is_ok(),
+            Opened::Refused(_) => false,
+        });
     assert!(reached > 0 && refused > 0, "{reached} reached, {refused} refused");
 }

@@ -97,8 +97,8 @@ pub struct ToolRegistry {
 /// Which URLs may be fetched.
 #[derive(Debug, Clone)]
 pub struct UrlAllowlist {
-    /// By host, in the form that the URL standard gives it.
-    pub hosts: HashMap<String, Vec<HostRule>>,
+    /// By host, in the form that the URL standard gives it, then by path prefix.
+    pub hosts: HashMap<String, HashMap<String, Vec<HostRule>>>,
     /// What a deny does.
     pub on_deny: OnDeny,
 }
@@ -287,9 +287,10 @@ impl Policy {
         Problems::check(problems, ())?;
         let raw: RawPolicy = serde_json::from_value(document.value.clone())
             .map_err(|error| Problem::new(path, error.to_string()))?;
-        let mut hosts: HashMap<String, Vec<HostRule>> = HashMap::new();
+        let mut hosts: HashMap<String, HashMap<String, Vec<HostRule>>> = HashMap::new();
         for rule in raw.url_allowlist.hosts {
-            hosts.entry(rule.host.clone()).or_default().push(rule);
+            let prefixes = hosts.entry(rule.host.clone()).or_default();
+            prefixes.entry(rule.path_prefix.clone()).or_default().push(rule);
         }
         let mut problems = Vec::new();
         let sha256 = Digest::of(bytes);

@@ -147,7 +147,7 @@ fn decode(path: &str) -> Result<String, String> {
 /// Why it is not.
 pub fn check(url: &ParsedUrl, allowlist: &UrlAllowlist) -> Result<(), Refusal> {
     let refuse = |reason: String| Err(Refusal { host: Some(url.host.clone()), reason });
-    let Some(rules) = allowlist.hosts.get(&url.host) else {
+    let Some(prefixes) = allowlist.hosts.get(&url.host) else {
         return refuse(format!("host {:?} is not on the allowlist", url.host));
     };
     let Some(default_port) = default_port(url.scheme()) else {
@@ -157,22 +157,21 @@ pub fn check(url: &ParsedUrl, allowlist: &UrlAllowlist) -> Result<(), Refusal> {
     if let Err(reason) = url.decoded_path() {
         return refuse(reason);
     }
-    let mut reason = String::new();
-    for rule in rules {
-        let port = url.url.port().unwrap_or(default_port);
-        if !rule.schemes.iter().any(|scheme| scheme == url.scheme()) {
-            reason = format!("scheme {:?} is not listed for host {:?}", url.scheme(), url.host);
-        } else if port != default_port && !rule.ports.contains(&port) {
-            reason = format!("port {port} is not listed for host {:?}", url.host);
-        } else if !url.url.path().starts_with(&rule.path_prefix) {
-            reason = format!(
-                "path {:?} is outside {:?} of host {:?}",
-                url.url.path(),
-                rule.path_prefix,
-                url.host
-            );
-        } else {
-            return Ok(());
+    let port = url.url.port().unwrap_or(default_port);
+    let path = url.url.path();
+    let mut reason = format!("path {path:?} is outside what is listed for host {:?}", url.host);
+    // A prefix ends in a slash, so only what stands before a slash of the path can be one: the
+    // cost grows with the path's depth and not with the list.
+    for (slash, _) in path.match_indices('/') {
+        let rules = path.get(..=slash).and_then(|prefix| prefixes.get(prefix));
+        for rule in rules.into_iter().flatten() {
+            if !rule.schemes.iter().any(|scheme| scheme == url.scheme()) {
+                reason = format!("scheme {:?} is not listed for host {:?}", url.scheme(), url.host);
+            } else if port != default_port && !rule.ports.contains(&port) {
+                reason = format!("port {port} is not listed for host {:?}", url.host);
+            } else {
+                return Ok(());
+            }
         }
     }
     refuse(reason)
