@@ -365,3 +365,52 @@ fn every_direct_dependency_is_explained() {
     }
     assert!(explained > 15);
 }
+
+/// A row of a table that links to a run: what it says of the run is what the run's evidence says.
+#[test]
+fn what_pages_say_of_runs_is_what_the_runs_say() {
+    let mut checked = 0;
+    for page in ["docs/policy-gates.md", "docs/failure-modes.md"] {
+        let content = text(page);
+        let sections = content.split("\n\n").flat_map(|block| {
+            if block.starts_with('|') {
+                block.lines().map(str::to_owned).collect()
+            } else {
+                vec![block.to_owned()]
+            }
+        });
+        for section in sections {
+            let Some(link) = section.split("](../runs/").nth(1) else { continue };
+            let Some((head, _)) = section.split_once("ends with `").or(section.rsplit_once("| `"))
+            else {
+                continue;
+            };
+            let run = link.split("/run_report.md").next().unwrap();
+            let rest = &section[head.len()..];
+            let says = rest.split('`').nth(1).unwrap();
+            let manifest: Value =
+                serde_json::from_str(&text(&format!("runs/{run}/manifest.json"))).unwrap();
+            assert_eq!(manifest["outcome"]["terminal_reason"], says, "{page}: {run}");
+            let evidence = text(&format!("runs/{run}/trace.json"));
+            for word in section.split('`').skip(1).step_by(2) {
+                let is_name = word.starts_with("policy.")
+                    || word.starts_with("agent.")
+                    || Rule::ALL.iter().any(|rule| rule.as_str() == word);
+                assert!(
+                    !is_name || evidence.contains(word),
+                    "{page}: {word} is not in the trace of {run}"
+                );
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked >= 18, "{checked}");
+    // Every committed run of a gate or a failure mode has its place in a page.
+    let pages = text("docs/policy-gates.md") + &text("docs/failure-modes.md");
+    for run in crate::support::committed_runs() {
+        assert!(
+            run == "canonical/v1" || pages.contains(&format!("runs/{run}/run_report.md")),
+            "{run} is in no page"
+        );
+    }
+}
