@@ -65,7 +65,7 @@ fn prepare(root: &Path, folder: &Path) {
             std::fs::copy(entry.path(), folder.join(part).join(entry.file_name())).unwrap();
         }
     }
-    let policy = std::fs::read_to_string(root.join("policy/v1.yaml")).unwrap();
+    let policy = std::fs::read_to_string(root.join("policy/variants/continue.yaml")).unwrap();
     let policy = policy
         .replace("max_iterations: 10", "max_iterations: 1000000")
         .replace("max_tokens: 50000", "max_tokens: 1000000000000000");

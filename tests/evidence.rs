@@ -25,6 +25,24 @@ fn the_ledger_alone_gives_the_committed_files() {
     }
 }
 
+#[test]
+fn every_committed_run_executes_to_the_same_bytes_and_as_expected() {
+    let library =
+        gatedrun::inputs::Library::new(gatedrun::inputs::Project::Folder(crate::support::root()));
+    let folder = Folder::new();
+    for (number, id) in committed_runs().into_iter().enumerate() {
+        let inputs = library.load(&format!("tasks/{id}.json"), None).unwrap();
+        let (recorded, records) = run(&inputs, &folder.path().join(number.to_string()));
+        let made = [recorded.state, recorded.trace, recorded.report, recorded.manifest];
+        for (name, bytes) in FILES.into_iter().zip(made) {
+            assert!(bytes == file(&format!("runs/{id}/{name}")), "{id}/{name}");
+        }
+        let mut observed = gatedrun::evidence::expect::Observed::default();
+        records.iter().for_each(|record| observed.push(record));
+        assert_eq!(observed.unmet(inputs.task.expected.as_ref().unwrap()), [""; 0], "{id}");
+    }
+}
+
 /// Reads a trace as strictly as the format is written down: the keys that exist, ids as lower-case
 /// hex of the right length, 64-bit integers as strings, one value in each attribute.
 fn strict_spans(trace: &Value) -> Vec<Value> {

@@ -70,12 +70,15 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut libraries = Libraries::default();
     let mut code = exit::OK;
     let mut checked = 0_u64;
+    let scratch = Scratch::default();
     for path in &args.paths {
         let runs = find_runs(path)?;
         for run in &runs {
             let (project, task) = task_of(run, args.task.as_deref())?;
             checked += 1;
-            code = code.max(check_one(args, run, &libraries.get(&project), &task, terminal)?);
+            let work = scratch.path().join(checked.to_string());
+            let library = libraries.get(&project);
+            code = code.max(check_one(args, run, &library, &task, &work, terminal)?);
         }
         code = code.max(report_orphans(path, &runs, terminal)?);
     }
@@ -130,10 +133,11 @@ fn check_one(
     run: &Utf8Path,
     library: &Library,
     task: &str,
+    work: &Utf8Path,
     terminal: &mut Terminal,
 ) -> Result<u8, Stop> {
     let inputs = library.load(task, seed_of(run))?;
-    let checked = compare_run(run, &inputs)?;
+    let checked = compare_run(run, &inputs, work)?;
     let identical = checked.differences.is_empty() && checked.unmet.is_empty();
     if args.json {
         print_json(run, &checked, terminal)?;
@@ -164,9 +168,8 @@ fn seed_of(run: &Utf8Path) -> Option<u64> {
 }
 
 /// Executes the task again, comparing as it goes. Nothing is kept and nothing is written but what
-/// the task itself writes, and that goes to a temporary folder.
-fn compare_run(run: &Utf8Path, inputs: &Inputs) -> Result<Checked, Stop> {
-    let work = Scratch::default();
+/// the task itself writes, and that goes to `work`, in a folder of this process's own.
+fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Checked, Stop> {
     let open = |name: &str| -> Result<Box<dyn io::BufRead + Send>, String> {
         let file = File::open(run.join(name)).map_err(|error| error.to_string())?;
         Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
@@ -181,9 +184,9 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs) -> Result<Checked, Stop> {
     };
     let (state, trace) = (comparison(STATE), comparison(TRACE));
     let mut observed = Observed::default();
-    let folder = work.path();
-    let (recorded, _) = confined(inputs.policy.sandbox.isolation, &folder, || {
-        crate::run::run(inputs, folder.join(WORK), state, trace, |record| observed.push(record))
+    let scratch = work.parent().unwrap_or(work);
+    let (recorded, _) = confined(inputs.policy.sandbox.isolation, scratch, || {
+        crate::run::run(inputs, work.to_owned(), state, trace, |record| observed.push(record))
     })
     .map_err(Stop::usage)?;
     let recorded = recorded.map_err(|error| run::stop(inputs, &error))?;

@@ -56,9 +56,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut libraries = Libraries::default();
     let library = libraries.get(&Project::Folder(args.project.clone()));
     let mut rows = Vec::new();
+    let scratch = Scratch::default();
     for id in find_tasks(&args.project)? {
         let inputs = library.load(&format!("tasks/{id}.json"), None)?;
-        rows.push(compare(&args.project, &inputs)?);
+        let work = scratch.path().join(rows.len().to_string());
+        rows.push(compare(&args.project, &inputs, work)?);
     }
     let changed = rows.iter().filter(|row| row.verdict != Verdict::Same).count();
     let worse = rows.iter().filter(|row| row.verdict == Verdict::Worse).count();
@@ -94,11 +96,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(if worse == 0 { exit::OK } else { exit::DRIFT })
 }
 
-fn compare(project: &Utf8Path, inputs: &Inputs) -> Result<Row, Stop> {
+fn compare(project: &Utf8Path, inputs: &Inputs, work: Utf8PathBuf) -> Result<Row, Stop> {
     let id = &inputs.task.id;
-    let scratch = Scratch::default();
     let mut now = Observed::default();
-    crate::run::run(inputs, scratch.path(), io::sink(), io::sink(), |record| now.push(record))
+    crate::run::run(inputs, work, io::sink(), io::sink(), |record| now.push(record))
         .map_err(|error| run::stop(inputs, &error))?;
     let unmet = |observed: &Observed| {
         inputs.task.expected.as_ref().map_or(0, |expected| observed.unmet(expected).len())
