@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::event::{
-    AttemptOutcome, Decision, Event, GateDecided, Record, ToolAttempted, ToolFinished, ToolStarted,
+    AttemptOutcome, Decision, ErrorClass, Event, GateDecided, Record, ToolAttempted, ToolFinished,
+    ToolStarted,
 };
 
 use super::summary::{Summary, decision_word};
@@ -67,6 +68,7 @@ impl Report {
         }
         let step = step.map_or_else(|| "before a step".to_owned(), |step| step.to_string());
         let rule = gate.rule_id.map_or("", |rule| rule.as_str());
+        let error = gate.error_class.map_or_else(String::new, classified);
         let details = gate
             .details
             .iter()
@@ -79,11 +81,12 @@ impl Report {
             .join("<br>");
         let _ = writeln!(
             self.denials,
-            "| {step} | {} | {} | {} | {} | {details} |",
+            "| {step} | {} | {} | {} | {} | {details} | {} |",
             tool.unwrap_or_default(),
             word,
             markdown(rule),
             markdown(&gate.reason),
+            markdown(&error),
         );
     }
 
@@ -92,7 +95,8 @@ impl Report {
         if attempted.outcome == AttemptOutcome::Success {
             return;
         }
-        let class = attempted.error.as_ref().map_or("", |error| error.class.as_str());
+        let class =
+            attempted.error.as_ref().map_or_else(String::new, |error| classified(error.class));
         let wait =
             attempted.backoff_ms.map_or_else(String::new, |ms| format!(", next after {ms} ms"));
         self.calls.push(format!(
@@ -100,7 +104,7 @@ impl Report {
             markdown(&self.tool),
             attempted.attempt,
             markdown(attempted.outcome.as_str()),
-            markdown(class),
+            markdown(&class),
         ));
     }
 
@@ -139,7 +143,7 @@ impl Report {
         if self.denials.is_empty() {
             text.push_str("None: every call was allowed.\n\n");
         } else {
-            text.push_str("| Step | Tool | Decision | Rule | Reason | Details |\n|---:|---|---|---|---|---|\n");
+            text.push_str("| Step | Tool | Decision | Rule | Reason | Details | Error |\n|---:|---|---|---|---|---|---|\n");
             text.push_str(&self.denials);
             text.push('\n');
         }
@@ -164,6 +168,13 @@ impl Report {
         row("Seed", &started.seed.to_string());
         text.push('\n');
     }
+}
+
+/// An error's name, who is at fault, and what kind of trouble it is.
+fn classified(class: ErrorClass) -> String {
+    let (source, category, retryable) = class.classify();
+    let retryable = if retryable { "retryable" } else { "not retryable" };
+    format!("{}: {}, {}, {retryable}", class.as_str(), source.as_str(), category.as_str())
 }
 
 fn outcome(summary: &Summary, text: &mut String) {
@@ -204,6 +215,8 @@ fn outcome(summary: &Summary, text: &mut String) {
         "Tokens",
         format!("{} in, {} out", outcome.usage.input_tokens, outcome.usage.output_tokens),
     );
+    let cost = outcome.usage.cost_microusd;
+    row("Cost", format!("{}.{:06} USD", cost / 1_000_000, cost % 1_000_000));
     row("Duration", format!("{} ms", summary.duration_ns / 1_000_000));
     text.push_str("\n### Result\n\n");
     match summary.finished.as_ref().and_then(|finished| finished.answer.as_deref()) {

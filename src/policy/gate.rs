@@ -234,10 +234,8 @@ impl<'a> Gate<'a> {
     ) -> (Verdict, Vec<Warning>) {
         let mut case = match self.tool_registry(call) {
             Ok(case) => case,
-            Err(denied) => {
-                self.count(call, &call.arguments);
-                return (Verdict::Deny(denied), Vec::new());
-            }
+            // Not counted: a tool that the registry denies is denied by it every time.
+            Err(denied) => return (Verdict::Deny(denied), Vec::new()),
         };
         let textual = self
             .url_allowlist(&mut case)
