@@ -174,6 +174,66 @@ fn links_devices_and_folders_in_the_work_folder_lead_nowhere() {
 }
 
 #[test]
+fn a_link_that_stays_inside_is_no_way_either() {
+    for (tool, arguments) in [
+        ("read", json!({"path": "work/x/inner.md"})),
+        ("write", json!({"path": "work/x/inner.md", "content": "new"})),
+    ] {
+        let prepare = |folder: &Folder| {
+            folder.write("work/d/inner.md", "inside");
+            std::os::unix::fs::symlink("d", folder.path().join("work/x")).unwrap();
+        };
+        let (reason, why) = outcome_of(prepare, json!({"tool": tool, "arguments": arguments}));
+        assert_eq!(reason, TerminalReason::PolicyDenialTerminal, "{tool}: {why}");
+        assert!(why.contains("symbolic link"), "{why}");
+    }
+}
+
+#[test]
+fn a_write_over_its_bound_writes_nothing() {
+    let call = json!({"tool": "write", "arguments": {"path": "work/large.md", "content": "x".repeat(262_145)}});
+    let (reason, why) = outcome_of(|_| {}, call);
+    assert_eq!(reason, TerminalReason::FinalAnswer);
+    assert!(
+        why.contains("the content has 262145 bytes; sandbox.max_write_bytes is 262144"),
+        "{why}"
+    );
+}
+
+/// What the kernel is asked, in order: the temporary file is whole and durable before it gets its
+/// name, and the name is durable before the call is over.
+#[test]
+fn a_write_is_durable_before_it_has_its_name() {
+    let folder = Folder::project();
+    let script = json!([
+        {"calls": [{"tool": "write", "arguments": {"path": "work/a.md", "content": "x"}}]},
+        {"final_answer": "done"}
+    ]);
+    scripted(&folder, script, &[]);
+    let traced = std::process::Command::new("strace")
+        .args(["-f", "-e", "trace=openat2,fsync,renameat,rename,renameat2", "-o", "calls.txt"])
+        .args([env!("CARGO_BIN_EXE_gatedrun"), "run", "tasks/test/script.json"])
+        .current_dir(folder.path())
+        .output();
+    let Ok(traced) = traced else {
+        println!("skipped: there is no strace here");
+        return;
+    };
+    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    let calls = String::from_utf8(folder.read("calls.txt")).unwrap();
+    let place = |what: &str, from: usize| {
+        let found = calls[from..]
+            .find(what)
+            .unwrap_or_else(|| panic!("{what} is missing after {from}: {calls}"));
+        from + found
+    };
+    let opened = place(".tmp\", {flags=O_WRONLY|O_CREAT|O_EXCL", 0);
+    let synced = place("fsync(", opened);
+    let renamed = place("renameat(", synced);
+    place("fsync(", renamed);
+}
+
+#[test]
 fn what_a_tool_cannot_do_is_told_and_the_run_goes_on() {
     for (prepare, path, what) in [
         (None, "work/none.md", "does not exist"),
