@@ -191,12 +191,16 @@ fn a_link_that_stays_inside_is_no_way_either() {
 
 #[test]
 fn a_write_over_its_bound_writes_nothing() {
+    let folder = Folder::project();
+    let usage = json!({"input_tokens": 1, "output_tokens": 1});
     let call = json!({"tool": "write", "arguments": {"path": "work/large.md", "content": "x".repeat(262_145)}});
-    let (_, why) = outcome_of(|_| {}, call);
-    assert!(
-        why.contains("the content has 262145 bytes; sandbox.max_write_bytes is 262144"),
-        "{why}"
-    );
+    let script = json!([{"calls": [call], "usage": usage}, {"final_answer": "x", "usage": usage}]);
+    let inputs = scripted(&folder, script, &[]);
+    let (recorded, _) = run(&inputs, &folder.path().join("work"));
+    let state = String::from_utf8(recorded.state).unwrap();
+    let says = "the content has 262145 bytes; sandbox.max_write_bytes is 262144";
+    assert!(state.contains(says), "{says}");
+    assert!(!folder.path().join("work/large.md").exists());
 }
 
 /// What the kernel is asked, in order: the temporary file is whole and durable before it gets its
