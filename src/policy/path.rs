@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
 use crate::corpus::Corpus;
 use crate::event::{ErrorClass, ToolError};
@@ -127,6 +128,11 @@ impl MountPath {
             return refuse(format!(
                 "the name {bad:?} begins or ends in what some file systems drop"
             ));
+        }
+        // On some file systems, and to every eye, these are the names that they normalise to.
+        if let Some(bad) = names.iter().find(|name| !is_nfkc(name)) {
+            let read: String = bad.nfkc().collect();
+            return refuse(format!("the name {bad:?} reads {read:?} once normalised; write it so"));
         }
         if names.is_empty() || text.ends_with('/') {
             return refuse("the path names a folder, and a file is meant".to_owned());
