@@ -469,3 +469,29 @@ fn open_beneath(
     }
     fs::openat2(folder, path, flags, mode, resolve)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel itself refuses, flag by flag, whatever the check of the text has let pass.
+    #[test]
+    fn each_flag_of_the_opening_refuses_what_it_is_for() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("outside"), "x").unwrap();
+        std::fs::create_dir(folder.path().join("mount")).unwrap();
+        std::fs::write(folder.path().join("mount/inside"), "x").unwrap();
+        std::os::unix::fs::symlink("inside", folder.path().join("mount/link")).unwrap();
+        let open = |root: &std::path::Path, path: &str| {
+            let root = open_root(Utf8Path::from_path(root).unwrap()).ok().unwrap();
+            open_beneath(root.as_fd(), path, OFlags::RDONLY, Mode::empty()).map(|_| ())
+        };
+        let mount = folder.path().join("mount");
+        assert_eq!(open(&mount, "inside"), Ok(()));
+        assert_eq!(open(&mount, "../outside"), Err(Errno::XDEV), "BENEATH");
+        assert_eq!(open(&mount, "/etc/passwd"), Err(Errno::XDEV), "BENEATH");
+        assert_eq!(open(&mount, "link"), Err(Errno::LOOP), "NO_SYMLINKS");
+        let root = std::path::Path::new("/");
+        assert_eq!(open(root, "proc/version"), Err(Errno::XDEV), "NO_XDEV");
+    }
+}
