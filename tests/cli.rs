@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::support::{Folder, copy, file, root};
+use crate::support::{COMMANDS, Folder, copy, file, root};
 
 const TASK: &str = "tasks/canonical/v1.json";
 const RUN: &str = "runs/canonical/v1";
@@ -336,18 +336,7 @@ fn usage_errors_help_and_version() {
         assert_eq!(ran.code, code, "{args:?}: {}", ran.all());
         assert_eq!(ran.out.is_empty(), code != 0, "{args:?}: {}", ran.all());
     }
-    for command in [
-        "run",
-        "check",
-        "show",
-        "regression",
-        "policy check",
-        "policy test",
-        "policy decide",
-        "policy explain",
-        "corpus build",
-        "corpus check",
-    ] {
+    for command in COMMANDS {
         let mut args: Vec<&str> = command.split(' ').collect();
         args.push("--help");
         let help = folder.gatedrun(&args).out;

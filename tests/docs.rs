@@ -7,7 +7,7 @@ use gatedrun::event::{ErrorClass, Event, FailureMode, Record, Rule};
 use gatedrun::evidence::trace::ATTRIBUTES;
 use serde_json::Value;
 
-use crate::support::{Folder, root, text};
+use crate::support::{COMMANDS, Folder, root, text};
 
 /// Compares a generated file with the committed one, or writes it where that is asked for.
 fn generated(path: &str, content: &str) {
@@ -184,19 +184,7 @@ fn the_trace_page_lists_every_attribute() {
 fn the_command_line_page_is_the_help() {
     let folder = Folder::new();
     let mut page = String::new();
-    for command in [
-        "",
-        "run",
-        "check",
-        "show",
-        "regression",
-        "policy check",
-        "policy test",
-        "policy decide",
-        "policy explain",
-        "corpus build",
-        "corpus check",
-    ] {
+    for command in [""].into_iter().chain(COMMANDS) {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("--help");
         let help = folder.gatedrun(&args).out;

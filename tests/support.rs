@@ -7,6 +7,20 @@ use gatedrun::evidence::recorder::Recorded;
 use gatedrun::inputs::{Inputs, Library, Project};
 use gatedrun::ledger::Reader;
 
+/// Every command, as its user types it.
+pub const COMMANDS: [&str; 10] = [
+    "run",
+    "check",
+    "regression",
+    "show",
+    "policy check",
+    "policy test",
+    "policy decide",
+    "policy explain",
+    "corpus build",
+    "corpus check",
+];
+
 /// The project's root.
 pub fn root() -> Utf8PathBuf {
     Utf8PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -20,7 +20,7 @@ use crate::event::{
 use crate::json::{self, Digest};
 
 use super::path::{self, MountPath, Mounts, Opened, ReadCapability, WriteCapability};
-use super::spec::{OnDeny, Policy, StateField};
+use super::spec::{LoopBudget, OnDeny, Policy, StateField};
 use super::url::{self, ParsedUrl, Target};
 
 /// What the gate decides with: the inputs of a run, and how often each call was made.
@@ -312,14 +312,7 @@ impl<'a> Gate<'a> {
                 max: Some(budget.max_iterations),
                 details: (Detail::Iterations, Detail::MaxIterations),
             },
-            Limit {
-                kind: "elapsed_ms",
-                key: "max_elapsed_ms",
-                used: standing.elapsed_ms,
-                next: 1,
-                max: budget.max_elapsed_ms,
-                details: (Detail::ElapsedMs, Detail::MaxElapsedMs),
-            },
+            elapsed(standing, &budget),
         ])
     }
 
@@ -368,14 +361,7 @@ impl<'a> Gate<'a> {
                 max: budget.max_tool_calls,
                 details: (Detail::ToolCalls, Detail::MaxToolCalls),
             },
-            Limit {
-                kind: "elapsed_ms",
-                key: "max_elapsed_ms",
-                used: standing.elapsed_ms,
-                next: 1,
-                max: budget.max_elapsed_ms,
-                details: (Detail::ElapsedMs, Detail::MaxElapsedMs),
-            },
+            elapsed(standing, &budget),
         ])
     }
 
@@ -815,6 +801,18 @@ impl<'a> Gate<'a> {
     /// The contracts.
     pub fn contracts(&self) -> &'a Contracts {
         self.contracts
+    }
+}
+
+/// The budget of time, which counts before a step and before a call.
+fn elapsed(standing: &Standing, budget: &LoopBudget) -> Limit {
+    Limit {
+        kind: "elapsed_ms",
+        key: "max_elapsed_ms",
+        used: standing.elapsed_ms,
+        next: 1,
+        max: budget.max_elapsed_ms,
+        details: (Detail::ElapsedMs, Detail::MaxElapsedMs),
     }
 }
 
