@@ -178,9 +178,11 @@ fn no_committed_file_names_a_machine_or_the_making_of_it() {
         {
             continue;
         }
-        for word in
-            ["/work/main", "/root/", "/home/", "/Users/", "subagent", "TODO", "FIXME", "XXX"]
-        {
+        // Where this very checkout lies is a path of a machine, unless it is too short to tell.
+        let here = root();
+        let own = (here.components().count() > 2).then_some(here.as_str());
+        let words = ["/root/", "/home/", "/Users/", "subagent", "TODO", "FIXME", "XXX"];
+        for word in words.into_iter().chain(own) {
             assert!(!text.contains(word), "{path} holds {word}");
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use gatedrun::event::{ErrorClass, Event, FailureMode, Record, Rule};
+use gatedrun::event::{ErrorClass, FailureMode, Record, Rule};
 use gatedrun::evidence::trace::ATTRIBUTES;
 use serde_json::Value;
 
@@ -335,7 +335,6 @@ fn the_words_of_the_code_are_in_its_pages() {
             );
         }
     }
-    let _ = Event::kind;
 }
 
 #[test]
