@@ -5,11 +5,11 @@ use crate::event::{
     Event, LlmCalled, LlmReplied, ProposedCall, RunFinished, RunStarted, StepFinished, StepStarted,
     TerminalReason,
 };
-use crate::governor::{End, Governor};
+use crate::governor::{End, Governor, Halt};
 use crate::ledger::LedgerError;
 use crate::llm::{Conversation, Llm, LlmError, Message, Reply};
 
-/// Why a run could not be carried to its end. Nothing of it is evidence then.
+/// Why a run could not be carried to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The ledger could not be written.
@@ -18,6 +18,18 @@ pub enum RunError {
     /// The LLM has no reply.
     #[error(transparent)]
     Llm(#[from] LlmError),
+    /// Nobody knows what became of a call.
+    #[error(transparent)]
+    InDoubt(Halt),
+}
+
+impl From<Halt> for RunError {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Ledger(error) => Self::Ledger(error),
+            in_doubt @ Halt::InDoubt { .. } => Self::InDoubt(in_doubt),
+        }
+    }
 }
 
 /// An agent: a proposer, and the governor of its calls.
@@ -82,7 +94,10 @@ impl<'a, 'l> Agent<'a, 'l> {
         let called =
             LlmCalled { request_sha256: request.sha256, messages: request.messages, reserved };
         self.governor.record(Some(step), Event::LlmCalled(called))?;
-        let reply = self.llm.reply(&request)?;
+        let reply = match self.governor.recorded_reply()? {
+            Some(recorded) => unplaced(recorded),
+            None => self.llm.reply(&request)?,
+        };
         let replied = self.replied(step, reply);
         self.governor.count_usage(replied.usage);
         self.say(&Message::Assistant { reply: &replied });
@@ -136,5 +151,15 @@ impl<'a, 'l> Agent<'a, 'l> {
             final_answer: reply.final_answer,
             usage: reply.usage,
         }
+    }
+}
+
+/// A recorded reply as the LLM gave it, without the ids, which are computed again.
+fn unplaced(recorded: LlmReplied) -> Reply {
+    Reply {
+        text: recorded.text,
+        calls: recorded.calls.into_iter().map(|call| (call.tool, call.arguments)).collect(),
+        final_answer: recorded.final_answer,
+        usage: recorded.usage,
     }
 }

@@ -50,6 +50,8 @@ pub enum Event {
     ToolStarted(ToolStarted),
     /// One attempt of a tool has ended.
     ToolAttempted(ToolAttempted),
+    /// Somebody has said what became of a call that was cut short.
+    ToolReconciled(ToolReconciled),
     /// A tool call has ended, whatever its attempts did.
     ToolFinished(ToolFinished),
     /// A step ends.
@@ -69,6 +71,7 @@ impl Event {
             Self::GateDecided(_) => "gate_decided",
             Self::ToolStarted(_) => "tool_started",
             Self::ToolAttempted(_) => "tool_attempted",
+            Self::ToolReconciled(_) => "tool_reconciled",
             Self::ToolFinished(_) => "tool_finished",
             Self::StepFinished(_) => "step_finished",
             Self::RunFinished(_) => "run_finished",
@@ -467,6 +470,8 @@ pub enum Detail {
     RepeatedStates,
     /// How often they may.
     MaxRepeatedStates,
+    /// What the kernel refused when the path was opened: a fact of that moment, not of the call.
+    OpenRefused,
 }
 
 impl Detail {
@@ -500,6 +505,7 @@ impl Detail {
             Self::Fingerprint => "policy.fingerprint",
             Self::RepeatedStates => "policy.repeated_states",
             Self::MaxRepeatedStates => "policy.max_repeated_states",
+            Self::OpenRefused => "policy.open_refused",
         }
     }
 }
@@ -597,6 +603,8 @@ pub enum ErrorClass {
     ServiceUnavailable,
     /// No result came within the time that policy allows.
     TimedOut,
+    /// The effect took place, and its result was lost when the run was cut short.
+    ResultLost,
     /// Nothing exists under that name.
     NotFound,
     /// The name stands for something that is no regular file, or leads out of its mount.
@@ -629,9 +637,10 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// All classes.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ServiceUnavailable,
         Self::TimedOut,
+        Self::ResultLost,
         Self::NotFound,
         Self::NotPermitted,
         Self::TooLarge,
@@ -653,6 +662,7 @@ impl ErrorClass {
         match self {
             Self::ServiceUnavailable => "service_unavailable",
             Self::TimedOut => "timed_out",
+            Self::ResultLost => "result_lost",
             Self::NotFound => "not_found",
             Self::NotPermitted => "not_permitted",
             Self::TooLarge => "too_large",
@@ -677,6 +687,7 @@ impl ErrorClass {
         match self {
             Self::ServiceUnavailable => (S::Network, C::Unavailable, true),
             Self::TimedOut => (S::Timeout, C::Timeout, true),
+            Self::ResultLost => (S::Agent, C::Unknown, false),
             Self::NotFound => (S::Tool, C::NotFound, false),
             Self::NotPermitted => (S::Tool, C::Permission, false),
             Self::TooLarge => (S::Tool, C::TooLarge, false),
@@ -789,6 +800,19 @@ impl ErrorCategory {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// Somebody has said what became of a call that was cut short: its intent is recorded, its outcome
+/// is not, and doing it again would do it twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToolReconciled {
+    /// The call.
+    pub call_id: String,
+    /// Whether its effect took place. If not, it is done now.
+    pub took_place: bool,
+    /// How they know, in their words.
+    pub reason: String,
 }
 
 /// A tool call has ended.

@@ -5,12 +5,15 @@ use serde_json::Value;
 
 use crate::derive;
 use crate::event::{
-    AttemptOutcome, ErrorClass, Event, FailureMode, ProposedCall, Rule, TerminalReason,
-    ToolAttempted, ToolError, ToolFinished, ToolStarted, Totals, Usage,
+    AttemptOutcome, Decision, Detail, Effect, ErrorClass, Event, FailureMode, GateDecided,
+    LlmReplied, ProposedCall, Record, Rule, Subject, TerminalReason, ToolAttempted, ToolError,
+    ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
 };
 use crate::json::{self, Digest};
 use crate::ledger::{Ledger, LedgerError};
-use crate::policy::gate::{Allowed, Denied, Gate, Standing, StepState, Verdict, Warning};
+use crate::policy::gate::{
+    Allowed, Denied, Gate, Opening, Standing, StepState, Verdict, Warning,
+};
 use crate::policy::spec::OnDeny;
 use crate::retry;
 use crate::task::Fault;
@@ -18,6 +21,9 @@ use crate::tools::faults::Attempted;
 use crate::tools::{self, Output};
 
 /// Takes calls through policy to the tools, and keeps the totals that budgets are about.
+///
+/// What the ledger's past holds is not done again: the gate decides again, and is held against what
+/// was recorded; replies and results are taken from there.
 pub struct Governor<'a, 'l> {
     gate: Gate<'a>,
     faults: &'a [Fault],
@@ -25,6 +31,44 @@ pub struct Governor<'a, 'l> {
     ledger: Ledger<'l>,
     totals: Totals,
     state: StepState,
+    recovery: Recovery,
+}
+
+/// How what was recorded before is carried on from.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// What somebody says about the call that is in doubt.
+    pub reconciled: Option<ToolReconciled>,
+    /// Whether recorded writes are done again, for a folder that does not have them.
+    pub rebuild: bool,
+}
+
+/// Why a call cannot be carried further.
+#[derive(Debug, thiserror::Error)]
+pub enum Halt {
+    /// The ledger's.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The run was cut short while this call ran, and nothing says whether its effect took place.
+    #[error("call {call_id} of {tool:?} is in doubt: it was started, the run was cut short, and the tool's contract does not say that doing it again is doing it once")]
+    InDoubt {
+        /// The call.
+        call_id: String,
+        /// The tool.
+        tool: String,
+        /// The arguments that it was started with.
+        arguments: Box<Value>,
+        /// The key that it was started under.
+        idempotency_key: String,
+    },
+}
+
+/// A call between its intent and its outcome.
+struct Running<'c> {
+    step: u64,
+    call: &'c ProposedCall,
+    allowed: Box<Allowed>,
+    key: String,
 }
 
 /// What became of a call, for the proposer and for the loop.
@@ -55,8 +99,15 @@ pub struct End {
 
 impl<'a, 'l> Governor<'a, 'l> {
     /// A governor at the start of a run.
-    pub fn new(gate: Gate<'a>, faults: &'a [Fault], seed: u64, ledger: Ledger<'l>) -> Self {
-        Self { gate, faults, seed, ledger, totals: Totals::default(), state: StepState::default() }
+    pub fn new(
+        gate: Gate<'a>,
+        faults: &'a [Fault],
+        seed: u64,
+        ledger: Ledger<'l>,
+        recovery: Recovery,
+    ) -> Self {
+        let (totals, state) = (Totals::default(), StepState::default());
+        Self { gate, faults, seed, ledger, totals, state, recovery }
     }
 
     /// Records an event of the loop's own, and gives it back.
@@ -65,6 +116,17 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// The ledger's.
     pub fn record(&mut self, step: Option<u64>, event: Event) -> Result<Event, LedgerError> {
         self.ledger.push(step, event)
+    }
+
+    /// The reply that is recorded already, if one is.
+    ///
+    /// # Errors
+    /// The ledger's.
+    pub fn recorded_reply(&mut self) -> Result<Option<LlmReplied>, LedgerError> {
+        self.ledger.recorded(|next, _| match &next.event {
+            Event::LlmReplied(replied) => Some(replied.clone()),
+            _ => None,
+        })
     }
 
     /// What the run has used.
@@ -77,7 +139,7 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// # Errors
     /// The ledger's.
     pub fn may_step(&mut self) -> Result<Option<End>, LedgerError> {
-        let standing = self.standing();
+        let standing = self.standing()?;
         let decided = self.gate.decide_step(&standing);
         self.step_decided(decided)
     }
@@ -116,8 +178,8 @@ impl<'a, 'l> Governor<'a, 'l> {
         Ok(())
     }
 
-    fn standing(&self) -> Standing {
-        Standing { totals: self.totals, elapsed_ms: self.ledger.elapsed_ms() }
+    fn standing(&mut self) -> Result<Standing, LedgerError> {
+        Ok(Standing { totals: self.totals, elapsed_ms: self.ledger.elapsed_ms()? })
     }
 
     /// Takes note of what a step came to, for the rule that asks for progress.
@@ -139,9 +201,12 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// Takes one call through the gate and, if it is allowed, to its tool.
     ///
     /// # Errors
-    /// The ledger's. What the tool or the policy say is no error here but the outcome.
-    pub fn handle(&mut self, step: u64, call: &ProposedCall) -> Result<Handled, LedgerError> {
-        let (mut verdict, warnings) = self.gate.decide_call(call, &self.standing());
+    /// The ledger's, and a call in doubt. What the tool or the policy say is no error here but the
+    /// outcome.
+    pub fn handle(&mut self, step: u64, call: &ProposedCall) -> Result<Handled, Halt> {
+        let opening = self.opening(call)?;
+        let standing = self.standing()?;
+        let (mut verdict, warnings) = self.gate.decide(call, &standing, &opening);
         self.warn(Some(step), warnings)?;
         let event = self.gate.call_event(call, &mut verdict);
         self.state.tools.push(call.tool.clone());
@@ -155,12 +220,34 @@ impl<'a, 'l> Governor<'a, 'l> {
             }
             Verdict::Allow(allowed) => {
                 self.totals.calls_allowed += 1;
-                self.execute(step, allowed)
+                self.execute(step, call, allowed)
             }
         }
     }
 
-    fn execute(&mut self, step: u64, mut allowed: Box<Allowed>) -> Result<Handled, LedgerError> {
+    /// Whether what the call needs was opened before, and what the kernel said then.
+    fn opening(&mut self, call: &ProposedCall) -> Result<Opening, LedgerError> {
+        let past = self.ledger.past();
+        let mut ahead = 0;
+        // Before the decision about the call there may be warnings, about the step.
+        while let Some(record) = past.peek(ahead)? {
+            match &record.event {
+                Event::GateDecided(gate) if gate.subject == Subject::Step => ahead += 1,
+                Event::GateDecided(gate) if gate.call_id.as_ref() == Some(&call.call_id) => {
+                    return Ok(Opening::Recorded(refused_by_kernel(gate)));
+                }
+                _ => return Ok(Opening::Recorded(None)),
+            }
+        }
+        Ok(if past.goes_on() { Opening::Now } else { Opening::Recorded(None) })
+    }
+
+    fn execute(
+        &mut self,
+        step: u64,
+        call: &ProposedCall,
+        mut allowed: Box<Allowed>,
+    ) -> Result<Handled, Halt> {
         let key = derive::id("idem", self.seed, &["idempotency", allowed.call_id()]);
         self.ledger.push(
             Some(step),
@@ -171,14 +258,14 @@ impl<'a, 'l> Governor<'a, 'l> {
                 idempotency_key: key.clone(),
             }),
         )?;
-        let contracts = self.gate.contracts();
-        if contracts.get(allowed.tool()).is_none_or(|contract| !contract.read_only) {
+        if !self.is_read_only(allowed.tool()) {
             self.ledger.make_durable()?;
         }
+        let mut running = Running { step, call, allowed, key };
         let timeout_ms = self.gate.policy().execution.timeout_ms;
         let mut attempt = 1;
         loop {
-            let attempted = tools::faults::run(self.faults, &allowed, attempt, &key);
+            let Attempt { attempted, recorded } = self.attempt(&mut running, attempt)?;
             let waited_ms = if matches!(attempted, Attempted::Hung) { timeout_ms } else { 0 };
             let outcome = match attempted {
                 Attempted::Ended(outcome) => outcome,
@@ -189,7 +276,11 @@ impl<'a, 'l> Governor<'a, 'l> {
                     ),
                 )),
             };
-            let outcome = outcome.and_then(|output| self.checked(&allowed, output));
+            let allowed = &running.allowed;
+            let outcome = outcome.and_then(|output| match recorded {
+                Some(_) => Ok(output),
+                None => self.checked(allowed, output),
+            });
             let backoff_ms = match &outcome {
                 Err(error) if error.retryable => retry::backoff_ms(
                     &self.gate.policy().retry,
@@ -212,9 +303,92 @@ impl<'a, 'l> Governor<'a, 'l> {
                 }),
             )?;
             if backoff_ms.is_none() {
-                return self.finish(step, &allowed, attempt, outcome);
+                let finished = recorded.unwrap_or_else(|| self.finished(allowed, outcome));
+                return Ok(self.finish(step, attempt, finished)?);
             }
             attempt += 1;
+        }
+    }
+
+    fn is_read_only(&self, tool: &str) -> bool {
+        self.gate.contracts().get(tool).is_some_and(|contract| contract.read_only)
+    }
+
+    /// One attempt: as it was recorded, or for real.
+    fn attempt(&mut self, running: &mut Running<'_>, attempt: u32) -> Result<Attempt, Halt> {
+        while let Some(reconciled) = self.recorded_reconciliation()? {
+            if let Some(settled) = self.reconcile(running, reconciled)? {
+                return Ok(settled.into());
+            }
+        }
+        if let Some(recorded) = self.ledger.recorded(recorded_attempt)? {
+            self.rebuild(running, &recorded.attempted);
+            return Ok(recorded);
+        }
+        if self.ledger.is_carried_on() && !self.may_repeat(running.allowed.tool()) {
+            let about = |reconciled: &ToolReconciled| {
+                reconciled.call_id == running.allowed.call_id()
+            };
+            let Some(reconciled) = self.recovery.reconciled.take_if(|reconciled| about(reconciled))
+            else {
+                return Err(in_doubt(running));
+            };
+            if let Some(settled) = self.reconcile(running, reconciled)? {
+                return Ok(settled.into());
+            }
+        }
+        if !running.allowed.is_open()
+            && let Err(denied) = self.gate.reopen(running.call, &mut running.allowed)
+        {
+            let error = ToolError::new(ErrorClass::NotPermitted, denied.reason);
+            return Ok(Attempted::Ended(Err(error)).into());
+        }
+        Ok(tools::faults::run(self.faults, &running.allowed, attempt, &running.key).into())
+    }
+
+    /// Whether doing a call again does no harm.
+    fn may_repeat(&self, tool: &str) -> bool {
+        let contract = self.gate.contracts().get(tool);
+        contract.is_some_and(|contract| contract.read_only || contract.idempotent)
+    }
+
+    fn recorded_reconciliation(&mut self) -> Result<Option<ToolReconciled>, LedgerError> {
+        let next = self.ledger.past().peek(0)?;
+        Ok(next.and_then(|record| match &record.event {
+            Event::ToolReconciled(reconciled) => Some(reconciled.clone()),
+            _ => None,
+        }))
+    }
+
+    /// Records what somebody says about a call in doubt; how the attempt ended, if it took place.
+    fn reconcile(
+        &mut self,
+        running: &Running<'_>,
+        reconciled: ToolReconciled,
+    ) -> Result<Option<Attempted>, LedgerError> {
+        let took_place = reconciled.took_place;
+        self.ledger.push(Some(running.step), Event::ToolReconciled(reconciled))?;
+        if !took_place {
+            self.ledger.make_durable()?;
+            return Ok(None);
+        }
+        Ok(Some(Attempted::Ended(Err(ToolError::new(
+            ErrorClass::ResultLost,
+            "the effect took place, and its result was lost when the run was cut short",
+        )))))
+    }
+
+    /// Does a recorded write again where its folder does not have it.
+    fn rebuild(&self, running: &mut Running<'_>, recorded: &Attempted) {
+        let writes = self.gate.contracts().get(running.allowed.tool()).is_some_and(|contract| {
+            contract.effects.iter().any(|effect| effect.effect == Effect::WritePath)
+        });
+        if !self.recovery.rebuild || !writes || !matches!(recorded, Attempted::Ended(Ok(_))) {
+            return;
+        }
+        // What does not succeed here shows in what the run reads back.
+        if self.gate.reopen(running.call, &mut running.allowed).is_ok() {
+            let _ = tools::run(&running.allowed, &running.key);
         }
     }
 
@@ -234,13 +408,8 @@ impl<'a, 'l> Governor<'a, 'l> {
         }
     }
 
-    fn finish(
-        &mut self,
-        step: u64,
-        allowed: &Allowed,
-        attempts: u32,
-        outcome: Result<Output, ToolError>,
-    ) -> Result<Handled, LedgerError> {
+    /// What a call came to, with its result cut to policy's bound.
+    fn finished(&self, allowed: &Allowed, outcome: Result<Output, ToolError>) -> ToolFinished {
         let bytes_max = usize::try_from(self.gate.policy().results.max_bytes).unwrap_or(usize::MAX);
         let mut finished = ToolFinished {
             call_id: allowed.call_id().to_owned(),
@@ -272,6 +441,15 @@ impl<'a, 'l> Governor<'a, 'l> {
             }
             Err(error) => finished.error = Some(error),
         }
+        finished
+    }
+
+    fn finish(
+        &mut self,
+        step: u64,
+        attempts: u32,
+        finished: ToolFinished,
+    ) -> Result<Handled, LedgerError> {
         let mut handled = settled(&finished, attempts);
         self.state
             .results
@@ -284,6 +462,51 @@ impl<'a, 'l> Governor<'a, 'l> {
             handled.result = finished.result;
         }
         Ok(handled)
+    }
+}
+
+/// How an attempt went, and what was recorded of the call where that cannot be computed again.
+struct Attempt {
+    attempted: Attempted,
+    recorded: Option<ToolFinished>,
+}
+
+impl From<Attempted> for Attempt {
+    fn from(attempted: Attempted) -> Self {
+        Self { attempted, recorded: None }
+    }
+}
+
+/// What the kernel refused when a recorded decision was made.
+fn refused_by_kernel(gate: &GateDecided) -> Option<(String, crate::event::Details)> {
+    let refused =
+        gate.decision == Decision::Deny && gate.details.contains_key(&Detail::OpenRefused);
+    refused.then(|| (gate.reason.clone(), gate.details.clone()))
+}
+
+/// How an attempt went, from the record of it and of what followed; `None` where the record ends
+/// before the result.
+fn recorded_attempt(next: &Record, then: Option<&Record>) -> Option<Attempt> {
+    let Event::ToolAttempted(attempted) = &next.event else { return None };
+    if let Some(error) = &attempted.error {
+        let hung = error.class == ErrorClass::TimedOut;
+        let ended = if hung { Attempted::Hung } else { Attempted::Ended(Err(error.clone())) };
+        return Some(ended.into());
+    }
+    let Event::ToolFinished(finished) = &then?.event else { return None };
+    let whole = finished.result.clone().filter(|_| !finished.cut);
+    let recorded = whole.is_none().then(|| finished.clone());
+    let output =
+        Output { result: whole.unwrap_or_default(), origin: finished.origin.clone() };
+    Some(Attempt { attempted: Attempted::Ended(Ok(output)), recorded })
+}
+
+fn in_doubt(running: &Running<'_>) -> Halt {
+    Halt::InDoubt {
+        call_id: running.allowed.call_id().to_owned(),
+        tool: running.allowed.tool().to_owned(),
+        arguments: Box::new(running.call.arguments.clone()),
+        idempotency_key: running.key.clone(),
     }
 }
 

@@ -1,6 +1,8 @@
-//! One run, from its inputs to its artifacts. Where the artifacts go is the caller's choice.
+//! One run, from its inputs to its artifacts. Where the artifacts go is the caller's choice, and so
+//! is what is recorded of it already.
 
 use std::io::{self, Write};
+use std::sync::atomic::AtomicBool;
 
 use camino::Utf8PathBuf;
 
@@ -8,42 +10,79 @@ use crate::agent::{Agent, RunError};
 use crate::clock::Clock;
 use crate::event::Record;
 use crate::evidence::recorder::{Recorded, Recorder};
-use crate::governor::Governor;
+use crate::governor::{Governor, Recovery};
 use crate::inputs::{self, Inputs};
-use crate::ledger::{Ledger, LedgerError, Push};
+use crate::ledger::{Ledger, LedgerError, Past, Push};
 use crate::llm::Message;
 use crate::policy::gate::Gate;
 use crate::policy::path::Mounts;
 
+/// How a run begins, and how it may be stopped.
+#[derive(Debug)]
+pub struct Course<'a> {
+    /// What is recorded of it already.
+    pub past: Past<'a>,
+    /// How that is carried on from.
+    pub recovery: Recovery,
+    /// Stops the run after the next record once this is set.
+    pub interrupt: Option<&'a AtomicBool>,
+}
+
+impl<'a> Course<'a> {
+    /// A course that begins with this past.
+    pub fn from(past: Past<'a>) -> Self {
+        Self { past, recovery: Recovery::default(), interrupt: None }
+    }
+
+    /// A course from the beginning.
+    pub fn fresh() -> Self {
+        Self::from(Past::none())
+    }
+}
+
 /// Runs a task. The ledger goes to `state`, the trace to `trace`, the run's own files to `work`;
-/// `watch` sees each record as it is written.
+/// `watch` sees each record as it is written, or as it is taken from the past.
 ///
 /// # Errors
-/// The LLM's or the writers'. A run that policy ends is no error.
+/// The LLM's or the writers', and where the past says something else. A run that policy ends is no
+/// error.
 pub fn run<S: Write, T: Write>(
     inputs: &Inputs,
     work: Utf8PathBuf,
+    course: Course<'_>,
     state: S,
     trace: T,
     mut watch: impl FnMut(&Record),
 ) -> Result<Recorded<S, T>, RunError> {
     let mut recorder = Recorder::new(state, trace);
-    let sink = |push: Push<'_>| -> io::Result<()> {
-        match push {
-            Push::Record(record, line, sha256) => {
-                recorder.push(record, line, sha256)?;
-                watch(record);
-                Ok(())
-            }
-            Push::Durable => recorder.flush(),
+    drive(inputs, work, course, |push| match push {
+        Push::Record(record, line, sha256) => {
+            recorder.push(record, line, sha256)?;
+            watch(record);
+            Ok(())
         }
-    };
+        Push::Durable => recorder.flush(),
+    })?;
+    recorder.finish().map_err(|error| RunError::Ledger(LedgerError::Sink(error)))
+}
+
+/// Runs a task, and hands every record to `sink`.
+///
+/// # Errors
+/// As [`run`].
+pub fn drive(
+    inputs: &Inputs,
+    work: Utf8PathBuf,
+    course: Course<'_>,
+    sink: impl FnMut(Push<'_>) -> io::Result<()>,
+) -> Result<(), RunError> {
     let llm = inputs::llm(inputs);
     let started = inputs.started(llm.identity());
     let mounts = Mounts::new(inputs.corpus.clone(), work);
     let gate = Gate::new(&inputs.policy, &inputs.contracts, &inputs.task.fixtures, mounts);
-    let ledger = Ledger::new(Clock::logical(), sink);
-    let governor = Governor::new(gate, &inputs.task.faults, inputs.task.seed, ledger);
+    let ledger = Ledger::new(Clock::logical(), course.past, sink).interrupted_by(course.interrupt);
+    let seed = inputs.task.seed;
+    let governor = Governor::new(gate, &inputs.task.faults, seed, ledger, course.recovery);
     let opening = [
         Message::System {
             text: &inputs.prompt,
@@ -51,6 +90,5 @@ pub fn run<S: Write, T: Write>(
         },
         Message::User { text: &inputs.task.question },
     ];
-    Agent::new(&inputs.run_id(), inputs.task.seed, governor, llm).run(started, &opening)?;
-    recorder.finish().map_err(|error| RunError::Ledger(LedgerError::Sink(error)))
+    Agent::new(&inputs.run_id(), seed, governor, llm).run(started, &opening)
 }

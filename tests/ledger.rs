@@ -3,7 +3,7 @@ use std::io::BufReader;
 use gatedrun::clock::Clock;
 use gatedrun::event::*;
 use gatedrun::json::Digest;
-use gatedrun::ledger::{Grammar, Ledger, LedgerError, Push, Reader, encode};
+use gatedrun::ledger::{Past, Grammar, Ledger, LedgerError, Push, Reader, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -247,7 +247,7 @@ fn other_spellings_of_the_same_json_are_refused() {
 #[test]
 fn what_may_not_follow_is_refused_before_it_is_written() {
     let mut lines = 0;
-    let mut ledger = Ledger::new(Clock::logical(), |push| {
+    let mut ledger = Ledger::new(Clock::logical(), Past::none(), |push| {
         lines += u32::from(matches!(push, Push::Record(..)));
         Ok(())
     });
@@ -277,7 +277,7 @@ fn the_intent_is_handed_on_before_a_write() {
             Err(std::io::Error::from(std::io::ErrorKind::StorageFull))
         }
     }
-    let error = gatedrun::run::run(&inputs, work.clone(), Full, Vec::new(), |_| {}).unwrap_err();
+    let error = gatedrun::run::run(&inputs, work.clone(), gatedrun::run::Course::fresh(), Full, Vec::new(), |_| {}).unwrap_err();
     assert!(error.to_string().contains("cannot be written"), "{error}");
     assert!(!work.exists());
 }

@@ -27,6 +27,8 @@ mod inputs;
 mod corpus;
 /// Ten thousand random runs, and what holds in each of them.
 mod simulation;
+/// Killed and carried on, or run again over its own record: the same bytes.
+mod recovery;
 /// The artifacts: projected from the ledger alone, valid OTLP, safe for people.
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.

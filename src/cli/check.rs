@@ -16,6 +16,7 @@ use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE};
 use crate::inputs::{Inputs, Library, Project};
 use crate::isolation::confined;
 use crate::json::Digest;
+use crate::run::Course;
 
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries};
@@ -186,7 +187,7 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
     let mut observed = Observed::default();
     let scratch = work.parent().unwrap_or(work);
     let (recorded, _) = confined(inputs.policy.sandbox.isolation, scratch, || {
-        crate::run::run(inputs, work.to_owned(), state, trace, |record| observed.push(record))
+        crate::run::run(inputs, work.to_owned(), Course::fresh(), state, trace, |record| observed.push(record))
     })
     .map_err(Stop::usage)?;
     let recorded = recorded.map_err(|error| run::stop(inputs, &error))?;

@@ -14,6 +14,7 @@ use crate::evidence::write::{Settlement, Staging, Standing};
 use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
 use crate::inputs::Inputs;
 use crate::isolation::{Status, confined};
+use crate::run::Course;
 
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
@@ -176,7 +177,7 @@ pub(super) fn execute(
         }
     };
     let (recorded, status) = confined(inputs.policy.sandbox.isolation, staging.folder(), || {
-        crate::run::run(inputs, staging.work(), state, trace, watch)
+        crate::run::run(inputs, staging.work(), Course::fresh(), state, trace, watch)
     })
     .map_err(Stop::usage)?;
     let recorded = recorded.map_err(|error| stop(inputs, &error))?;

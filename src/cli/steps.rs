@@ -94,6 +94,7 @@ impl Steps {
             | Event::LlmCalled(_)
             | Event::GateDecided(_)
             | Event::ToolStarted(ToolStarted { .. })
+            | Event::ToolReconciled(_)
             | Event::RunFinished(_) => {}
         }
         None

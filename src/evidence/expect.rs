@@ -34,6 +34,7 @@ impl Observed {
             | Event::LlmCalled(_)
             | Event::LlmReplied(_)
             | Event::ToolAttempted(_)
+            | Event::ToolReconciled(_)
             | Event::ToolFinished(_) => {}
         }
     }

@@ -76,6 +76,7 @@ impl Work {
             | Event::LlmReplied(_)
             | Event::GateDecided(_)
             | Event::ToolAttempted(_)
+            | Event::ToolReconciled(_)
             | Event::ToolFinished(_)
             | Event::StepFinished(_)
             | Event::RunFinished(_) => {}

@@ -40,6 +40,12 @@ impl Report {
                 self.attempts = 0;
             }
             Event::ToolAttempted(attempted) => self.attempted(attempted),
+            Event::ToolReconciled(reconciled) => self.calls.push(format!(
+                "{}: in doubt; {}: {}",
+                markdown(&self.tool),
+                if reconciled.took_place { "it took place" } else { "it did not take place" },
+                markdown(&reconciled.reason)
+            )),
             Event::ToolFinished(finished) => self.tool_finished(finished),
             Event::StepFinished(finished) => {
                 let calls = self.calls.join("<br>");

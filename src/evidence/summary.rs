@@ -90,7 +90,7 @@ impl Summary {
                 }
             }
             Event::RunFinished(finished) => self.finished = Some(finished.clone()),
-            Event::LlmCalled(_) | Event::ToolStarted(_) => {}
+            Event::LlmCalled(_) | Event::ToolStarted(_) | Event::ToolReconciled(_) => {}
         }
     }
 

@@ -11,7 +11,7 @@ use crate::derive;
 use crate::event::{
     AttemptOutcome, Decision, ErrorClass, Event, GateDecided, LlmCalled, LlmReplied, Record,
     RunFinished, RunStarted, StepFinished, TerminalReason, ToolAttempted, ToolError, ToolFinished,
-    ToolStarted,
+    ToolReconciled, ToolStarted,
 };
 use crate::json::Digest;
 
@@ -28,6 +28,8 @@ pub const ATTRIBUTES: &[(&str, &str)] = &[
     ("agent.policy.reason", "why, in words"),
     ("agent.policy.rule_id", "the rule that denied"),
     ("agent.policy.subject", "`call` or `step`"),
+    ("agent.reconciled.reason", "how somebody knows what became of a call in doubt"),
+    ("agent.reconciled.took_place", "whether its effect took place"),
     ("agent.retry.attempt", "the attempt, from 1"),
     ("agent.retry.backoff_ms", "milliseconds until the next attempt"),
     ("agent.retry.outcome", "`success`, `transient_failure`, `exhausted` or `failed`"),
@@ -140,6 +142,7 @@ impl<W: Write> Trace<W> {
                     Call { start_ns: at_ns, span_id, call_id: call_id.clone(), tool: tool.clone() };
             }
             Event::ToolAttempted(attempted) => self.retry_attempt(attempted, at_ns)?,
+            Event::ToolReconciled(reconciled) => self.human_checkpoint(reconciled, at_ns)?,
             Event::ToolFinished(finished) => self.tool_call(finished, at_ns)?,
             Event::StepFinished(finished) => self.agent_step(finished, at_ns)?,
             Event::RunFinished(finished) => self.agent_run(finished, at_ns)?,
@@ -296,6 +299,21 @@ impl<W: Write> Trace<W> {
         })?;
         self.call.tool = tool;
         Ok(())
+    }
+
+    fn human_checkpoint(&mut self, reconciled: &ToolReconciled, at_ns: u64) -> io::Result<()> {
+        self.step.checks += 1;
+        let check = self.step.checks.to_string();
+        let span_id = self.span_id(&["reconciled", &reconciled.call_id, &check]);
+        let parent = self.call.span_id;
+        let start = self.resumed_ns;
+        self.span("human_checkpoint", &span_id, &parent, start, at_ns, None, |_, step, a| {
+            a.int("agent.step_index", step);
+            a.text("gen_ai.tool.call.id", &reconciled.call_id);
+            a.flag("agent.reconciled.took_place", reconciled.took_place);
+            a.text("agent.reconciled.reason", &reconciled.reason);
+            a.text("openinference.span.kind", "CHAIN");
+        })
     }
 
     fn tool_call(&mut self, finished: &ToolFinished, at_ns: u64) -> io::Result<()> {

@@ -99,6 +99,16 @@ pub struct Denied {
     pub on_deny: OnDeny,
 }
 
+/// Whether what a call needs is opened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Opening {
+    /// Now: the check is the opening.
+    Now,
+    /// It was opened when this was recorded, and nothing is opened again. What the kernel refused
+    /// then, with the reason and details of the deny, is a fact of that moment.
+    Recorded(Option<(String, Details)>),
+}
+
 /// A call that every rule allowed, and the capabilities that it needs.
 #[derive(Debug)]
 pub struct Allowed {
@@ -106,7 +116,9 @@ pub struct Allowed {
     tool: String,
     arguments: Value,
     plain: Value,
+    /// Empty for a recorded decision: such a call runs only once [`Gate::reopen`] allows it.
     grants: Vec<Grant>,
+    opened: bool,
     details: Details,
 }
 
@@ -167,6 +179,11 @@ impl Allowed {
         std::mem::take(&mut self.arguments)
     }
 
+    /// Whether it holds its capabilities: not where the decision was taken from a record.
+    pub fn is_open(&self) -> bool {
+        self.opened
+    }
+
     /// The capabilities, one for each effect of the contract.
     pub fn grants(&self) -> &[Grant] {
         &self.grants
@@ -225,12 +242,22 @@ impl<'a> Gate<'a> {
         }
     }
 
-    /// Decides about a call. Whatever it is made of, the answer is an allow or a deny with a rule.
-    /// `standing` is how far the run has come; what comes back besides are warnings.
+    /// Decides about a call, now. Whatever it is made of, the answer is an allow or a deny with a
+    /// rule. `standing` is how far the run has come; what comes back besides are warnings.
     pub fn decide_call(
         &mut self,
         call: &ProposedCall,
         standing: &Standing,
+    ) -> (Verdict, Vec<Warning>) {
+        self.decide(call, standing, &Opening::Now)
+    }
+
+    /// As [`Gate::decide_call`], for a call that may have been decided before.
+    pub fn decide(
+        &mut self,
+        call: &ProposedCall,
+        standing: &Standing,
+        opening: &Opening,
     ) -> (Verdict, Vec<Warning>) {
         let mut case = match self.tool_registry(call) {
             Ok(case) => case,
@@ -246,7 +273,7 @@ impl<'a> Gate<'a> {
         let mut warnings = Vec::new();
         let decided = textual
             .and_then(|()| self.cycle_detection(&case, repeats))
-            .and_then(|()| self.open(&mut case))
+            .and_then(|()| self.open(&mut case, opening))
             .and_then(|grants| {
                 warnings = self.decide_more_calls(standing).map_err(|mut denied| {
                     denied.details.insert(Detail::Tool, call.tool.as_str().into());
@@ -261,11 +288,29 @@ impl<'a> Gate<'a> {
                 plain: without_targets(case.contract, &case.arguments),
                 arguments: case.arguments,
                 grants,
+                opened: *opening == Opening::Now,
                 details: case.details,
             })),
             Err(denied) => Verdict::Deny(*denied),
         };
         (verdict, warnings)
+    }
+
+    /// Opens what a call needs whose decision was taken from a record: whoever carries a run on
+    /// may have to do the call again. Nothing is counted.
+    ///
+    /// # Errors
+    /// The rule that denies it now.
+    pub fn reopen(&self, call: &ProposedCall, allowed: &mut Allowed) -> Result<(), Denied> {
+        let mut case = self.tool_registry(call)?;
+        let opened = self
+            .url_allowlist(&mut case)
+            .and_then(|()| self.sandbox_path(&mut case))
+            .and_then(|()| self.arg_schema(&mut case))
+            .and_then(|()| self.open(&mut case, &Opening::Now));
+        allowed.grants = opened.map_err(|denied| *denied)?;
+        allowed.opened = true;
+        Ok(())
     }
 
     /// What each rule about calls says to a call, in their order; after the first deny the rest
@@ -675,59 +720,80 @@ impl<'a> Gate<'a> {
     }
 
     /// Opens what the call needs. What the kernel refuses here is a deny like one before.
-    fn open(&self, case: &mut Case<'_>) -> Result<Vec<Grant>, Box<Denied>> {
-        let sandbox = &self.policy.sandbox;
+    fn open(&self, case: &mut Case<'_>, opening: &Opening) -> Result<Vec<Grant>, Box<Denied>> {
+        let bytes_max = self.policy.sandbox.max_read_bytes;
         let mut grants = Vec::with_capacity(case.targets.len());
         for planned in std::mem::take(&mut case.targets) {
+            // A fixture's path is the URL's own, so it is judged here, where the host is known.
+            let (planned, fixture) = match planned {
+                Planned::Fetch(parsed) => match self.fixture(&parsed) {
+                    Ok(fixture) => (Planned::Fetch(parsed), fixture),
+                    Err(refusal) => return Err(Box::new(self.sandbox_denied(case, refusal))),
+                },
+                other => (other, None),
+            };
+            if let Opening::Recorded(refused) = opening {
+                if let Some((reason, details)) = refused {
+                    return Err(Box::new(Denied {
+                        rule: Rule::SandboxPath,
+                        reason: reason.clone(),
+                        details: details.clone(),
+                        on_deny: self.policy.sandbox.on_deny,
+                    }));
+                }
+                continue;
+            }
             let opened = match planned {
                 Planned::Compute | Planned::Unreadable => Opened::Open(Grant::Compute),
                 Planned::Corpus => Opened::Open(Grant::Corpus(Arc::clone(self.mounts.corpus()))),
-                Planned::Read(path) => {
-                    map(self.mounts.open_read(&path, sandbox.max_read_bytes), Grant::Read)
-                }
+                Planned::Read(path) => map(self.mounts.open_read(&path, bytes_max), Grant::Read),
                 Planned::Write(path) => {
-                    map(self.mounts.open_write(&path, sandbox.max_write_bytes), Grant::Write)
+                    let bytes_max = self.policy.sandbox.max_write_bytes;
+                    map(self.mounts.open_write(&path, bytes_max), Grant::Write)
                 }
                 Planned::File(url, path) => {
-                    map(self.mounts.open_read(&path, sandbox.max_read_bytes), |source| {
+                    map(self.mounts.open_read(&path, bytes_max), |source| {
                         Grant::Fetch(FetchCapability { url, host: None, source: Some(source) })
                     })
                 }
-                Planned::Fetch(parsed) => self.open_url(&parsed),
+                Planned::Fetch(parsed) => {
+                    let fetch = |source: Option<ReadCapability>| {
+                        Grant::Fetch(FetchCapability {
+                            url: parsed.as_str().to_owned(),
+                            host: Some(parsed.host().to_owned()),
+                            source,
+                        })
+                    };
+                    match fixture {
+                        None => Opened::Open(fetch(None)),
+                        Some(path) => map(self.mounts.open_read(&path, bytes_max), |source| {
+                            fetch(Some(source))
+                        }),
+                    }
+                }
             };
             match opened {
                 Opened::Open(grant) => grants.push(grant),
                 Opened::Refused(refusal) => {
-                    return Err(Box::new(self.sandbox_denied(case, refusal)));
+                    let why = refusal.reason.clone();
+                    let mut denied = self.sandbox_denied(case, refusal);
+                    denied.details.insert(Detail::OpenRefused, why.into());
+                    return Err(Box::new(denied));
                 }
             }
         }
         Ok(grants)
     }
 
-    fn open_url(&self, parsed: &ParsedUrl) -> Opened<Grant> {
-        let fetch = |source: Option<ReadCapability>| {
-            Grant::Fetch(FetchCapability {
-                url: parsed.as_str().to_owned(),
-                host: Some(parsed.host().to_owned()),
-                source,
-            })
-        };
-        let Some(mount) = self.fixtures.get(parsed.host()) else {
-            return Opened::Open(fetch(None));
-        };
-        let path = parsed
-            .decoded_path()
-            .map_err(|reason| path::Refusal { mount: None, resolved: None, reason })
-            .and_then(|path| MountPath::parse(&format!("{mount}/{path}")));
-        match path {
-            Ok(path) => {
-                map(self.mounts.open_read(&path, self.policy.sandbox.max_read_bytes), |source| {
-                    fetch(Some(source))
-                })
-            }
-            Err(refusal) => Opened::Refused(refusal),
-        }
+    /// The file that a fixture host serves at a URL; none where only a network would lead there.
+    fn fixture(&self, parsed: &ParsedUrl) -> Result<Option<MountPath>, path::Refusal> {
+        let Some(mount) = self.fixtures.get(parsed.host()) else { return Ok(None) };
+        let path = parsed.decoded_path().map_err(|reason| path::Refusal {
+            mount: None,
+            resolved: None,
+            reason,
+        })?;
+        MountPath::parse(&format!("{mount}/{path}")).map(Some)
     }
 
     /// The ledger's event for a verdict about a call.

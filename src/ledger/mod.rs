@@ -1,0 +1,212 @@
+//! The ledger: one event a line, hash-chained, and the only truth about a run.
+//!
+//! It is the only writer of records and the only reader of the clock. `grammar` says which event
+//! may follow which, and is asked when a record is written and again when it is read; `reader`
+//! reads a ledger back; `past` is what is recorded already when a loop begins. The ledger does not
+//! know where its lines go: that is the sink's business.
+
+mod grammar;
+mod reader;
+mod past;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::clock::Clock;
+use crate::event::{Event, Record};
+use crate::json::Digest;
+
+pub use grammar::Grammar;
+pub use past::{Answer, Divergence, Past};
+pub use reader::Reader;
+
+/// The longest line that a reader accepts, in bytes.
+pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What the ledger hands to its sink.
+#[derive(Debug)]
+pub enum Push<'a> {
+    /// A record, its line without the line feed, and the line's SHA-256.
+    Record(&'a Record, &'a [u8], Digest),
+    /// What was pushed so far must outlive this process before the call returns.
+    Durable,
+}
+
+/// Why a ledger cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The sink failed.
+    #[error("the ledger cannot be written: {0}")]
+    Sink(#[source] io::Error),
+    /// The reader failed.
+    #[error("the ledger cannot be read: {0}")]
+    Read(#[source] io::Error),
+    /// An event that may not stand there.
+    #[error("line {line}: {what}")]
+    Grammar {
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The loop came to something else than was recorded.
+    #[error("event {} is {} in the record, and the run comes to another {}", .0.recorded.seq, .0.recorded.event.kind(), .0.computed.kind())]
+    Diverged(Box<Divergence>),
+    /// The record ends before the run does.
+    #[error("the record ends after {0} events, and the run goes on")]
+    Ends(u64),
+    /// Somebody asked the run to stop. Everything up to here is recorded.
+    #[error("the run was interrupted; everything up to here is recorded")]
+    Interrupted,
+}
+
+/// Writes records: numbers them, dates them, chains them. What is recorded already is taken from
+/// the past.
+pub struct Ledger<'a> {
+    clock: Clock,
+    seq: u64,
+    prev: Digest,
+    grammar: Grammar,
+    line: Vec<u8>,
+    past: Past<'a>,
+    written: u64,
+    interrupt: Option<&'a AtomicBool>,
+    sink: Box<dyn FnMut(Push<'_>) -> io::Result<()> + 'a>,
+}
+
+impl<'a> Ledger<'a> {
+    /// A ledger with a past. `sink` gets every line, those of the past included.
+    pub fn new(
+        clock: Clock,
+        past: Past<'a>,
+        sink: impl FnMut(Push<'_>) -> io::Result<()> + 'a,
+    ) -> Self {
+        Self {
+            clock,
+            seq: 0,
+            prev: Digest::ZERO,
+            grammar: Grammar::default(),
+            line: Vec::new(),
+            past,
+            written: 0,
+            interrupt: None,
+            sink: Box::new(sink),
+        }
+    }
+
+    /// Stops the run after the next record once this is set.
+    #[must_use]
+    pub fn interrupted_by(mut self, flag: Option<&'a AtomicBool>) -> Self {
+        self.interrupt = flag;
+        self
+    }
+
+    /// Appends an event, and gives it back; where it is recorded already, takes that.
+    ///
+    /// # Errors
+    /// The sink's; [`LedgerError::Grammar`] for an event that may not follow, a defect of the
+    /// caller, refused before it is written; and that the record says something else or ends.
+    pub fn push(&mut self, step: Option<u64>, event: Event) -> Result<Event, LedgerError> {
+        if self.past.peek(0)?.is_some() {
+            return self.repeat(step, event);
+        }
+        self.may_go_on()?;
+        if let Event::ToolAttempted(attempted) = &event {
+            self.clock.wait(attempted.waited_ms);
+        }
+        let record =
+            Record { seq: self.seq, at_ns: self.clock.tick(), step, event, prev: self.prev };
+        self.grammar.accept(&record)?;
+        if let Event::ToolAttempted(attempted) = &record.event {
+            self.clock.wait(attempted.backoff_ms.unwrap_or(0));
+        }
+        self.line.clear();
+        encode(&record, &mut self.line);
+        self.prev = Digest::of(&self.line);
+        self.seq += 1;
+        self.written += 1;
+        (self.sink)(Push::Record(&record, &self.line, self.prev)).map_err(LedgerError::Sink)?;
+        if self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            self.make_durable()?;
+            return Err(LedgerError::Interrupted);
+        }
+        Ok(record.event)
+    }
+
+    /// Takes the recorded event that this is.
+    fn repeat(&mut self, step: Option<u64>, event: Event) -> Result<Event, LedgerError> {
+        let Some(recorded) = self.past.take(step, &event)? else { return Ok(event) };
+        let record = recorded.record;
+        self.grammar.accept(&record)?;
+        self.clock.follow(record.at_ns);
+        if let Event::ToolAttempted(attempted) = &record.event {
+            self.clock.wait(attempted.backoff_ms.unwrap_or(0));
+        }
+        self.prev = recorded.sha256;
+        self.seq = record.seq + 1;
+        (self.sink)(Push::Record(&record, &recorded.line, self.prev)).map_err(LedgerError::Sink)?;
+        Ok(record.event)
+    }
+
+    /// What was recorded of something that cannot be computed; `None` where it is still to happen.
+    /// `pick` gets the recorded events that are next.
+    ///
+    /// # Errors
+    /// That the record ends, or says that something else happened.
+    pub fn recorded<T>(
+        &mut self,
+        pick: impl FnOnce(&Record, Option<&Record>) -> Option<T>,
+    ) -> Result<Option<T>, LedgerError> {
+        let goes_on = self.past.goes_on();
+        let (Some(next), then) = self.past.next_two()? else {
+            self.may_go_on()?;
+            return Ok(None);
+        };
+        match pick(next, then) {
+            Some(picked) => Ok(Some(picked)),
+            None if then.is_none() && goes_on => Ok(None),
+            None => Err(LedgerError::Grammar {
+                line: self.seq + 1,
+                what: "the record says that something else happened next".to_owned(),
+            }),
+        }
+    }
+
+    /// The recorded events that are still to come.
+    pub fn past(&mut self) -> &mut Past<'a> {
+        &mut self.past
+    }
+
+    /// Whether the next event is the first one after a past: what was being done when the run was
+    /// cut short may have happened or not.
+    pub fn is_carried_on(&mut self) -> bool {
+        self.written == 0 && self.seq > 0 && self.past.goes_on()
+    }
+
+    fn may_go_on(&self) -> Result<(), LedgerError> {
+        if self.past.goes_on() { Ok(()) } else { Err(LedgerError::Ends(self.seq)) }
+    }
+
+    /// Milliseconds from the first event to the one that is next.
+    ///
+    /// # Errors
+    /// A line of the past that is wrong.
+    pub fn elapsed_ms(&mut self) -> Result<u64, LedgerError> {
+        let recorded = self.past.peek(0)?.map(|record| record.at_ns);
+        Ok(self.clock.elapsed_ms(recorded))
+    }
+
+    /// Makes everything pushed so far outlive this process: asked for before an effect.
+    ///
+    /// # Errors
+    /// The sink's.
+    pub fn make_durable(&mut self) -> Result<(), LedgerError> {
+        (self.sink)(Push::Durable).map_err(LedgerError::Sink)
+    }
+}
+
+/// Appends a record's line, without its line feed.
+pub fn encode(record: &Record, line: &mut Vec<u8>) {
+    // A `Vec` never fails to be written, and a record holds no map with keys that are no strings.
+    let _ = serde_json::to_writer(line, record);
+}

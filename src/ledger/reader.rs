@@ -1,0 +1,118 @@
+//! Reads a ledger back: every line is checked before anything in it is believed.
+
+use std::io::{self, BufRead};
+
+use crate::event::Record;
+use crate::json::Digest;
+
+use super::grammar::Grammar;
+use super::{LINE_BYTES_MAX, LedgerError, encode};
+
+/// Reads a ledger line by line, in memory bounded by its longest line.
+///
+/// Every line is checked: its encoding, number, chain and place in the grammar. A last line
+/// without a line feed is what a crash leaves; it is no record, and [`Reader::torn`] tells its
+/// size.
+pub struct Reader<R> {
+    source: R,
+    line: Vec<u8>,
+    again: Vec<u8>,
+    number: u64,
+    prev: Digest,
+    grammar: Grammar,
+    torn: usize,
+    bytes: u64,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// A reader at the start of a ledger.
+    pub fn new(source: R) -> Self {
+        Self {
+            source,
+            line: Vec::new(),
+            again: Vec::new(),
+            number: 0,
+            prev: Digest::ZERO,
+            grammar: Grammar::default(),
+            torn: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The next record, or `None` at the end.
+    ///
+    /// # Errors
+    /// The first line that is not what the lines before it promise, with its number.
+    pub fn next_record(&mut self) -> Result<Option<Record>, LedgerError> {
+        self.line.clear();
+        let limit = LINE_BYTES_MAX as u64 + 1;
+        let read = io::Read::take(&mut self.source, limit)
+            .read_until(b'\n', &mut self.line)
+            .map_err(LedgerError::Read)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        if self.line.pop_if(|last| *last == b'\n').is_none() {
+            if read > LINE_BYTES_MAX {
+                return Err(self.wrong(format!("it is longer than {LINE_BYTES_MAX} bytes")));
+            }
+            self.torn = read;
+            return Ok(None);
+        }
+        let record: Record = serde_json::from_slice(&self.line)
+            .map_err(|error| self.wrong(format!("it is no record: {error}")))?;
+        self.again.clear();
+        encode(&record, &mut self.again);
+        if self.again != self.line {
+            let column = self.again.iter().zip(&self.line).take_while(|(a, b)| a == b).count() + 1;
+            return Err(self.wrong(format!(
+                "column {column}: it is not written as the ledger writes (key order, spaces or numbers)"
+            )));
+        }
+        if record.seq != self.number {
+            let want = self.number;
+            return Err(self.wrong(format!("seq is {}, where {want} follows", record.seq)));
+        }
+        if record.prev != self.prev {
+            let want = self.prev;
+            return Err(self.wrong(format!(
+                "prev is {}, but the line before it has SHA-256 {want}: one of the two lines was changed",
+                record.prev
+            )));
+        }
+        self.grammar.accept(&record)?;
+        self.prev = Digest::of(&self.line);
+        self.number += 1;
+        self.bytes += read as u64;
+        Ok(Some(record))
+    }
+
+    /// The line last read, without its line feed.
+    pub fn line(&self) -> &[u8] {
+        &self.line
+    }
+
+    /// SHA-256 of the last whole line: the ledger's head.
+    pub fn head(&self) -> Digest {
+        self.prev
+    }
+
+    /// Bytes of whole lines read so far, line feeds included.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Size of the cut-short last line in bytes, once the end is reached; 0 if there is none.
+    pub fn torn(&self) -> usize {
+        self.torn
+    }
+
+    /// Whether the run has ended: its last record is `run_finished`.
+    pub fn is_finished(&self) -> bool {
+        self.grammar.is_finished()
+    }
+
+    fn wrong(&self, what: String) -> LedgerError {
+        LedgerError::Grammar { line: self.number + 1, what }
+    }
+}
