@@ -83,6 +83,7 @@ pub struct Library {
     contracts: RefCell<HashMap<String, Loaded>>,
     policies: RefCell<HashMap<String, Arc<Policy>>>,
     corpora: RefCell<HashMap<String, Arc<Corpus>>>,
+    digests: RefCell<HashMap<String, Option<Digest>>>,
 }
 
 impl Library {
@@ -93,6 +94,7 @@ impl Library {
             contracts: RefCell::default(),
             policies: RefCell::default(),
             corpora: RefCell::default(),
+            digests: RefCell::default(),
         }
     }
 
@@ -216,7 +218,11 @@ impl Library {
         Ok((contracts, inputs))
     }
 
-    fn policy(&self, path: &str, contracts: &Contracts) -> Result<Arc<Policy>, Problems> {
+    /// A policy of the project.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn policy(&self, path: &str, contracts: &Contracts) -> Result<Arc<Policy>, Problems> {
         if let Some(policy) = self.policies.borrow().get(path) {
             return Ok(Arc::clone(policy));
         }
@@ -243,7 +249,11 @@ impl Library {
         }
     }
 
-    fn corpus(&self, path: &str) -> Result<Arc<Corpus>, Problems> {
+    /// A corpus of the project, verified against its manifest.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn corpus(&self, path: &str) -> Result<Arc<Corpus>, Problems> {
         if let Some(corpus) = self.corpora.borrow().get(path) {
             return Ok(Arc::clone(corpus));
         }
@@ -284,6 +294,24 @@ impl Library {
                     .mend("name a file of the project")
             }),
             Located::File(full) => read_file(&full, path),
+        }
+    }
+
+    /// SHA-256 of a file of the project; `None` where it is not at hand.
+    pub fn digest(&self, path: &str) -> Option<Digest> {
+        if let Some(known) = self.digests.borrow().get(path) {
+            return *known;
+        }
+        let digest = self.read(path).ok().map(|bytes| Digest::of(&bytes));
+        self.digests.borrow_mut().insert(path.to_owned(), digest);
+        digest
+    }
+
+    /// Whether the project has something at this path.
+    pub fn has(&self, path: &str) -> bool {
+        match self.locate(path) {
+            Located::Builtin(path) => !builtin::folder(path).is_empty(),
+            Located::File(full) => full.exists(),
         }
     }
 

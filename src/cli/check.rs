@@ -10,12 +10,12 @@ use walkdir::WalkDir;
 
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
+use crate::evidence::verify::changed_work;
 use crate::evidence::text::{shortened, terminal as escape};
-use crate::evidence::write::{Settlement, Staging, WORK};
-use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE};
+use crate::evidence::write::{Settlement, Staging};
+use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, WORK};
 use crate::inputs::{Inputs, Library, Project};
 use crate::isolation::confined;
-use crate::json::Digest;
 use crate::run::Course;
 
 use super::output::{Terminal, Tone};
@@ -73,7 +73,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut checked = 0_u64;
     let scratch = Scratch::default();
     for path in &args.paths {
-        let runs = find_runs(path)?;
+        let runs = project::find_runs(path)?;
         for run in &runs {
             let (project, task) = task_of(run, args.task.as_deref())?;
             checked += 1;
@@ -87,35 +87,6 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         terminal.line(&format!("{checked} runs checked"))?;
     }
     Ok(code)
-}
-
-/// The run folders at or below a path, in order.
-fn find_runs(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
-    let is_run = |folder: &Utf8Path| FILES.iter().any(|name| folder.join(name).exists());
-    if is_run(path) {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut runs = Vec::new();
-    let walk = WalkDir::new(path).sort_by_file_name().into_iter();
-    let skipped = |name: &str| name.ends_with(".new") || name.ends_with(".partial") || name == WORK;
-    for entry in walk.filter_entry(|entry| !skipped(&entry.file_name().to_string_lossy())) {
-        let entry = entry.map_err(|error| {
-            let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
-            Stop::usage(format!("{path}: it cannot be read: {what}; name a run's folder"))
-        })?;
-        if entry.file_type().is_dir() {
-            let folder = project::utf8(entry.path())?;
-            if is_run(&folder) {
-                runs.push(folder);
-            }
-        }
-    }
-    if runs.is_empty() {
-        return Err(Stop::usage(format!(
-            "{path}: no run lies there; make one with `gatedrun run TASK`"
-        )));
-    }
-    Ok(runs)
 }
 
 fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
@@ -209,39 +180,12 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
         compared(name, result);
     }
     differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
-    differences.extend(changed_work(run, &recorded.manifest));
+    differences.extend(changed_work(run, &recorded.work).into_iter().map(|(path, what)| {
+        (WORK, Drift::Unreadable(format!("{path}: {what}")))
+    }));
     let unmet =
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     Ok(Checked { differences, unmet })
-}
-
-/// The files that the run wrote itself, against their digests in the manifest.
-fn changed_work(run: &Utf8Path, manifest: &[u8]) -> Vec<(&'static str, Drift)> {
-    let manifest: serde_json::Value = serde_json::from_slice(manifest).unwrap_or_default();
-    let mut expected: BTreeSet<Utf8PathBuf> = BTreeSet::new();
-    let mut changed = Vec::new();
-    for (path, digest) in
-        manifest.get("work").and_then(|work| work.as_object()).into_iter().flatten()
-    {
-        expected.insert(run.join(path));
-        let found = std::fs::read(run.join(path)).map(|bytes| Digest::of(&bytes).to_string());
-        let what = match found {
-            Err(error) => format!("{path}: {error}"),
-            Ok(found) if digest.get("sha256").and_then(|sha| sha.as_str()) != Some(&found) => {
-                format!("{path}: it has SHA-256 {found}, and the run writes other bytes")
-            }
-            Ok(_) => continue,
-        };
-        changed.push((WORK, Drift::Unreadable(what)));
-    }
-    for entry in WalkDir::new(run.join(WORK)).sort_by_file_name().into_iter().flatten() {
-        let path = Utf8PathBuf::from_path_buf(entry.path().to_path_buf()).unwrap_or_default();
-        if !entry.file_type().is_dir() && !expected.contains(&path) {
-            let what = format!("{path}: the run writes no such file");
-            changed.push((WORK, Drift::Unreadable(what)));
-        }
-    }
-    changed
 }
 
 /// A folder of this process's own, removed at the end. Where it cannot be made, what the task

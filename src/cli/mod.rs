@@ -2,6 +2,8 @@
 
 mod run;
 mod check;
+mod verify;
+mod sign;
 mod show;
 mod corpus;
 mod policy;
@@ -20,21 +22,33 @@ use output::Terminal;
 pub mod exit {
     /// As expected.
     pub const OK: u8 = 0;
-    /// Drift, a failed check, or an expectation that was not met.
+    /// Drift, a failed check, evidence that was tampered with, or an expectation that was not met.
     pub const DRIFT: u8 = 1;
     /// Bad input or usage. Nothing was written.
     pub const USAGE: u8 = 2;
     /// The run ended other than by a final answer, and its task expected nothing.
     pub const ENDED: u8 = 3;
+    /// It waits for a human.
+    pub const WAITS: u8 = 4;
+    /// The evidence cannot be read as a run.
+    pub const MALFORMED: u8 = 5;
+    /// Nothing contradicts the evidence, and not everything could be checked.
+    pub const UNCONFIRMED: u8 = 6;
+    /// It was interrupted, and can be carried on.
+    pub const INTERRUPTED: u8 = 7;
     /// A defect of the program.
     pub const INTERNAL: u8 = 101;
 
     /// Every code and what it says.
-    pub const ALL: [(u8, &str); 5] = [
+    pub const ALL: [(u8, &str); 9] = [
         (OK, "as expected"),
-        (DRIFT, "drift, a failed check, or an expectation that was not met"),
+        (DRIFT, "drift, a failed check, evidence that was tampered with, or an expectation that was not met"),
         (USAGE, "bad input or usage; nothing was written"),
         (ENDED, "the run ended other than by a final answer, and its task expected nothing"),
+        (WAITS, "it waits for a human: a call is in doubt"),
+        (MALFORMED, "the evidence cannot be read as a run"),
+        (UNCONFIRMED, "nothing contradicts the evidence, and not everything could be checked"),
+        (INTERRUPTED, "it was interrupted, and can be carried on with `gatedrun resume`"),
         (INTERNAL, "a defect of the program: please report it"),
     ];
 }
@@ -54,6 +68,12 @@ enum Command {
     Run(run::Args),
     /// Execute again and compare every byte of every artifact
     Check(check::Args),
+    /// Check evidence without executing anything: chain, grammar, projections, inputs, signature
+    Verify(verify::Args),
+    /// Sign runs: an in-toto statement in a DSSE envelope beside the manifest
+    Sign(sign::SignArgs),
+    /// Make a pair of Ed25519 keys
+    Keygen(sign::KeygenArgs),
     /// Compare outcome and decisions of every task with its committed run
     Regression(regression::Args),
     /// Show a run: its steps as a table, or as JSON
@@ -130,6 +150,9 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::main(&args, &mut terminal),
         Command::Check(args) => check::main(&args, &mut terminal),
+        Command::Verify(args) => verify::main(&args, &mut terminal),
+        Command::Sign(args) => sign::sign(&args, &mut terminal),
+        Command::Keygen(args) => sign::keygen(&args, &mut terminal),
         Command::Regression(args) => regression::main(&args, &mut terminal),
         Command::Show(args) => show::main(&args, &mut terminal),
         Command::Policy(command) => policy::main(&command, &mut terminal),

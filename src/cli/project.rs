@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use walkdir::WalkDir;
 
 use crate::builtin;
+use crate::evidence::{FILES, WORK};
 use crate::inputs::{Library, Project};
 
 use super::Stop;
@@ -81,4 +83,39 @@ pub fn utf8(path: &std::path::Path) -> Result<Utf8PathBuf, Stop> {
     Utf8PathBuf::from_path_buf(path.to_path_buf()).map_err(|path| {
         Stop::usage(format!("{}: the path is not UTF-8; rename it", path.to_string_lossy()))
     })
+}
+
+/// The run folders at or below a path, in order.
+pub fn find_runs(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
+    let is_run = |folder: &Utf8Path| FILES.iter().any(|name| folder.join(name).exists());
+    if is_run(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut runs = Vec::new();
+    let walk = WalkDir::new(path).sort_by_file_name().into_iter();
+    let skipped = |name: &str| name.ends_with(".new") || name.ends_with(".partial") || name == WORK;
+    for entry in walk.filter_entry(|entry| !skipped(&entry.file_name().to_string_lossy())) {
+        let entry = entry.map_err(|error| {
+            let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+            Stop::usage(format!("{path}: it cannot be read: {what}; name a run's folder"))
+        })?;
+        if entry.file_type().is_dir() {
+            let folder = utf8(entry.path())?;
+            if is_run(&folder) {
+                runs.push(folder);
+            }
+        }
+    }
+    if runs.is_empty() {
+        return Err(Stop::usage(format!(
+            "{path}: no run lies there; make one with `gatedrun run TASK`"
+        )));
+    }
+    Ok(runs)
+}
+
+/// The text of a small file that a user named.
+pub fn read_text(path: &Utf8Path) -> Result<String, Stop> {
+    let bytes = crate::inputs::read_file(path, path.as_str())?;
+    String::from_utf8(bytes).map_err(|_| Stop::usage(format!("{path}: it is not UTF-8")))
 }

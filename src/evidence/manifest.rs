@@ -55,6 +55,11 @@ pub struct Work {
 }
 
 impl Work {
+    /// The files, by path.
+    pub fn into_files(self) -> BTreeMap<String, FileDigest> {
+        self.files
+    }
+
     /// Takes the next record.
     pub fn push(&mut self, record: &Record) {
         match &record.event {

@@ -1,9 +1,12 @@
 //! The artifacts: pure functions of the ledger's records, folded one record at a time so that a
 //! long run needs no more memory than a short one.
 //!
-//! `summary` counts; `trace`, `report` and `manifest` render; `recorder` drives them all; `write`
-//! is the only code here that touches a disk; `compare` finds what differs; `expect` holds a run
-//! against its task.
+//! `summary` counts; `trace`, `report` and `manifest` render; `recorder` drives them all; `compare`
+//! finds what differs; `expect` holds a run against its task; `facts` holds its events against each
+//! other. `write` is the only code here that changes a disk, and `open` the only one that reads it.
+//! On top of these, what a stranger can do with a run: `attest` signs it, `verify` checks it without
+//! executing anything, `replay` runs it again over its own record, `backtest` under another policy,
+//! and `diff` compares two.
 
 pub mod text;
 pub mod summary;
@@ -14,6 +17,10 @@ pub mod recorder;
 pub mod expect;
 pub mod compare;
 pub mod write;
+pub mod open;
+pub mod facts;
+pub mod attest;
+pub mod verify;
 
 /// The names of a run's files, in the order in which they are written.
 pub const FILES: [&str; 4] = [STATE, TRACE, REPORT, MANIFEST];
@@ -26,3 +33,7 @@ pub const TRACE: &str = "trace.json";
 pub const REPORT: &str = "run_report.md";
 /// The manifest.
 pub const MANIFEST: &str = "manifest.json";
+/// The signature, where somebody signed the run.
+pub const ATTESTATION: &str = "attestation.intoto.json";
+/// The folder of the files that the run wrote itself.
+pub const WORK: &str = "work";

@@ -40,6 +40,20 @@ pub struct Recorded<S, T> {
     pub manifest: Vec<u8>,
     /// The counts.
     pub summary: Summary,
+    /// The files that the run wrote itself.
+    pub work: BTreeMap<String, FileDigest>,
+    /// The ledger's digest and size.
+    pub ledger: FileDigest,
+    /// The ledger's head.
+    pub head: Digest,
+}
+
+impl<S, T> Recorded<S, T> {
+    /// The trace's writer, and the rest.
+    pub fn without_trace(self) -> (T, Recorded<S, ()>) {
+        let Self { state, trace, report, manifest, summary, work, ledger, head } = self;
+        (trace, Recorded { state, trace: (), report, manifest, summary, work, ledger, head })
+    }
 }
 
 impl<S: Write, T: Write> Recorder<S, T> {
@@ -89,7 +103,16 @@ impl<S: Write, T: Write> Recorder<S, T> {
         let files =
             BTreeMap::from([(STATE, state_digest), (TRACE, trace_digest), (REPORT, report_digest)]);
         let manifest = manifest::render(&self.summary, &self.work, self.head, files);
-        Ok(Recorded { state, trace, report, manifest, summary: self.summary })
+        Ok(Recorded {
+            state,
+            trace,
+            report,
+            manifest,
+            summary: self.summary,
+            work: self.work.into_files(),
+            ledger: state_digest,
+            head: self.head,
+        })
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Summary {
     pub cut: u64,
     /// How often each failure mode occurred.
     pub failure_modes: BTreeMap<FailureMode, u64>,
+    /// How often each decision was made, about calls and about the run.
+    pub decisions: BTreeMap<(Decision, Option<Rule>), u64>,
     /// How many records the ledger holds.
     pub records: u64,
     /// Time from the first record to the last, in nanoseconds.
@@ -95,6 +97,7 @@ impl Summary {
     }
 
     fn decided(&mut self, gate: &GateDecided) {
+        *self.decisions.entry((gate.decision, gate.rule_id)).or_insert(0) += 1;
         if gate.call_id.is_some() {
             match gate.decision {
                 Decision::Allow => self.totals.calls_allowed += 1,
@@ -125,9 +128,14 @@ impl Summary {
 
 /// How a decision reads in a list: `allow`, `deny:` and the rule, or `warn:` and the rule.
 pub fn decision_word(gate: &GateDecided) -> String {
-    match gate.rule_id {
-        Some(rule) if gate.decision == Decision::Allow => format!("warn:{}", rule.as_str()),
-        Some(rule) => format!("{}:{}", gate.decision.as_str(), rule.as_str()),
-        None => gate.decision.as_str().to_owned(),
+    word(gate.decision, gate.rule_id)
+}
+
+/// As [`decision_word`], of a decision and its rule.
+pub fn word(decision: Decision, rule: Option<Rule>) -> String {
+    match rule {
+        Some(rule) if decision == Decision::Allow => format!("warn:{}", rule.as_str()),
+        Some(rule) => format!("{}:{}", decision.as_str(), rule.as_str()),
+        None => decision.as_str().to_owned(),
     }
 }

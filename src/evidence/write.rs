@@ -9,10 +9,7 @@ use std::io::{self, BufReader};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
-use super::{FILES, compare};
-
-/// The folder in a run's folder that the run's own files are in.
-pub const WORK: &str = "work";
+use super::{ATTESTATION, FILES, WORK, compare};
 
 /// Why a run folder cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -234,7 +231,8 @@ fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = io_at(path, entry.file_type())?;
         let ours =
-            (FILES.contains(&name.as_str()) && kind.is_file()) || (name == WORK && kind.is_dir());
+            ((FILES.contains(&name.as_str()) || name == ATTESTATION) && kind.is_file())
+                || (name == WORK && kind.is_dir());
         if !ours {
             return Err(foreign(&name));
         }

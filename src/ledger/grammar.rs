@@ -90,12 +90,9 @@ impl Grammar {
         };
         let next = match (state, &record.event) {
             (State::Start, Event::RunStarted(started)) => {
+                // The reader has said so more kindly; a writer writes no other.
                 if started.format != FORMAT {
-                    return Err(Some(format!(
-                        "the ledger has format {}, and this program reads format {FORMAT}; use the \
-                         program version {} that wrote it",
-                        started.format, started.agent_version
-                    )));
+                    return Err(Some(format!("format is {}, where {FORMAT} is due", started.format)));
                 }
                 State::BetweenSteps
             }

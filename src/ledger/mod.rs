@@ -41,6 +41,24 @@ pub enum LedgerError {
     /// The reader failed.
     #[error("the ledger cannot be read: {0}")]
     Read(#[source] io::Error),
+    /// A line that is no record of this format at all.
+    #[error("line {line}: {what}")]
+    Malformed {
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A line whose link is not the SHA-256 of the line before: one of the two was changed.
+    #[error("line {line}: prev is {stated}, but the line before it has SHA-256 {computed}: one of the two lines was changed")]
+    Unlinked {
+        /// The line, from 1.
+        line: u64,
+        /// What it says of the line before.
+        stated: Digest,
+        /// What the line before is.
+        computed: Digest,
+    },
     /// An event that may not stand there.
     #[error("line {line}: {what}")]
     Grammar {

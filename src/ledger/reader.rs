@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use crate::event::Record;
+use crate::event::{Event, FORMAT, Record};
 use crate::json::Digest;
 
 use super::grammar::Grammar;
@@ -54,13 +54,13 @@ impl<R: BufRead> Reader<R> {
         }
         if self.line.pop_if(|last| *last == b'\n').is_none() {
             if read > LINE_BYTES_MAX {
-                return Err(self.wrong(format!("it is longer than {LINE_BYTES_MAX} bytes")));
+                return Err(self.malformed(format!("it is longer than {LINE_BYTES_MAX} bytes")));
             }
             self.torn = read;
             return Ok(None);
         }
         let record: Record = serde_json::from_slice(&self.line)
-            .map_err(|error| self.wrong(format!("it is no record: {error}")))?;
+            .map_err(|error| self.malformed(format!("it is no record: {error}")))?;
         self.again.clear();
         encode(&record, &mut self.again);
         if self.again != self.line {
@@ -74,10 +74,16 @@ impl<R: BufRead> Reader<R> {
             return Err(self.wrong(format!("seq is {}, where {want} follows", record.seq)));
         }
         if record.prev != self.prev {
-            let want = self.prev;
-            return Err(self.wrong(format!(
-                "prev is {}, but the line before it has SHA-256 {want}: one of the two lines was changed",
-                record.prev
+            let (stated, computed) = (record.prev, self.prev);
+            return Err(LedgerError::Unlinked { line: self.number + 1, stated, computed });
+        }
+        if let Event::RunStarted(started) = &record.event
+            && started.format != FORMAT
+        {
+            return Err(self.malformed(format!(
+                "the ledger has format {}, and this program reads format {FORMAT}; use version {} \
+                 of the program, which wrote it",
+                started.format, started.agent_version
             )));
         }
         self.grammar.accept(&record)?;
@@ -110,6 +116,22 @@ impl<R: BufRead> Reader<R> {
     /// Whether the run has ended: its last record is `run_finished`.
     pub fn is_finished(&self) -> bool {
         self.grammar.is_finished()
+    }
+
+    /// The bytes of the line after the one that was just refused, where it is no longer than a line
+    /// may be: it tells which of two lines was changed.
+    ///
+    /// # Errors
+    /// The source's.
+    pub fn following_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        let limit = LINE_BYTES_MAX as u64 + 1;
+        io::Read::take(&mut self.source, limit).read_until(b'\n', &mut line)?;
+        Ok(line.pop_if(|last| *last == b'\n').map(|_| line))
+    }
+
+    fn malformed(&self, what: String) -> LedgerError {
+        LedgerError::Malformed { line: self.number + 1, what }
     }
 
     fn wrong(&self, what: String) -> LedgerError {

@@ -1,0 +1,195 @@
+//! What must hold between the events of a ledger beyond their order: ids and keys are what the
+//! seed and the place make them, digests are those of what they stand beside, errors are of their
+//! class, a stub's time is the logical clock's, and no budget is exceeded.
+//!
+//! The ledger's writer keeps all of this. A reader who did not see it written asks again.
+
+use crate::clock::Clock;
+use crate::derive;
+use crate::event::{
+    AttemptOutcome, Decision, ErrorClass, Event, ExecutionPath, GateDecided, InputRole, LlmCalled,
+    LlmReplied, Record, RunFinished, RunStarted, Subject, TerminalReason, ToolAttempted, ToolError,
+    ToolFinished, ToolStarted, Totals,
+};
+use crate::json::{self, Digest};
+use crate::policy::spec::LoopBudget;
+
+/// What is remembered between events.
+#[derive(Debug, Default)]
+pub struct Facts {
+    seed: u64,
+    run_id: String,
+    policy_version: String,
+    clock: Option<Clock>,
+    budget: Option<LoopBudget>,
+    totals: Totals,
+    answer: Option<String>,
+}
+
+impl Facts {
+    /// Holds the run against these budgets.
+    pub fn hold_to(&mut self, budget: LoopBudget) {
+        self.budget = Some(budget);
+    }
+
+    /// Takes the next record, which stands where it may.
+    ///
+    /// # Errors
+    /// What in it contradicts the rest, in words.
+    pub fn push(&mut self, record: &Record) -> Result<(), String> {
+        if let Event::RunStarted(started) = &record.event {
+            self.started(started)?;
+        }
+        self.time(record)?;
+        match &record.event {
+            Event::StepStarted(_) => {
+                self.totals.steps += 1;
+                let max = self.budget.map(|budget| budget.max_iterations);
+                within("step", self.totals.steps, "max_iterations", max)
+            }
+            Event::LlmCalled(called) => self.called(called),
+            Event::LlmReplied(replied) => self.replied(replied, record.step.unwrap_or(0)),
+            Event::GateDecided(gate) => self.decided(gate),
+            Event::ToolStarted(started) => self.tool_started(started),
+            Event::ToolAttempted(attempted) => attempt(attempted),
+            Event::ToolFinished(finished) => tool_finished(finished),
+            Event::RunFinished(finished) => self.finished(finished),
+            Event::RunStarted(_) | Event::ToolReconciled(_) | Event::StepFinished(_) => Ok(()),
+        }
+    }
+
+    fn started(&mut self, started: &RunStarted) -> Result<(), String> {
+        self.seed = started.seed;
+        self.run_id.clone_from(&started.run_id);
+        self.policy_version.clone_from(&started.policy_version);
+        self.clock = match started.llm.path {
+            ExecutionPath::Stub => Some(Clock::logical()),
+        };
+        same("run_id", &started.run_id, &derive::id("run", started.seed, &["run", &started.task]))?;
+        let policy = started.inputs.iter().find(|input| input.role == InputRole::Policy);
+        let version = policy.map(|policy| policy.sha256.short()).unwrap_or_default();
+        same("policy_version", &started.policy_version, &version)
+    }
+
+    /// In a stub run nobody waits, so the time is a function of the events.
+    fn time(&mut self, record: &Record) -> Result<(), String> {
+        let Some(clock) = &mut self.clock else { return Ok(()) };
+        let wait = match &record.event {
+            Event::ToolAttempted(attempted) => {
+                clock.wait(attempted.waited_ms);
+                attempted.backoff_ms.unwrap_or(0)
+            }
+            _ => 0,
+        };
+        let due = clock.tick();
+        clock.wait(wait);
+        same("at_ns", &record.at_ns, &due)
+    }
+
+    fn called(&self, called: &LlmCalled) -> Result<(), String> {
+        let Some(budget) = &self.budget else { return Ok(()) };
+        let mut then = self.totals.usage;
+        then.add(called.reserved);
+        within("a call that uses tokens up to", then.total(), "max_tokens", Some(budget.max_tokens))?;
+        let cost = then.cost_microusd;
+        within("a call that costs up to", cost, "max_cost_microusd", budget.max_cost_microusd)
+    }
+
+    fn replied(&mut self, replied: &LlmReplied, step: u64) -> Result<(), String> {
+        self.totals.usage.add(replied.usage);
+        self.answer.clone_from(&replied.final_answer);
+        for (index, call) in replied.calls.iter().enumerate() {
+            let place = [step.to_string(), (index + 1).to_string()];
+            let parts = ["call", &self.run_id, &place[0], &place[1]];
+            same("call_id", &call.call_id, &derive::id("call", self.seed, &parts))?;
+        }
+        Ok(())
+    }
+
+    fn decided(&mut self, gate: &GateDecided) -> Result<(), String> {
+        same("policy_version", &gate.policy_version, &self.policy_version)?;
+        let denies = gate.decision == Decision::Deny;
+        let class = gate.rule_id.filter(|_| denies).map(ErrorClass::of_rule);
+        if gate.error_class != class {
+            let word = |class: Option<ErrorClass>| class.map_or("null", ErrorClass::as_str);
+            return Err(expected("error_class", word(gate.error_class), word(class)));
+        }
+        if gate.subject == Subject::Step || denies {
+            return match gate.rule_id {
+                Some(_) => Ok(()),
+                None => Err("a deny or a warning names no rule".to_owned()),
+            };
+        }
+        if gate.rule_id.is_some() {
+            return Err("an allowed call names a rule, and every rule allows it".to_owned());
+        }
+        self.totals.calls_allowed += 1;
+        let max = self.budget.and_then(|budget| budget.max_tool_calls);
+        within("allowed call", self.totals.calls_allowed, "max_tool_calls", max)
+    }
+
+    fn tool_started(&self, started: &ToolStarted) -> Result<(), String> {
+        let key = derive::id("idem", self.seed, &["idempotency", &started.call_id]);
+        same("idempotency_key", &started.idempotency_key, &key)
+    }
+
+    fn finished(&self, finished: &RunFinished) -> Result<(), String> {
+        let answered = finished.terminal_reason == TerminalReason::FinalAnswer;
+        let due = if answered { self.answer.as_deref() } else { None };
+        if finished.answer.as_deref() == due && finished.answer.is_some() == answered {
+            return Ok(());
+        }
+        Err("the answer is not the last reply's, or the run did not end with one".to_owned())
+    }
+}
+
+fn attempt(attempted: &ToolAttempted) -> Result<(), String> {
+    let succeeded = attempted.outcome == AttemptOutcome::Success;
+    if succeeded == attempted.error.is_some() {
+        return Err("an attempt has an error if and only if it did not succeed".to_owned());
+    }
+    if (attempted.outcome == AttemptOutcome::TransientFailure) != attempted.backoff_ms.is_some() {
+        return Err("there is a wait if and only if another attempt follows".to_owned());
+    }
+    attempted.error.as_ref().map_or(Ok(()), classified)
+}
+
+fn tool_finished(finished: &ToolFinished) -> Result<(), String> {
+    if finished.ok != finished.result.is_some() || finished.ok == finished.error.is_some() {
+        return Err("there is either a result or an error, and ok says which".to_owned());
+    }
+    if let (Some(result), false) = (&finished.result, finished.cut) {
+        let whole = json::canonical(result);
+        same("bytes", &finished.bytes, &(whole.len() as u64))?;
+        let stated = finished.sha256.unwrap_or(Digest::ZERO);
+        same("sha256", &stated, &Digest::of(&whole))?;
+    }
+    finished.error.as_ref().map_or(Ok(()), classified)
+}
+
+fn classified(error: &ToolError) -> Result<(), String> {
+    if (error.source, error.category, error.retryable) == error.class.classify() {
+        return Ok(());
+    }
+    Err(format!(
+        "source, category or retryable are not those of the class {}",
+        error.class.as_str()
+    ))
+}
+
+fn same<T: PartialEq + std::fmt::Display>(name: &str, stated: &T, due: &T) -> Result<(), String> {
+    if stated == due { Ok(()) } else { Err(expected(name, stated, due)) }
+}
+
+fn expected(name: &str, stated: impl std::fmt::Display, due: impl std::fmt::Display) -> String {
+    format!("{name} is {stated}, where {due} is due")
+}
+
+fn within(what: &str, used: u64, key: &str, max: Option<u64>) -> Result<(), String> {
+    match max {
+        Some(max) if used > max => Err(format!(
+            "{what} {used} went ahead, and loop_budget.{key} of the policy is {max}"
+        )),
+        _ => Ok(()),
+    }
+}

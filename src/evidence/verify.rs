@@ -1,0 +1,542 @@
+//! Checks a run without executing anything, and without trusting who made it: the ledger's chain,
+//! grammar and facts; the three other files, projected again and compared byte by byte; the run's
+//! own files and its inputs, by their digests; the signature, where there is one.
+//!
+//! Whatever the bytes are, the answer is a verdict. Nothing is read before its size is bounded, and
+//! nothing is held but the lines in hand.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use ed25519_dalek::VerifyingKey;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::event::{Event, InputRole, RunStarted};
+use crate::inputs::Library;
+use crate::json::Digest;
+use crate::ledger::{LINE_BYTES_MAX, LedgerError, Reader};
+use crate::policy::spec::LoopBudget;
+
+use super::attest::{self, AttestError, ENVELOPE_BYTES_MAX};
+use super::compare::{Comparison, Difference};
+use super::facts::Facts;
+use super::manifest::FileDigest;
+use super::open;
+use super::recorder::{Recorded, Recorder};
+use super::text::shortened;
+use super::{ATTESTATION, FILES, MANIFEST, REPORT, STATE, TRACE, WORK};
+
+/// What a run's evidence is worth. The worst that was found is the run's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything agrees, and everything was there to be checked.
+    Verified,
+    /// Nothing contradicts, but something could not be checked.
+    Unconfirmed,
+    /// It cannot be read as a run.
+    Malformed,
+    /// It can be read, and something in it is not what the rest says.
+    Tampered,
+}
+
+impl Verdict {
+    /// The word in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Malformed => "malformed",
+            Self::Tampered => "tampered",
+        }
+    }
+}
+
+/// Something that was found, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it makes of the verdict.
+    pub verdict: Verdict,
+    /// The file, relative to the run's folder; an input by its path in the project.
+    pub file: String,
+    /// The line, from 1.
+    pub line: Option<u64>,
+    /// The byte in the line, from 1.
+    pub byte: Option<usize>,
+    /// What is wrong.
+    pub what: String,
+    /// What stands there, from that byte on.
+    pub found: Option<String>,
+    /// What should stand there, from that byte on.
+    pub expected: Option<String>,
+}
+
+/// Who vouches for a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignatureState {
+    /// Nobody.
+    None,
+    /// Somebody, and no key was given to check it with.
+    Unchecked,
+    /// Who holds the key that was given.
+    Valid,
+    /// The envelope is not right.
+    Invalid,
+}
+
+/// What checking a run came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verification {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What was found, the ledger's first.
+    pub findings: Vec<Finding>,
+    /// Who vouches for it.
+    pub signature: SignatureState,
+    /// How many records the ledger holds, as far as it was read.
+    pub records: u64,
+    /// SHA-256 of its last line.
+    pub head: Option<Digest>,
+}
+
+/// How much of a line is quoted.
+const QUOTED_CHARS_MAX: usize = 120;
+
+/// Checks a run's folder. `project` has the inputs at hand; `key` is whose signature is asked for.
+pub fn verify(
+    run: &Utf8Path,
+    project: Option<&Library>,
+    key: Option<&VerifyingKey>,
+) -> Verification {
+    let mut check = Check { run, findings: Vec::new() };
+    let ledger = check.ledger(project);
+    let mut signature = SignatureState::None;
+    if let Some(ledger) = &ledger {
+        check.projections(ledger);
+        check.work(&ledger.recorded.work);
+        check.inputs(ledger, project);
+        signature = check.signature(ledger, key);
+    }
+    check.strangers();
+    let verdict = check.findings.iter().map(|finding| finding.verdict).max();
+    Verification {
+        verdict: verdict.unwrap_or(Verdict::Verified),
+        findings: check.findings,
+        signature,
+        records: ledger.as_ref().map_or(0, |ledger| ledger.recorded.summary.records),
+        head: ledger.map(|ledger| ledger.recorded.head),
+    }
+}
+
+struct Check<'a> {
+    run: &'a Utf8Path,
+    findings: Vec<Finding>,
+}
+
+/// A ledger that can be read to its end, and what it projects to.
+struct Ledger {
+    recorded: Recorded<io::Sink, ()>,
+    trace: Option<Difference>,
+    last_line: u64,
+}
+
+impl Check<'_> {
+    fn add(&mut self, verdict: Verdict, file: &str, what: impl Into<String>) -> &mut Finding {
+        self.findings.push(Finding {
+            verdict,
+            file: file.to_owned(),
+            line: None,
+            byte: None,
+            what: what.into(),
+            found: None,
+            expected: None,
+        });
+        let last = self.findings.len() - 1;
+        #[expect(clippy::indexing_slicing, reason = "the element was just pushed")]
+        &mut self.findings[last]
+    }
+
+    fn unreadable(&mut self, file: &str, error: &io::Error) {
+        self.add(Verdict::Malformed, file, format!("it cannot be read: {error}"));
+    }
+
+    /// Reads the ledger, checking every line; `None` where it cannot be read to its end.
+    fn ledger(&mut self, project: Option<&Library>) -> Option<Ledger> {
+        let state = match open::open(&self.run.join(STATE)) {
+            Ok(state) => state,
+            Err(error) => {
+                self.unreadable(STATE, &error);
+                return None;
+            }
+        };
+        let trace: Box<dyn BufRead> = match open::open(&self.run.join(TRACE)) {
+            Ok(trace) => Box::new(trace),
+            Err(error) => {
+                self.unreadable(TRACE, &error);
+                Box::new(io::empty())
+            }
+        };
+        let trace = Comparison::new(trace);
+        let mut recorder = Recorder::new(io::sink(), trace);
+        let mut reader = Reader::new(state);
+        let mut facts = Facts::default();
+        let mut lines = 0;
+        loop {
+            let record = match reader.next_record() {
+                Ok(Some(record)) => record,
+                Ok(None) => break,
+                Err(error) => {
+                    self.wrong_line(&mut reader, &error);
+                    return None;
+                }
+            };
+            lines += 1;
+            if let Event::RunStarted(started) = &record.event
+                && let Some(budget) = project.and_then(|project| budget(project, started))
+            {
+                facts.hold_to(budget);
+            }
+            if let Err(what) = facts.push(&record) {
+                self.add(Verdict::Tampered, STATE, what).line = Some(lines);
+                return None;
+            }
+            if let Err(error) = recorder.push(&record, reader.line(), reader.head()) {
+                self.unreadable(TRACE, &error);
+                return None;
+            }
+        }
+        if reader.torn() > 0 {
+            let what = format!("it is cut short: {} bytes and no line feed", reader.torn());
+            self.add(Verdict::Malformed, STATE, what).line = Some(lines + 1);
+            return None;
+        }
+        if !reader.is_finished() {
+            let says = self.stated().map_or_else(String::new, |stated| {
+                format!(", and the manifest says that it has {} lines", stated.records)
+            });
+            let what = format!("the ledger ends here without run_finished{says}");
+            self.add(Verdict::Tampered, STATE, what).line = Some(lines);
+            return None;
+        }
+        let ended = recorder.finish().and_then(|recorded| {
+            let (trace, recorded) = recorded.without_trace();
+            Ok(Ledger { recorded, trace: trace.finish()?, last_line: lines })
+        });
+        match ended {
+            Ok(ledger) => Some(ledger),
+            Err(error) => {
+                self.unreadable(TRACE, &error);
+                None
+            }
+        }
+    }
+
+    /// The line that was changed, where a line is not what the lines before it promise.
+    fn wrong_line(&mut self, reader: &mut Reader<impl BufRead>, error: &LedgerError) {
+        let (verdict, line, what) = match error {
+            LedgerError::Malformed { line, what } => (Verdict::Malformed, *line, what.clone()),
+            LedgerError::Grammar { line, what } => (Verdict::Tampered, *line, what.clone()),
+            LedgerError::Unlinked { line, stated, computed } => {
+                return self.unlinked(reader, *line, *stated, *computed);
+            }
+            other => {
+                self.add(Verdict::Malformed, STATE, other.to_string());
+                return;
+            }
+        };
+        self.add(verdict, STATE, what).line = Some(line);
+    }
+
+    /// A link that does not fit: whether the line that holds it or the line before it was changed
+    /// is told by what the line after them says.
+    fn unlinked(
+        &mut self,
+        reader: &mut Reader<impl BufRead>,
+        line: u64,
+        stated: Digest,
+        computed: Digest,
+    ) {
+        let own = Digest::of(reader.line());
+        let following = reader.following_line().ok().flatten();
+        let promised = match following {
+            Some(bytes) => prev_of(&bytes),
+            None => self.stated().map(|stated| stated.head),
+        };
+        let (line, what) = if promised == Some(own) {
+            let what = format!("its SHA-256 is {computed}, and the line after it says {stated}");
+            (line - 1, what)
+        } else {
+            let what = format!("prev is {stated}, and the line before it has SHA-256 {computed}");
+            (line, what)
+        };
+        self.add(Verdict::Tampered, STATE, what).line = Some(line);
+    }
+
+    /// What the manifest says of the ledger, where it can be read.
+    fn stated(&self) -> Option<Stated> {
+        let bytes = open::read(&self.run.join(MANIFEST), LINE_BYTES_MAX as u64).ok()?;
+        let manifest: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        let digest = |pointer: &str| -> Option<Digest> {
+            serde_json::from_value(manifest.pointer(pointer)?.clone()).ok()
+        };
+        Some(Stated {
+            head: digest("/ledger/head")?,
+            records: manifest.pointer("/ledger/records")?.as_u64()?,
+            sha256: digest("/files/state.jsonl/sha256")?,
+        })
+    }
+
+    /// The three other files, against what the ledger makes of them.
+    fn projections(&mut self, ledger: &Ledger) {
+        let recorded = &ledger.recorded;
+        // One changed byte of the manifest cannot change both of these; a changed last line does.
+        if let Some(stated) = self.stated()
+            && stated.head != recorded.head
+            && stated.sha256 != recorded.ledger.sha256
+        {
+            let (head, records) = (stated.head, stated.records);
+            let what = if records == ledger.last_line {
+                format!("its SHA-256 is {}, and the manifest says {head}", recorded.head)
+            } else {
+                format!(
+                    "the ledger has {} lines, and the manifest says that it has {records}",
+                    ledger.last_line
+                )
+            };
+            self.add(Verdict::Tampered, STATE, what).line = Some(ledger.last_line);
+            return;
+        }
+        if let Some(difference) = &ledger.trace
+            && !self.findings.iter().any(|finding| finding.file == TRACE)
+        {
+            self.differs(TRACE, difference);
+        }
+        for (name, due) in [(REPORT, &recorded.report), (MANIFEST, &recorded.manifest)] {
+            let compared = open::open(&self.run.join(name))
+                .and_then(|committed| super::compare::difference(committed, due));
+            match compared {
+                Ok(None) => {}
+                Ok(Some(difference)) => self.differs(name, &difference),
+                Err(error) => self.unreadable(name, &error),
+            }
+        }
+    }
+
+    fn differs(&mut self, file: &str, difference: &Difference) {
+        let from = difference.column - 1;
+        let rest = |line: &Option<Vec<u8>>| {
+            let rest = line.as_deref()?.get(from..)?;
+            Some(shortened(&String::from_utf8_lossy(rest), QUOTED_CHARS_MAX))
+        };
+        let what = match (&difference.committed, &difference.now) {
+            (None, _) => "the file ends here, and the ledger makes more of it",
+            (_, None) => "the ledger makes nothing that stands here",
+            _ => "the ledger makes something else of it",
+        };
+        let (found, expected) = (rest(&difference.committed), rest(&difference.now));
+        let finding = self.add(Verdict::Tampered, file, what);
+        finding.line = Some(difference.line);
+        finding.byte = Some(difference.column);
+        finding.found = found;
+        finding.expected = expected;
+    }
+
+    /// The files that the run wrote itself.
+    fn work(&mut self, expected: &BTreeMap<String, FileDigest>) {
+        for (file, what) in changed_work(self.run, expected) {
+            self.add(Verdict::Tampered, &file, what);
+        }
+    }
+
+    /// The inputs at hand, against what the run says that it was made with.
+    fn inputs(&mut self, ledger: &Ledger, project: Option<&Library>) {
+        let Some(started) = &ledger.recorded.summary.started else { return };
+        let Some(project) = project else {
+            let what = "no inputs are at hand: the run lies in no project; name one with --project";
+            self.add(Verdict::Unconfirmed, STATE, what);
+            return;
+        };
+        for input in &started.inputs {
+            let (role, path, made) = (input.role.as_str(), &input.path, input.sha256);
+            match project.digest(path) {
+                None => {
+                    let what = format!("the {role} is not at hand");
+                    self.add(Verdict::Unconfirmed, path, what);
+                }
+                Some(found) if found != made => {
+                    let what = format!(
+                        "the {role} has SHA-256 {found}, and the run was made with {made}: it was edited since, or it is another one"
+                    );
+                    self.add(Verdict::Tampered, path, what);
+                }
+                Some(_) => {}
+            }
+        }
+        let corpus = &started.corpus;
+        match project.corpus(&corpus.name) {
+            Ok(found) if found.identity == *corpus => {}
+            Ok(found) => {
+                let what = format!(
+                    "the corpus has {} documents and SHA-256 {}, and the run was made with {} and {}",
+                    found.identity.documents,
+                    found.identity.sha256,
+                    corpus.documents,
+                    corpus.sha256
+                );
+                self.add(Verdict::Tampered, &corpus.name, what);
+            }
+            Err(problems) => {
+                let verdict = if project.has(&corpus.name) {
+                    Verdict::Tampered
+                } else {
+                    Verdict::Unconfirmed
+                };
+                for problem in problems.0 {
+                    self.add(verdict, &corpus.name, problem.to_string());
+                }
+            }
+        }
+    }
+
+    fn signature(&mut self, ledger: &Ledger, key: Option<&VerifyingKey>) -> SignatureState {
+        let path = self.run.join(ATTESTATION);
+        let bytes = match open::read(&path, ENVELOPE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if key.is_some() {
+                    let what = "the run is not signed, and a signature was asked for";
+                    self.add(Verdict::Unconfirmed, ATTESTATION, what);
+                }
+                return SignatureState::None;
+            }
+            Err(error) => {
+                self.unreadable(ATTESTATION, &error);
+                return SignatureState::Invalid;
+            }
+        };
+        let recorded = &ledger.recorded;
+        let statement = attest::run_statement(&recorded.summary, &recorded.manifest);
+        match (attest::check(&bytes, &statement, key), key) {
+            (Ok(()), Some(_)) => SignatureState::Valid,
+            (Ok(()), None) => {
+                let what = "it is signed, and no key was given to check the signature with; name one with --key";
+                self.add(Verdict::Unconfirmed, ATTESTATION, what);
+                SignatureState::Unchecked
+            }
+            (Err(error @ AttestError::OtherKey { .. }), _) => {
+                self.add(Verdict::Unconfirmed, ATTESTATION, error.to_string());
+                SignatureState::Unchecked
+            }
+            (Err(AttestError::Malformed(what)), _) => {
+                self.add(Verdict::Malformed, ATTESTATION, what);
+                SignatureState::Invalid
+            }
+            (Err(AttestError::Wrong(what)), _) => {
+                self.add(Verdict::Tampered, ATTESTATION, what);
+                SignatureState::Invalid
+            }
+        }
+    }
+
+    /// What lies in the folder and is no part of a run.
+    fn strangers(&mut self) {
+        let entries = match open::entries(self.run) {
+            Ok(entries) => entries,
+            Err(error) => return self.unreadable(".", &error),
+        };
+        for (path, is_folder) in entries {
+            let name = path.file_name().unwrap_or_default();
+            let known = if is_folder {
+                name == WORK
+            } else {
+                FILES.contains(&name) || name == ATTESTATION
+            };
+            if !known {
+                let name = name.to_owned();
+                self.add(Verdict::Tampered, &name, "it is no part of a run");
+            }
+        }
+    }
+}
+
+/// What a manifest says of its ledger.
+struct Stated {
+    head: Digest,
+    records: u64,
+    sha256: Digest,
+}
+
+/// What a line says of the line before it.
+fn prev_of(line: &[u8]) -> Option<Digest> {
+    let value: serde_json::Value = serde_json::from_slice(line).ok()?;
+    serde_json::from_value(value.get("prev")?.clone()).ok()
+}
+
+/// The budgets of the policy that a run was made with, where that policy is at hand.
+fn budget(project: &Library, started: &RunStarted) -> Option<LoopBudget> {
+    let path = |role: InputRole| started.inputs.iter().find(|input| input.role == role);
+    let policy = path(InputRole::Policy)?;
+    if project.digest(&policy.path)? != policy.sha256 {
+        return None;
+    }
+    let folder = Utf8Path::new(&path(InputRole::Contract)?.path).parent()?;
+    let (contracts, _) = project.contracts(folder.as_str()).ok()?;
+    Some(project.policy(&policy.path, &contracts).ok()?.loop_budget)
+}
+
+/// How the files that a run wrote itself differ from what its ledger says of them: path in the
+/// run's folder, and what is wrong.
+pub fn changed_work(
+    run: &Utf8Path,
+    expected: &BTreeMap<String, FileDigest>,
+) -> Vec<(String, String)> {
+    let mut changed = Vec::new();
+    for (path, digest) in expected {
+        let what = match hashed(&run.join(path), digest.bytes) {
+            Err(error) => format!("it cannot be read: {error}"),
+            Ok(found) if found != digest.sha256 => {
+                format!("it has SHA-256 {found}, and the run wrote {}", digest.sha256)
+            }
+            Ok(_) => continue,
+        };
+        changed.push((path.clone(), what));
+    }
+    // No deeper than a path in a mount can be.
+    let mut folders = vec![run.join(WORK)];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = open::entries(&folder) else { continue };
+        for (path, is_folder) in entries {
+            let name = path.strip_prefix(run).map(Utf8Path::to_string).unwrap_or_default();
+            if is_folder {
+                folders.push(path);
+            } else if !expected.contains_key(&name) {
+                changed.push((name, "the run wrote no such file".to_owned()));
+            }
+        }
+    }
+    changed
+}
+
+/// SHA-256 of a file; of a longer one than expected, of no more than tells it apart.
+fn hashed(path: &Utf8PathBuf, bytes: u64) -> io::Result<Digest> {
+    let mut hasher = Sha256::new();
+    let file = open::open(path)?;
+    io::copy(&mut io::Read::take(file, bytes.saturating_add(1)), &mut Hashing(&mut hasher))?;
+    Ok(Digest::from(hasher))
+}
+
+struct Hashing<'h>(&'h mut Sha256);
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
