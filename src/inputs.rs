@@ -46,6 +46,23 @@ impl Inputs {
         derive::id("run", self.task.seed, &["run", &self.task.id])
     }
 
+    /// The same inputs under another policy of the project; the policy that it replaces.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the policy.
+    pub fn replace_policy(
+        &mut self,
+        library: &Library,
+        path: &str,
+    ) -> Result<Arc<Policy>, Problems> {
+        let policy = library.policy(path, &self.contracts)?;
+        for input in self.list.iter_mut().filter(|input| input.role == InputRole::Policy) {
+            input.path = library.name(path);
+            input.sha256 = policy.sha256;
+        }
+        Ok(std::mem::replace(&mut self.policy, policy))
+    }
+
     /// The first event of a run, for this LLM.
     pub fn started(&self, llm: crate::event::LlmIdentity) -> RunStarted {
         RunStarted {

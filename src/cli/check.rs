@@ -89,7 +89,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(code)
 }
 
-fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
+pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
     if let Some(task) = task {
         let task = project::task(task);
         return Ok((task.project, task.path));
@@ -134,7 +134,7 @@ fn check_one(
 }
 
 /// The seed that the run was made with, so that a run of another seed can be checked too.
-fn seed_of(run: &Utf8Path) -> Option<u64> {
+pub(super) fn seed_of(run: &Utf8Path) -> Option<u64> {
     let bytes = std::fs::read(run.join(MANIFEST)).ok()?;
     serde_json::from_slice::<serde_json::Value>(&bytes).ok()?.get("seed")?.as_u64()
 }

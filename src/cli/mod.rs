@@ -4,6 +4,8 @@ mod run;
 mod check;
 mod verify;
 mod sign;
+mod replay;
+mod report;
 mod show;
 mod corpus;
 mod policy;
@@ -74,6 +76,8 @@ enum Command {
     Sign(sign::SignArgs),
     /// Make a pair of Ed25519 keys
     Keygen(sign::KeygenArgs),
+    /// Run again over the record, executing nothing; or try another policy on recorded runs
+    Replay(replay::Args),
     /// Compare outcome and decisions of every task with its committed run
     Regression(regression::Args),
     /// Show a run: its steps as a table, or as JSON
@@ -153,6 +157,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::main(&args, &mut terminal),
         Command::Sign(args) => sign::sign(&args, &mut terminal),
         Command::Keygen(args) => sign::keygen(&args, &mut terminal),
+        Command::Replay(args) => replay::main(&args, &mut terminal),
         Command::Regression(args) => regression::main(&args, &mut terminal),
         Command::Show(args) => show::main(&args, &mut terminal),
         Command::Policy(command) => policy::main(&command, &mut terminal),

@@ -150,7 +150,7 @@ fn print_one(
     };
     let signed = match verification.signature {
         SignatureState::None => ", not signed",
-        SignatureState::Unchecked => ", signed by nobody that was asked for",
+        SignatureState::Unchecked => ", signed, and the signature not checked",
         SignatureState::Valid => ", signed",
         SignatureState::Invalid => "",
     };

@@ -126,6 +126,16 @@ pub struct Explanation {
     pub meaning: String,
 }
 
+/// The members in which two records differ, at most a few: JSON pointer, first and second value.
+pub fn differing_fields(first: &Record, second: &Record) -> Vec<(String, String, String)> {
+    let line = |record: &Record| {
+        let mut line = Vec::new();
+        crate::ledger::encode(record, &mut line);
+        Some(line)
+    };
+    fields(&Difference { line: 0, column: 0, committed: line(first), now: line(second) })
+}
+
 /// Explains a difference between two ledger lines.
 pub fn explain(difference: &Difference) -> Explanation {
     let parse = |line: &Option<Vec<u8>>| {

@@ -21,6 +21,8 @@ pub mod open;
 pub mod facts;
 pub mod attest;
 pub mod verify;
+pub mod replay;
+pub mod backtest;
 
 /// The names of a run's files, in the order in which they are written.
 pub const FILES: [&str; 4] = [STATE, TRACE, REPORT, MANIFEST];

@@ -265,6 +265,18 @@ struct RawUrlAllowlist {
 }
 
 impl Policy {
+    /// What a deny of a rule does to the run.
+    pub fn on_deny(&self, rule: Rule) -> OnDeny {
+        match rule {
+            Rule::ToolRegistry => self.tool_registry.on_deny,
+            Rule::UrlAllowlist => self.url_allowlist.on_deny,
+            Rule::SandboxPath => self.sandbox.on_deny,
+            Rule::ArgSchema => self.arg_schema.on_deny,
+            Rule::CycleDetection => self.cycle_detection.on_deny,
+            Rule::LoopBudget | Rule::Progress => OnDeny::Terminate,
+        }
+    }
+
     /// Reads a policy about the tools that have a contract, and checks its examples.
     ///
     /// # Errors

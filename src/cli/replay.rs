@@ -1,0 +1,353 @@
+//! `gatedrun replay`: runs again over their own record, and other policies tried on them.
+
+use std::collections::HashMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+
+use crate::evidence::backtest::{Backtest, Change, Standing, backtest};
+use crate::evidence::compare::differing_fields;
+use crate::evidence::replay::{Diverged, Place, Replay, as_record, replay};
+use crate::evidence::text::{shortened, terminal as escape};
+use crate::inputs::{Inputs, Library, Project};
+
+use super::check::{Scratch, seed_of, task_of};
+use super::output::{Terminal, Tone};
+use super::project::{self, Libraries};
+use super::report::{junit, sarif};
+use super::sign::write_whole;
+use super::{Stop, exit};
+
+/// How much of a differing value is printed.
+const VALUE_CHARS_MAX: usize = 200;
+
+/// The arguments of `replay`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  gatedrun replay runs/canonical/v1\n  gatedrun replay runs --policy policy/next.yaml\n  gatedrun replay runs --policy policy/next.yaml --require deny --junit backtest.xml"
+)]
+pub struct Args {
+    /// Runs, or folders that hold runs
+    #[arg(value_name = "RUN or FOLDER", required = true)]
+    paths: Vec<Utf8PathBuf>,
+    /// The task of a run that lies outside runs/
+    #[arg(long, value_name = "TASK")]
+    task: Option<Utf8PathBuf>,
+    /// Try this policy on the runs: which decisions change, and from where on
+    #[arg(long, value_name = "FILE")]
+    policy: Option<Utf8PathBuf>,
+    /// A decision that must not be lost: deny, allow, or with its rule, as in deny:url_allowlist
+    #[arg(long, value_name = "DECISION", requires = "policy")]
+    require: Vec<String>,
+    /// Write the back-test as JUnit XML, a test case a run
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    junit: Option<Utf8PathBuf>,
+    /// Write the back-test as SARIF, a result a changed decision
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    sarif: Option<Utf8PathBuf>,
+    /// Print the verdicts as JSON, a line a run
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let mut runs = Vec::new();
+    for path in &args.paths {
+        runs.extend(project::find_runs(path)?);
+    }
+    match &args.policy {
+        None => replay_all(args, &runs, terminal),
+        Some(policy) => backtest_all(args, policy, &runs, terminal),
+    }
+}
+
+/// Loads what runs were made with; what several share, once.
+#[derive(Default)]
+struct Loader {
+    libraries: Libraries,
+    inputs: HashMap<(String, Option<u64>), Inputs>,
+}
+
+impl Loader {
+    fn load(&mut self, run: &Utf8Path, task: Option<&Utf8Path>) -> Result<&mut Inputs, Stop> {
+        // Runs of one task and seed tend to lie together; more than a few are not worth keeping.
+        const KEPT_MAX: usize = 64;
+        let (project, path) = task_of(run, task)?;
+        let seed = seed_of(run);
+        let key = (format!("{project:?} {path}"), seed);
+        if self.inputs.len() > KEPT_MAX {
+            self.inputs.clear();
+        }
+        match self.inputs.entry(key) {
+            std::collections::hash_map::Entry::Occupied(kept) => Ok(kept.into_mut()),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                Ok(place.insert(self.libraries.get(&project).load(&path, seed)?))
+            }
+        }
+    }
+}
+
+/// What `--json` prints of a replay.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    run: &'a Utf8Path,
+    verdict: &'static str,
+    file: Option<&'static str>,
+    seq: Option<u64>,
+    step: Option<u64>,
+    kind: Option<&'static str>,
+    line: Option<u64>,
+    cause: Option<&'a str>,
+    message: Option<String>,
+}
+
+fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Result<u8, Stop> {
+    let mut loader = Loader::default();
+    let mut code = exit::OK;
+    for run in runs {
+        let inputs = loader.load(run, args.task.as_deref())?;
+        let replayed = replay(run, inputs);
+        if args.json {
+            print_json(run, &replayed, terminal)?;
+        } else {
+            print_replay(run, &replayed, terminal)?;
+        }
+        // What cannot be read at all weighs more than what differs.
+        code = match replayed {
+            Replay::Unreadable(_) => exit::MALFORMED,
+            Replay::Identical => code,
+            Replay::Diverged(_) | Replay::Incomplete(_) => code.max(exit::DRIFT),
+        };
+    }
+    if !args.json && runs.len() != 1 {
+        terminal.line(&format!("{} runs replayed", runs.len()))?;
+    }
+    Ok(code)
+}
+
+fn word(replayed: &Replay) -> &'static str {
+    match replayed {
+        Replay::Identical => "identical",
+        Replay::Diverged(_) => "diverged",
+        Replay::Incomplete(_) => "incomplete",
+        Replay::Unreadable(_) => "unreadable",
+    }
+}
+
+fn print_json(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Result<(), Stop> {
+    let mut line = Line {
+        run,
+        verdict: word(replayed),
+        file: None,
+        seq: None,
+        step: None,
+        kind: None,
+        line: None,
+        cause: None,
+        message: None,
+    };
+    match replayed {
+        Replay::Identical => {}
+        Replay::Incomplete(what) | Replay::Unreadable(what) => line.message = Some(what.clone()),
+        Replay::Diverged(Diverged { at, cause }) => {
+            line.cause = Some(cause);
+            match at {
+                Place::Event(divergence) => {
+                    line.seq = Some(divergence.recorded.seq);
+                    line.step = divergence.recorded.step.or(divergence.step);
+                    line.kind = Some(divergence.recorded.event.kind());
+                }
+                Place::File(name, difference) => {
+                    line.file = Some(name);
+                    line.line = Some(difference.line);
+                }
+                Place::Reply(what) => line.message = Some(what.clone()),
+            }
+        }
+    }
+    Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?)
+}
+
+fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Result<(), Stop> {
+    let tone = if matches!(replayed, Replay::Identical) { Tone::Good } else { Tone::Bad };
+    let verdict = terminal.paint(tone, word(replayed));
+    let (at, cause) = match replayed {
+        Replay::Identical => return Ok(terminal.line(&format!("{run}: {verdict}"))?),
+        Replay::Incomplete(what) | Replay::Unreadable(what) => {
+            return Ok(terminal.line(&format!("{run}: {verdict}: {}", escape(what)))?);
+        }
+        Replay::Diverged(Diverged { at, cause }) => (at, cause),
+    };
+    match at {
+        Place::Event(divergence) => {
+            let (recorded, now) = (&divergence.recorded, as_record(divergence));
+            let step = recorded.step.or(now.step);
+            terminal.line(&format!(
+                "{run}: {verdict} at event {}{}, {}",
+                recorded.seq,
+                step.map_or_else(String::new, |step| format!(", step {step}")),
+                recorded.event.kind()
+            ))?;
+            for (pointer, was, is) in differing_fields(recorded, &now) {
+                terminal.line(&format!("    {}", escape(&pointer)))?;
+                terminal.line(&format!("      recorded {}", value(&was)))?;
+                terminal.line(&format!("      now      {}", value(&is)))?;
+            }
+        }
+        Place::File(name, difference) => {
+            terminal.line(&format!("{run}: {verdict} in {name}, line {}", difference.line))?;
+        }
+        Place::Reply(what) => terminal.line(&format!("{run}: {verdict}: {}", escape(what)))?,
+    }
+    Ok(terminal.line(&format!("  likely cause: {}", escape(cause)))?)
+}
+
+fn value(text: &str) -> String {
+    escape(&shortened(text, VALUE_CHARS_MAX))
+}
+
+/// What a back-test found in a run.
+#[derive(Debug, Serialize)]
+pub struct Tested {
+    /// The run.
+    pub run: Utf8PathBuf,
+    /// What the policy would have done.
+    #[serde(flatten)]
+    pub test: Backtest,
+    /// Decisions that were required and are lost, or of which nothing is known.
+    pub lost: Vec<Change>,
+}
+
+fn backtest_all(
+    args: &Args,
+    policy: &Utf8Path,
+    runs: &[Utf8PathBuf],
+    terminal: &mut Terminal,
+) -> Result<u8, Stop> {
+    for required in &args.require {
+        check_decision(required)?;
+    }
+    let mut loader = Loader::default();
+    let here = Library::new(Project::Folder(Utf8PathBuf::new()));
+    let scratch = Scratch::default();
+    let mut tested = Vec::new();
+    for run in runs {
+        let inputs = loader.load(run, args.task.as_deref())?;
+        let before = inputs.replace_policy(&here, policy.as_str())?;
+        let work = scratch.path().join(tested.len().to_string());
+        let result = backtest(run, inputs, &before, work);
+        inputs.policy = before;
+        let test = result.map_err(|what| Stop {
+            message: format!("{run}/{what}; see `gatedrun verify {run}`"),
+            code: exit::MALFORMED,
+        })?;
+        let lost = lost(&test, &args.require);
+        let one = Tested { run: run.clone(), test, lost };
+        if args.json {
+            terminal.line(&serde_json::to_string(&one).unwrap_or_default())?;
+        } else {
+            print_tested(&one, terminal)?;
+        }
+        tested.push(one);
+    }
+    let lost: usize = tested.iter().map(|one| one.lost.len()).sum();
+    if !args.json {
+        let changed: usize = tested.iter().map(|one| one.test.changes.len()).sum();
+        let decisions: u64 = tested.iter().map(|one| one.test.decisions).sum();
+        let touched = tested.iter().filter(|one| one.test.from_step.is_some()).count();
+        terminal.line(&format!(
+            "{} runs, {decisions} decisions under {policy}: {changed} change, in {touched} runs{}",
+            tested.len(),
+            if args.require.is_empty() { String::new() } else { format!("; {lost} that are required are lost") }
+        ))?;
+    }
+    if let Some(path) = &args.junit {
+        write_whole(path, &junit(&tested).map_err(Stop::usage)?)?;
+    }
+    if let Some(path) = &args.sarif {
+        write_whole(path, &sarif(&tested))?;
+    }
+    Ok(if lost == 0 { exit::OK } else { exit::DRIFT })
+}
+
+/// A decision as `--require` names it.
+fn check_decision(text: &str) -> Result<(), Stop> {
+    let (decision, rule) = text.split_once(':').map_or((text, None), |(d, rule)| (d, Some(rule)));
+    let rules = crate::event::Rule::ALL.map(crate::event::Rule::as_str);
+    let known = match (decision, rule) {
+        ("allow", None) | ("deny", None) => true,
+        ("deny" | "warn", Some(rule)) => rules.contains(&rule),
+        _ => false,
+    };
+    if known {
+        return Ok(());
+    }
+    Err(Stop::usage(format!(
+        "--require {text:?}: it names no decision; write allow, deny, or deny:RULE with one of {}",
+        rules.join(", ")
+    )))
+}
+
+/// The required decisions that are not made any more. A call that is not reached any more is not
+/// let through; one of which nothing is known may be.
+fn lost(test: &Backtest, required: &[String]) -> Vec<Change> {
+    let matches = |word: &str, required: &str| {
+        word == required || word.strip_prefix(required).is_some_and(|rest| rest.starts_with(':'))
+    };
+    let is_lost = |change: &&Change, unknown: bool| {
+        let Some(was) = change.was.as_deref() else { return false };
+        required.iter().any(|required| {
+            matches(was, required)
+                && match change.now.as_deref() {
+                    Some(now) => !matches(now, required),
+                    None => unknown || required == "allow",
+                }
+        })
+    };
+    let changed = test.changes.iter().filter(|change| is_lost(change, false));
+    let unknown = test.unknown.iter().filter(|change| is_lost(change, true));
+    changed.chain(unknown).cloned().collect()
+}
+
+fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
+    let test = &tested.test;
+    let standing = match test.standing {
+        Standing::Exact => "exact".to_owned(),
+        Standing::Bounded(step) if test.continued => {
+            format!("bounded@{step}, gone on with for real, the LLM being a stub")
+        }
+        Standing::Bounded(step) => format!("bounded@{step}, what follows is unknown"),
+    };
+    let changes = match test.changes.len() {
+        0 => "nothing changes".to_owned(),
+        1 => "1 decision changes".to_owned(),
+        more => format!("{more} decisions change"),
+    };
+    let tone = if tested.lost.is_empty() { Tone::Strong } else { Tone::Bad };
+    terminal.line(&format!("{}: {}, {standing}", tested.run, terminal.paint(tone, &changes)))?;
+    for change in &test.changes {
+        let what = change.tool.as_deref().unwrap_or("the run");
+        let was = change.was.as_deref().unwrap_or("not decided");
+        let now = change.now.as_deref().unwrap_or("not reached");
+        let lost = if tested.lost.contains(change) { "  (required)" } else { "" };
+        terminal.line(&format!(
+            "  step {:<3} {:<10} {was} -> {}{lost}",
+            change.step,
+            escape(&shortened(what, 40)),
+            terminal.paint(if now.starts_with("deny") { Tone::Bad } else { Tone::Good }, now)
+        ))?;
+        if let Some(reason) = change.reason.as_deref().filter(|_| now != "allow") {
+            terminal.line(&format!("           {}", escape(reason)))?;
+        }
+    }
+    for change in &test.unknown {
+        let what = change.tool.as_deref().unwrap_or("the run");
+        let was = change.was.as_deref().unwrap_or_default();
+        terminal.line(&format!("  step {:<3} {} {was} -> unknown", change.step, escape(what)))?;
+    }
+    for note in &test.notes {
+        terminal.line(&format!("  {}", escape(note)))?;
+    }
+    Ok(())
+}
+

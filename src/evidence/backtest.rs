@@ -1,0 +1,434 @@
+//! Tries another policy on recorded runs: which decisions change, and from where on the rest is
+//! unknown, because another decision would have led elsewhere.
+//!
+//! First the loop runs over the record, with the other policy at the gate and nothing executed,
+//! until a decision changes. Then, where the LLM is a stub, it goes on from there for real, in a
+//! folder of its own; where it is not, what follows is said to be unknown.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+
+use crate::agent::RunError;
+use crate::event::{
+    Decision, Detail, Event, ExecutionPath, GateDecided, Record, Subject,
+};
+use crate::governor::Recovery;
+use crate::inputs::Inputs;
+use crate::ledger::{Answer, Divergence, LedgerError, Past, Push, Reader};
+use crate::policy::spec::{OnDeny, Policy};
+use crate::run::{Course, drive};
+
+use super::summary::decision_word;
+use super::{STATE, open};
+
+/// What another policy would have done in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Backtest {
+    /// How much of the run is known under it.
+    pub standing: Standing,
+    /// The first step whose course is another; null where nothing changed.
+    pub from_step: Option<u64>,
+    /// How many decisions the record holds.
+    pub decisions: u64,
+    /// Those that change.
+    pub changes: Vec<Change>,
+    /// Whether the run was gone on with for real from the change on, its LLM being a stub.
+    pub continued: bool,
+    /// Recorded decisions of which nothing is known.
+    pub unknown: Vec<Change>,
+    /// What there is to say besides.
+    pub notes: Vec<String>,
+}
+
+/// How much of a run is known under another policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// All of what was recorded: nothing changed, or nothing that was recorded follows the change,
+    /// or the run ends with it.
+    Exact,
+    /// What follows this step is unknown from the record.
+    Bounded(u64),
+}
+
+/// A decision that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The recorded event; null for a decision that was not made then.
+    pub seq: Option<u64>,
+    /// The step; of a decision before a step, the step that it was about.
+    pub step: u64,
+    /// The call; null for a decision about the run.
+    pub call_id: Option<String>,
+    /// The tool.
+    pub tool: Option<String>,
+    /// What was decided; null where nothing was.
+    pub was: Option<String>,
+    /// What is decided now; null where nothing is, or nobody knows.
+    pub now: Option<String>,
+    /// Why, in the words of the rule that decides now.
+    pub reason: Option<String>,
+}
+
+/// A decision as it is compared: what it is about, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Made {
+    seq: u64,
+    step: u64,
+    call_id: Option<String>,
+    tool: Option<String>,
+    word: String,
+    reason: String,
+}
+
+/// What a decision is about: the call, or the step and the limit.
+type About = (Option<String>, u64, Option<String>);
+
+/// Tries the policy of `inputs` on the run in `folder`. What is gone on with for real writes to
+/// `work`. `before` is the policy that the run was made with, where it is at hand.
+///
+/// # Errors
+/// Why the record cannot be read.
+pub fn backtest(
+    folder: &Utf8Path,
+    inputs: &Inputs,
+    before: &Policy,
+    work: Utf8PathBuf,
+) -> Result<Backtest, String> {
+    let judged = Mutex::new(Judged::default());
+    let state = || open::open(&folder.join(STATE)).map_err(|error| format!("{STATE}: {error}"));
+    let mut seen = Seen::default();
+    let bound = |policy: &Policy| policy.results.max_bytes;
+    let same_bound = bound(before) == bound(&inputs.policy);
+    let course = Course::from(Past::whole(state()?, |divergence: &Divergence| {
+        lock(&judged).judge(divergence)
+    }));
+    let result = drive(inputs, work.clone(), course, |push| {
+        if let Push::Record(record, ..) = push {
+            if let Some(step) = record.step {
+                lock(&judged).step = step;
+            }
+            seen.push(record);
+            // What was cut cannot be cut otherwise: the rest of it is not recorded.
+            if let Event::ToolFinished(finished) = &record.event
+                && finished.cut
+                && !(same_bound && seen.policy_version == before.version)
+            {
+                return Err(io::Error::other("cut"));
+            }
+        }
+        Ok(())
+    });
+    let mut judged = judged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut test = Backtest {
+        standing: Standing::Exact,
+        from_step: None,
+        decisions: seen.decisions,
+        changes: std::mem::take(&mut judged.warnings),
+        continued: false,
+        unknown: Vec::new(),
+        notes: std::mem::take(&mut judged.notes),
+    };
+    let (at, divergence) = match result {
+        Ok(()) => {
+            test.from_step = test.changes.first().map(|change| change.step);
+            return Ok(test);
+        }
+        Err(RunError::Ledger(LedgerError::Diverged(divergence))) => {
+            (divergence.recorded.seq, Some(divergence))
+        }
+        Err(RunError::Ledger(LedgerError::Sink(_))) => (seen.seq, None),
+        Err(RunError::Ledger(LedgerError::Ends(records))) => {
+            test.notes.push(format!("the record ends after {records} events, and the run goes on"));
+            return Ok(test);
+        }
+        Err(RunError::Llm(error)) => return Err(format!("the task has changed: {error}")),
+        Err(error) => return Err(format!("{STATE}: {error}")),
+    };
+    let recorded = decisions(state()?, at)?;
+    test.decisions += recorded.len() as u64;
+    let of = |divergence: &Divergence| divergence.step.or(divergence.recorded.step);
+    let step = match &divergence {
+        Some(divergence) => of(divergence).unwrap_or(seen.step + 1),
+        None => seen.step,
+    };
+    test.from_step = test.changes.iter().map(|change| change.step).chain([step]).min();
+    let change = divergence.as_ref().and_then(|divergence| first_change(divergence, step, inputs));
+    let ends = change.as_ref().is_some_and(|(_, ends)| *ends);
+    let first = change.map(|(change, _)| change);
+    let is_last = recorded.iter().all(|made| made.seq == at);
+    if !(ends || first.is_some() && is_last) {
+        test.standing = Standing::Bounded(step);
+    }
+    if first.is_none() {
+        let what = divergence.as_ref().map_or("a result that was cut", |d| d.computed.kind());
+        test.notes.push(format!("step {step}: {what} is another, so the LLM hears something else"));
+    }
+    let stub = seen.path == Some(ExecutionPath::Stub);
+    if ends {
+        let made = first.map(|change| Made {
+            seq: at,
+            step,
+            call_id: change.call_id,
+            tool: change.tool,
+            word: change.now.unwrap_or_default(),
+            reason: change.reason.unwrap_or_default(),
+        });
+        test.changes.extend(differences(&recorded, made.as_slice()));
+    } else if stub {
+        go_on(folder, inputs, work, at, &recorded, &mut test)?;
+    } else {
+        test.changes.extend(first);
+        let rest = recorded.iter().filter(|made| made.seq > at);
+        test.unknown.extend(rest.map(|made| made.change_to(None)));
+    }
+    Ok(test)
+}
+
+fn lock<'m>(judged: &'m Mutex<Judged>) -> std::sync::MutexGuard<'m, Judged> {
+    judged.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Goes on for real from the event at which the course is another.
+fn go_on(
+    folder: &Utf8Path,
+    inputs: &Inputs,
+    work: Utf8PathBuf,
+    at: u64,
+    recorded: &[Made],
+    test: &mut Backtest,
+) -> Result<(), String> {
+    let state = open::open(&folder.join(STATE)).map_err(|error| format!("{STATE}: {error}"))?;
+    let mut judged = Judged::default();
+    let course = Course {
+        recovery: Recovery { rebuild: true, reconciled: None },
+        ..Course::from(Past::first(at, state, move |divergence| judged.judge(divergence)))
+    };
+    let (mut now, mut step) = (Vec::new(), 0);
+    let result = drive(inputs, work, course, |push| {
+        if let Push::Record(record, ..) = push {
+            step = record.step.unwrap_or(step);
+            if record.seq >= at {
+                now.extend(Made::of(record, step + 1));
+            }
+        }
+        Ok::<(), io::Error>(())
+    });
+    match result {
+        Ok(()) => test.continued = true,
+        Err(error) => test.notes.push(format!("going on for real ended early: {error}")),
+    }
+    test.changes.extend(differences(recorded, &now));
+    Ok(())
+}
+
+/// The first decision that is another, and whether the run ends with it.
+fn first_change(
+    divergence: &Divergence,
+    step: u64,
+    inputs: &Inputs,
+) -> Option<(Change, bool)> {
+    let gate = |event: &Event| match event {
+        Event::GateDecided(gate) => Some((**gate).clone()),
+        _ => None,
+    };
+    let (was, now) = (gate(&divergence.recorded.event), gate(&divergence.computed));
+    if was.is_none() && now.is_none() {
+        return None;
+    }
+    let ends = now.as_ref().is_some_and(|now| {
+        let on_deny = now.rule_id.map(|rule| inputs.policy.on_deny(rule));
+        now.decision == Decision::Deny && on_deny == Some(OnDeny::Terminate)
+    });
+    let either = now.as_ref().or(was.as_ref());
+    let change = Change {
+        seq: was.as_ref().map(|_| divergence.recorded.seq),
+        step,
+        call_id: either.and_then(|gate| gate.call_id.clone()),
+        tool: either.and_then(|gate| gate.tool.clone()),
+        was: was.as_ref().map(decision_word),
+        now: now.as_ref().map(decision_word),
+        reason: now.map(|gate| gate.reason),
+    };
+    Some((change, ends))
+}
+
+/// The decisions of a record from an event on.
+fn decisions(state: impl io::BufRead, from: u64) -> Result<Vec<Made>, String> {
+    let mut reader = Reader::new(state);
+    let (mut made, mut step) = (Vec::new(), 0);
+    while let Some(record) = reader.next_record().map_err(|error| format!("{STATE}: {error}"))? {
+        step = record.step.unwrap_or(step);
+        if record.seq >= from {
+            made.extend(Made::of(&record, step + 1));
+        }
+    }
+    Ok(made)
+}
+
+/// What differs between two lists of decisions, each held against the one about the same thing.
+fn differences(was: &[Made], now: &[Made]) -> Vec<Change> {
+    let mut by_subject: BTreeMap<About, Vec<&Made>> = BTreeMap::new();
+    for made in now {
+        by_subject.entry(made.about()).or_default().push(made);
+    }
+    let mut changes = Vec::new();
+    let mut matched = HashSet::new();
+    for made in was {
+        let found = by_subject.get_mut(&made.about()).filter(|found| !found.is_empty());
+        let found = found.map(|found| found.remove(0));
+        match found {
+            Some(found) => {
+                matched.insert((found.seq, found.about()));
+                if found.word != made.word {
+                    changes.push(made.change_to(Some(found)));
+                }
+            }
+            None => changes.push(made.change_to(None)),
+        }
+    }
+    for made in now.iter().filter(|made| !matched.contains(&(made.seq, made.about()))) {
+        changes.push(Change {
+            seq: None,
+            step: made.step,
+            call_id: made.call_id.clone(),
+            tool: made.tool.clone(),
+            was: None,
+            now: Some(made.word.clone()),
+            reason: Some(made.reason.clone()),
+        });
+    }
+    changes
+}
+
+impl Made {
+    fn of(record: &Record, next_step: u64) -> Option<Self> {
+        let Event::GateDecided(gate) = &record.event else { return None };
+        Some(Self {
+            seq: record.seq,
+            step: record.step.unwrap_or(next_step),
+            call_id: gate.call_id.clone(),
+            tool: gate.tool.clone(),
+            word: decision_word(gate),
+            reason: gate.reason.clone(),
+        })
+    }
+
+    /// A call is the same call wherever its decision stands; a decision about the run is the same
+    /// where it says the same of the same step.
+    fn about(&self) -> About {
+        match &self.call_id {
+            Some(call_id) => (Some(call_id.clone()), 0, None),
+            None => (None, self.step, Some(self.word.clone())),
+        }
+    }
+
+    fn change_to(&self, now: Option<&Self>) -> Change {
+        Change {
+            seq: Some(self.seq),
+            step: self.step,
+            call_id: self.call_id.clone(),
+            tool: self.tool.clone(),
+            was: Some(self.word.clone()),
+            now: now.map(|now| now.word.clone()),
+            reason: now.map(|now| now.reason.clone()),
+        }
+    }
+}
+
+/// What the pass over the record sees.
+#[derive(Debug, Default)]
+struct Seen {
+    decisions: u64,
+    seq: u64,
+    step: u64,
+    path: Option<ExecutionPath>,
+    policy_version: String,
+}
+
+impl Seen {
+    fn push(&mut self, record: &Record) {
+        self.seq = record.seq;
+        self.step = record.step.unwrap_or(self.step);
+        match &record.event {
+            Event::RunStarted(started) => {
+                self.path = Some(started.llm.path);
+                self.policy_version.clone_from(&started.policy_version);
+            }
+            Event::GateDecided(_) => self.decisions += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Says what may differ under another policy without another course being taken.
+#[derive(Debug, Default)]
+struct Judged {
+    step: u64,
+    warnings: Vec<Change>,
+    notes: Vec<String>,
+}
+
+impl Judged {
+    fn judge(&mut self, divergence: &Divergence) -> Answer {
+        let warning = |event: &Event| match event {
+            Event::GateDecided(gate)
+                if gate.subject == Subject::Step && gate.decision == Decision::Allow =>
+            {
+                Some((**gate).clone())
+            }
+            _ => None,
+        };
+        let step = divergence.recorded.step.unwrap_or(self.step + 1);
+        match (&divergence.recorded.event, &divergence.computed) {
+            (Event::RunStarted(recorded), Event::RunStarted(computed)) => {
+                for input in &computed.inputs {
+                    let other = recorded.inputs.iter().find(|other| other.role == input.role && other.path == input.path);
+                    if input.role != crate::event::InputRole::Policy && other != Some(input) {
+                        self.notes.push(format!("the {} {} has changed since", input.role.as_str(), input.path));
+                    }
+                }
+                Answer::Same
+            }
+            (Event::GateDecided(recorded), Event::GateDecided(computed))
+                if is_same_decision(recorded, computed) =>
+            {
+                Answer::Same
+            }
+            (recorded, computed) => match (warning(recorded), warning(computed)) {
+                (Some(was), _) => {
+                    self.warn(Some(divergence.recorded.seq), step, Some(&was), None);
+                    Answer::Removed
+                }
+                (None, Some(now)) => {
+                    self.warn(None, step, None, Some(&now));
+                    Answer::Added
+                }
+                (None, None) => Answer::Stop,
+            },
+        }
+    }
+
+    fn warn(&mut self, seq: Option<u64>, step: u64, was: Option<&GateDecided>, now: Option<&GateDecided>) {
+        self.warnings.push(Change {
+            seq,
+            step,
+            call_id: None,
+            tool: None,
+            was: was.map(decision_word),
+            now: now.map(decision_word),
+            reason: now.map(|now| now.reason.clone()),
+        });
+    }
+}
+
+/// Whether two decisions are one: about the same, and with the same answer of the same rule.
+fn is_same_decision(a: &GateDecided, b: &GateDecided) -> bool {
+    let limit = |gate: &GateDecided| gate.details.get(&Detail::LimitKind).cloned();
+    (a.subject, &a.call_id, a.decision, a.rule_id, limit(a))
+        == (b.subject, &b.call_id, b.decision, b.rule_id, limit(b))
+}
