@@ -13,7 +13,7 @@ use crate::support::Folder;
 
 /// As many rounds as Linux's own test of openat2 plays, or a hundredth of them.
 fn rounds() -> u32 {
-    if std::env::var_os("GATEDRUN_EXHAUSTIVE").is_some() { 400_000 } else { 4_000 }
+    if crate::support::exhaustive() { 400_000 } else { 4_000 }
 }
 
 /// Swaps `work/d` with a link that leads out, without a pause, while `attempt` tries to use it.

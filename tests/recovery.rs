@@ -1,14 +1,19 @@
 //! A run is a function of its ledger: run again over a whole one, or carried on from any part of
 //! one, it comes to the same bytes.
 
+use std::time::Duration;
+
 use camino::Utf8Path;
 use gatedrun::agent::RunError;
 use gatedrun::evidence::recorder::Recorded;
+use gatedrun::governor::Recovery;
 use gatedrun::inputs::{Inputs, Library, Project};
 use gatedrun::ledger::{Answer, Past};
 use gatedrun::run::{Course, run};
 
-use crate::support::{Folder, committed_runs, file, root};
+use serde_json::{Value, json};
+
+use crate::support::{Folder, committed_runs, exhaustive, file, root};
 
 fn drive(
     inputs: &Inputs,
@@ -35,24 +40,155 @@ fn every_committed_run_replays_without_a_tool() {
     }
 }
 
+
+/// A task that writes, reads back, retries and overwrites, for this many rounds of five steps.
+fn busy(folder: &Folder, rounds: usize) {
+    let mut task: Value = serde_json::from_slice(&file("tasks/canonical/v1.json")).unwrap();
+    let name = json!({"$concat": ["work/notes/", {"$step": {}}, ".md"]});
+    let round = json!([
+        {"calls": [
+            {"tool": "write", "arguments": {"path": name, "content": {"$concat": ["first ", {"$step": {}}]}}},
+            {"tool": "write", "arguments": {"path": "work/last.md", "content": {"$concat": ["round ", {"$step": {}}]}}},
+        ]},
+        {"calls": [{"tool": "read", "arguments": {"path": "work/last.md"}}]},
+        {"calls": [{"tool": "summarize", "arguments": {"text": {"$concat": ["Round ", {"$step": {}}, ". It went on."]}, "max_sentences": 1}}]},
+    ]);
+    let mut script: Vec<Value> = Vec::new();
+    for _ in 0..rounds {
+        script.extend(round.as_array().unwrap().iter().cloned());
+    }
+    script.push(json!({"final_answer": "done"}));
+    task["id"] = "test/busy".into();
+    task["llm"] = json!({"script": script});
+    task["faults"] = json!([{"tool": "summarize", "mode": "fail_then_succeed", "failures": 2}]);
+    task.as_object_mut().unwrap().remove("expected");
+    folder.write("tasks/test/busy.json", task.to_string());
+    folder.edit("policy/v1.yaml", "max_iterations: 10", "max_iterations: 100000");
+    folder.edit("policy/v1.yaml", "max_tokens: 50000", "max_tokens: 1000000000");
+    folder.edit("policy/v1.yaml", "max_repeats: 3", "max_repeats: 100000");
+}
+
+/// Every point at which a ledger may be cut, or in `make test` every one that is odd enough.
+fn cuts(state: &[u8], stride: usize) -> Vec<usize> {
+    let stride = if exhaustive() { 1 } else { stride };
+    let near = |at: usize| {
+        let from = at.saturating_sub(1);
+        state[from..(at + 2).min(state.len())].contains(&b'\n')
+    };
+    (0..=state.len()).filter(|at| at % stride == 0 || near(*at)).collect()
+}
+
 #[test]
-fn a_run_is_carried_on_from_every_line() {
+fn a_ledger_cut_at_any_byte_is_carried_on_to_the_same_artifacts() {
     let library = Library::new(Project::Folder(root()));
-    for id in committed_runs() {
-        let inputs = library.load(&format!("tasks/{id}.json"), None).unwrap();
-        let state = file(&format!("runs/{id}/state.jsonl"));
-        let ends = state.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
-        for cut in std::iter::once(0).chain(ends) {
-            let folder = Folder::new();
+    let folder = Folder::lenient_project();
+    busy(&folder, 1);
+    let retries = "failure_modes/retry_exhaustion";
+    let writes = folder.library().load("tasks/test/busy.json", None).unwrap();
+    let cases = [
+        (library.load("tasks/canonical/v1.json", None).unwrap(), 211),
+        (library.load(&format!("tasks/{retries}.json"), None).unwrap(), 211),
+        (writes, 211),
+    ];
+    let mut resumed = 0;
+    for (inputs, stride) in &cases {
+        let whole = drive(inputs, &folder.path().join("whole"), Past::none()).unwrap();
+        for cut in cuts(&whole.state, *stride) {
             let work = folder.path().join("work");
-            // What the tools had written by then is there, and what they were writing is not.
-            let rebuilt = Course {
-                recovery: gatedrun::governor::Recovery { rebuild: true, reconciled: None },
-                ..Course::from(Past::cut_short(&state[..cut]))
+            let _ = std::fs::remove_dir_all(&work);
+            // The folder is as the tools had left it by then.
+            let course = Course {
+                recovery: Recovery { rebuild: true, reconciled: None },
+                ..Course::from(Past::cut_short(&whole.state[..cut]))
             };
-            let carried = run(&inputs, work, rebuilt, Vec::new(), Vec::new(), |_| {}).unwrap();
-            assert_eq!(carried.state, state, "{id} at byte {cut}");
-            assert_eq!(carried.manifest, file(&format!("runs/{id}/manifest.json")), "{id} at byte {cut}");
+            let carried = run(inputs, work, course, Vec::new(), Vec::new(), |_| {}).unwrap();
+            let id = &inputs.task.id;
+            assert!(carried.state == whole.state, "{id} at byte {cut}: the ledger");
+            assert!(carried.trace == whole.trace, "{id} at byte {cut}: the trace");
+            assert!(carried.report == whole.report, "{id} at byte {cut}: the report");
+            assert!(carried.manifest == whole.manifest, "{id} at byte {cut}: the manifest");
+            resumed += 1;
         }
     }
+    assert!(resumed > 300, "{resumed} cuts show too little");
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_moment_is_carried_on_and_writes_once() {
+    let kills = if exhaustive() { 1_000 } else { 200 };
+    let folder = Folder::lenient_project();
+    busy(&folder, 60);
+    let whole = folder.gatedrun(&["run", "tasks/test/busy.json", "--out", "whole", "--json"]);
+    assert_eq!(whole.code, 0, "{}", whole.err);
+    let started = std::time::Instant::now();
+    let again = folder.gatedrun(&["run", "tasks/test/busy.json", "--out", "again", "--json"]);
+    assert_eq!(again.code, 0, "{}", again.err);
+    let took = started.elapsed();
+    let mut random = gatedrun::derive::rng(7, &["kills"]);
+    let (mut killed, mut completed, mut resumed) = (0, 0, 0);
+    while killed < kills {
+        let partial = folder.path().join("run.partial");
+        let mut args = vec!["resume", "run", "--task", "tasks/test/busy.json", "--json"];
+        if partial.exists() {
+            resumed += 1;
+        } else {
+            args = vec!["run", "tasks/test/busy.json", "--out", "run", "--json"];
+        }
+        let mut child = folder.spawn(&args);
+        // From the start of the process to well after its end.
+        let wait = gatedrun::derive::below(&mut random, took.as_micros() as u64 * 13 / 10);
+        std::thread::sleep(Duration::from_micros(wait));
+        let was_running = child.try_wait().unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed += u64::from(was_running);
+        written_once(&folder);
+        if folder.path().join("run").exists() {
+            assert!(!partial.exists(), "a finished run left something behind");
+            same_run(&folder, "whole", "run");
+            std::fs::remove_dir_all(folder.path().join("run")).unwrap();
+            completed += 1;
+        }
+    }
+    if folder.path().join("run.partial").exists() {
+        let last = folder.gatedrun(&["resume", "run", "--task", "tasks/test/busy.json"]);
+        assert_eq!(last.code, 0, "{}", last.err);
+        same_run(&folder, "whole", "run");
+    }
+    assert!(resumed > kills / 3, "{resumed} of {kills} kills left something to carry on");
+    assert!(completed > 5, "{completed} runs came to their end between {kills} kills");
+}
+
+/// The write tool's own receipts: under each key it replaced a file once at most.
+fn written_once(folder: &Folder) {
+    let Ok(receipts) = std::fs::read_to_string(folder.path().join("run.partial/work.receipts"))
+    else {
+        return;
+    };
+    let mut replaced = std::collections::HashSet::new();
+    for line in receipts.lines() {
+        let receipt: Value = serde_json::from_str(line).unwrap();
+        if receipt["did"] == "replaced" {
+            let key = receipt["idempotency_key"].as_str().unwrap().to_owned();
+            assert!(replaced.insert(key), "written twice: {line}");
+        }
+    }
+}
+
+/// The same bytes in every file of two runs, those that they wrote themselves included.
+fn same_run(folder: &Folder, a: &str, b: &str) {
+    let mut files = 0;
+    for entry in walkdir::WalkDir::new(folder.path().join(a)) {
+        let entry = entry.unwrap();
+        let relative = entry.path().strip_prefix(folder.path().join(a)).unwrap();
+        let other = folder.path().join(b).into_std_path_buf().join(relative);
+        if entry.file_type().is_file() {
+            let bytes = std::fs::read(other).unwrap();
+            assert!(std::fs::read(entry.path()).unwrap() == bytes, "{}", relative.display());
+            files += 1;
+        }
+    }
+    let count = |root: &str| walkdir::WalkDir::new(folder.path().join(root)).into_iter().count();
+    assert_eq!(count(a), count(b));
+    assert!(files > 4);
 }

@@ -26,6 +26,11 @@ pub fn root() -> Utf8PathBuf {
     Utf8PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Whether every case is asked for and not only a sample: `make exhaustive`.
+pub fn exhaustive() -> bool {
+    std::env::var_os("GATEDRUN_EXHAUSTIVE").is_some()
+}
+
 /// A file of the project.
 pub fn file(path: &str) -> Vec<u8> {
     std::fs::read(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -98,6 +103,18 @@ impl Folder {
     /// Runs the program in this folder with nothing but these variables in its environment.
     pub fn gatedrun(&self, args: &[&str]) -> Ran {
         self.gatedrun_with(args, &[])
+    }
+
+    /// Starts the program, with its output thrown away.
+    pub fn spawn(&self, args: &[&str]) -> std::process::Child {
+        Command::new(env!("CARGO_BIN_EXE_gatedrun"))
+            .args(args)
+            .current_dir(self.path())
+            .env_clear()
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     /// Runs the program with this on its standard input.

@@ -6,6 +6,8 @@ mod verify;
 mod sign;
 mod replay;
 mod report;
+mod resume;
+mod interrupt;
 mod show;
 mod corpus;
 mod policy;
@@ -78,6 +80,8 @@ enum Command {
     Keygen(sign::KeygenArgs),
     /// Run again over the record, executing nothing; or try another policy on recorded runs
     Replay(replay::Args),
+    /// Carry on a run that was cut short
+    Resume(resume::Args),
     /// Compare outcome and decisions of every task with its committed run
     Regression(regression::Args),
     /// Show a run: its steps as a table, or as JSON
@@ -158,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::Sign(args) => sign::sign(&args, &mut terminal),
         Command::Keygen(args) => sign::keygen(&args, &mut terminal),
         Command::Replay(args) => replay::main(&args, &mut terminal),
+        Command::Resume(args) => resume::main(&args, &mut terminal),
         Command::Regression(args) => regression::main(&args, &mut terminal),
         Command::Show(args) => show::main(&args, &mut terminal),
         Command::Policy(command) => policy::main(&command, &mut terminal),

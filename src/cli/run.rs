@@ -7,19 +7,23 @@ use serde::Serialize;
 
 use crate::agent::RunError;
 use crate::event::{Record, TerminalReason};
+use crate::evidence::compare::differing_fields;
 use crate::evidence::expect::Observed;
+use crate::evidence::replay::as_record;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::terminal as escape;
-use crate::evidence::write::{Settlement, Staging, Standing};
-use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
+use crate::evidence::write::{Settlement, Staging, Standing, WriteError};
+use crate::evidence::{MANIFEST, REPORT, TRACE};
+use crate::governor::Halt;
 use crate::inputs::Inputs;
 use crate::isolation::{Status, confined};
+use crate::ledger::LedgerError;
 use crate::run::Course;
 
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
 use super::steps::{self, Steps};
-use super::{Stop, check, exit, in_ci};
+use super::{Stop, check, exit, in_ci, interrupt};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -91,30 +95,66 @@ fn run_one(
     let id = &inputs.task.id;
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
     let staging = Staging::begin(&target, args.discard_partial)?;
-    if !args.json {
-        terminal.line(&format!(
-            "{}  {}",
-            terminal.paint(Tone::Strong, id),
-            escape(&inputs.task.question)
-        ))?;
-    }
-    let (summary, observed, status) =
-        match execute(inputs, &staging, (!args.json).then_some(&mut *terminal)) {
-            Ok(done) => done,
-            Err(stop) => {
+    print_head(inputs, args.json, terminal)?;
+    let interrupt = interrupt::flag()?;
+    let course = Course { interrupt: Some(&interrupt), ..Course::fresh() };
+    let done = match execute(inputs, &staging, course, 0, (!args.json).then_some(&mut *terminal)) {
+        Ok(done) => done,
+        Err(failed) => {
+            // A script that does not fit its task leaves nothing that is worth keeping.
+            if !failed.is_resumable() {
                 staging.remove()?;
-                return Err(stop);
             }
-        };
+            return Err(failed.stop(inputs, &target));
+        }
+    };
+    let wants = Wants {
+        accept: args.accept,
+        json: args.json,
+        // A run that nobody asked to put elsewhere is evidence-to-be, and CI cannot make evidence.
+        may_create: args.out.is_some() || !in_ci(),
+    };
+    conclude(inputs, &target, staging, &done, &wants, terminal)
+}
+
+/// Prints what is run.
+pub(super) fn print_head(
+    inputs: &Inputs,
+    json: bool,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    if json {
+        return Ok(());
+    }
+    let id = terminal.paint(Tone::Strong, &inputs.task.id);
+    Ok(terminal.line(&format!("{id}  {}", escape(&inputs.task.question)))?)
+}
+
+/// What the user of a run asked for.
+pub(super) struct Wants {
+    pub(super) accept: bool,
+    pub(super) json: bool,
+    pub(super) may_create: bool,
+}
+
+/// Puts a finished run where it belongs, and says how it went.
+pub(super) fn conclude(
+    inputs: &Inputs,
+    target: &Utf8Path,
+    staging: Staging,
+    done: &Done,
+    wants: &Wants,
+    terminal: &mut Terminal,
+) -> Result<u8, Stop> {
+    let id = &inputs.task.id;
+    let Done { summary, observed, status } = done;
     let unmet =
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     let standing = staging.standing()?;
-    // A run that nobody asked to put elsewhere is evidence-to-be, and CI cannot make evidence.
-    let may_create = args.out.is_some() || !in_ci();
     let settlement = match standing {
         Standing::Identical => Settlement::Discard,
-        Standing::New if may_create => Settlement::Accept,
-        Standing::Different if args.accept => Settlement::Accept,
+        Standing::New if wants.may_create => Settlement::Accept,
+        Standing::Different if wants.accept => Settlement::Accept,
         Standing::New | Standing::Different => Settlement::Propose,
     };
     let place = staging.settle(settlement)?;
@@ -124,8 +164,8 @@ fn run_one(
         (Standing::Different, Settlement::Accept) => "accepted",
         (_, _) => "proposed",
     };
-    if args.json {
-        let run = place.as_deref().or(Some(&target));
+    if wants.json {
+        let run = place.as_deref().or(Some(target));
         let line = Line {
             task: id,
             run,
@@ -136,12 +176,12 @@ fn run_one(
         };
         terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
     } else {
-        print_outcome(&summary, &unmet, terminal)?;
+        print_outcome(summary, &unmet, terminal)?;
         terminal.note(&format!("  isolation by the kernel: {}", status.as_str()));
-        print_place(&target, place.as_deref(), word, terminal)?;
+        print_place(target, place.as_deref(), word, terminal)?;
     }
-    if word == "proposed" && standing == Standing::Different && !args.json {
-        check::print_differences(&target, place.as_deref().unwrap_or(&target), terminal)?;
+    if word == "proposed" && standing == Standing::Different && !wants.json {
+        check::print_differences(target, place.as_deref().unwrap_or(target), terminal)?;
     }
     let ended = summary.finished.as_ref().map(|finished| finished.terminal_reason);
     Ok(if !unmet.is_empty() || word == "proposed" {
@@ -153,13 +193,92 @@ fn run_one(
     })
 }
 
-/// Runs a task into a staging folder, and prints a line a step where there is a terminal.
+/// A run that came to its end.
+pub(super) struct Done {
+    summary: Summary,
+    observed: Observed,
+    status: Status,
+}
+
+/// Why a run did not come to its end.
+pub(super) enum Failed {
+    /// It ran into this.
+    Run(RunError),
+    /// Its files could not be written, or the kernel does not offer what policy asks for.
+    Stop(Stop),
+}
+
+impl From<Stop> for Failed {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+impl From<WriteError> for Failed {
+    fn from(error: WriteError) -> Self {
+        Self::Stop(error.into())
+    }
+}
+
+impl Failed {
+    /// Whether what is recorded is worth carrying on.
+    fn is_resumable(&self) -> bool {
+        match self {
+            Self::Run(RunError::Ledger(_) | RunError::InDoubt(_)) => true,
+            Self::Run(RunError::Llm(_)) | Self::Stop(_) => false,
+        }
+    }
+
+    /// What to tell, with how to carry the run on where it can be.
+    pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path) -> Stop {
+        let error = match self {
+            Self::Stop(stop) => return stop,
+            Self::Run(error) => error,
+        };
+        let carry_on = format!("carry it on with `gatedrun resume {target}`");
+        match &error {
+            RunError::Ledger(LedgerError::Interrupted) => Stop {
+                message: format!("{target}: {error}; {carry_on}"),
+                code: exit::INTERRUPTED,
+            },
+            RunError::Ledger(LedgerError::Sink(_)) => {
+                Stop::usage(format!("task {}: {error}; mend that, then {carry_on}", inputs.task.id))
+            }
+            RunError::Ledger(LedgerError::Diverged(divergence)) => {
+                let fields = differing_fields(&divergence.recorded, &as_record(divergence));
+                let fields: String = fields
+                    .iter()
+                    .map(|(pointer, was, is)| format!("\n  {pointer}: recorded {was}, now {is}"))
+                    .collect();
+                Stop {
+                    message: format!(
+                        "{target}: {error}; put the inputs back as they were, or start over with `gatedrun run --discard-partial`{fields}"
+                    ),
+                    code: exit::DRIFT,
+                }
+            }
+            RunError::InDoubt(Halt::InDoubt { call_id, arguments, idempotency_key, .. }) => Stop {
+                message: format!(
+                    "{target}: {error}\narguments {arguments}, idempotency key {idempotency_key}\nfind out whether it took place, then carry the run on with\n  gatedrun resume {target} --settle {call_id}=took-place --reason \"how you know\"\n  gatedrun resume {target} --settle {call_id}=did-not --reason \"how you know\""
+                ),
+                code: exit::WAITS,
+            },
+            RunError::Ledger(_) | RunError::Llm(_) | RunError::InDoubt(_) => stop(inputs, &error),
+        }
+    }
+}
+
+/// Runs a task into a staging folder, and prints a line a step where there is a terminal. The first
+/// `recorded` bytes of the ledger are there already.
 pub(super) fn execute(
     inputs: &Inputs,
     staging: &Staging,
+    course: Course<'_>,
+    recorded: u64,
     mut terminal: Option<&mut Terminal>,
-) -> Result<(Summary, Observed, Status), Stop> {
-    let state = BufWriter::with_capacity(1 << 16, staging.create(STATE)?);
+) -> Result<Done, Failed> {
+    let durability = inputs.policy.durability(crate::inputs::llm(inputs).identity().path);
+    let state = BufWriter::with_capacity(1 << 16, staging.ledger(recorded, durability)?);
     let trace = BufWriter::with_capacity(1 << 16, staging.create(TRACE)?);
     let mut observed = Observed::default();
     let mut rows = Steps::default();
@@ -176,14 +295,14 @@ pub(super) fn execute(
             let _ = terminal.line(&line);
         }
     };
-    let (recorded, status) = confined(inputs.policy.sandbox.isolation, staging.folder(), || {
-        crate::run::run(inputs, staging.work(), Course::fresh(), state, trace, watch)
+    let (result, status) = confined(inputs.policy.sandbox.isolation, staging.folder(), || {
+        crate::run::run(inputs, staging.work(), course, state, trace, watch)
     })
     .map_err(Stop::usage)?;
-    let recorded = recorded.map_err(|error| stop(inputs, &error))?;
+    let recorded = result.map_err(Failed::Run)?;
     staging.write(REPORT, &recorded.report)?;
     staging.write(MANIFEST, &recorded.manifest)?;
-    Ok((recorded.summary, observed, status))
+    Ok(Done { summary: recorded.summary, observed, status })
 }
 
 /// Why a run has no evidence.

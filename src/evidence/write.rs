@@ -4,12 +4,18 @@
 //! replaced only when its owner says so. Nothing here knows what is in the files.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Write};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
-use super::{ATTESTATION, FILES, WORK, compare};
+use crate::policy::path::RECEIPTS_SUFFIX;
+use crate::policy::spec::Durability;
+
+use super::{ATTESTATION, FILES, MANIFEST, REPORT, STATE, TRACE, WORK, compare, open};
+
+/// Who makes the run, in the folder where it is made.
+const OWNER: &str = "owner";
 
 /// Why a run folder cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +30,27 @@ pub enum WriteError {
     },
     /// Another process writes the same run.
     #[error(
-        "{0}: another process is writing this run; wait for it, or name another folder with --out"
+        "{path}: another process{owner} is writing this run; wait for it, or name another folder with --out"
     )]
-    Locked(Utf8PathBuf),
+    Locked {
+        /// The folder.
+        path: Utf8PathBuf,
+        /// Who it is, where that is known.
+        owner: String,
+    },
     /// A run was cut short there.
     #[error(
-        "{0}: a run was cut short here and is kept; look at it, then start over with --discard-partial"
+        "{partial}: a run was cut short here and is kept; carry it on with `gatedrun resume {target}`, or start over with --discard-partial"
     )]
-    Partial(Utf8PathBuf),
+    Partial {
+        /// The folder.
+        partial: Utf8PathBuf,
+        /// Where the run belongs.
+        target: Utf8PathBuf,
+    },
+    /// No run was cut short there.
+    #[error("{0}: no run was cut short there, so there is nothing to carry on")]
+    Nothing(Utf8PathBuf),
     /// There is something in the way that no run has written.
     #[error(
         "{path}: it holds {name:?}, which is no part of a run; move it away, or name another folder with --out"
@@ -81,8 +100,7 @@ impl Staging {
     /// Another process writing the same run, a run that was cut short (unless `discard_partial`),
     /// something foreign in the way, or the file system's refusal.
     pub fn begin(target: &Utf8Path, discard_partial: bool) -> Result<Self, WriteError> {
-        let name = target.file_name().unwrap_or("run");
-        let partial = target.with_file_name(format!("{name}.partial"));
+        let partial = partial(target);
         check_own(target)?;
         if let Some(parent) = partial.parent() {
             io_at(parent, fs::create_dir_all(parent))?;
@@ -95,29 +113,99 @@ impl Staging {
         if !fresh {
             check_own(&partial)?;
         }
-        let lock = io_at(&partial, File::open(&partial))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(WriteError::Locked(partial));
-        }
-        let staging = Self { target: target.to_owned(), partial, lock };
+        let staging = Self::lock(target, partial)?;
         if !fresh && staging.holds_something()? {
             if !discard_partial {
-                return Err(WriteError::Partial(staging.partial));
+                let target = target.to_owned();
+                return Err(WriteError::Partial { partial: staging.partial, target });
             }
             staging.empty()?;
+        }
+        staging.sign_in()?;
+        Ok(staging)
+    }
+
+    /// Locks the folder of a run that was cut short.
+    ///
+    /// # Errors
+    /// That there is none, that another process is writing it, something foreign in it, or the file
+    /// system's refusal.
+    pub fn resume(target: &Utf8Path) -> Result<Self, WriteError> {
+        let partial = partial(target);
+        if !partial.is_dir() {
+            return Err(WriteError::Nothing(target.to_owned()));
+        }
+        check_own(target)?;
+        check_own(&partial)?;
+        let staging = Self::lock(target, partial)?;
+        staging.sign_in()?;
+        // What the ledger is projected to is made again from the start.
+        for name in [TRACE, REPORT, MANIFEST] {
+            remove_if_there(&staging.partial.join(name))?;
         }
         Ok(staging)
     }
 
+    fn lock(target: &Utf8Path, partial: Utf8PathBuf) -> Result<Self, WriteError> {
+        let lock = io_at(&partial, File::open(&partial))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let owner = open::read(&partial.join(OWNER), 64).unwrap_or_default();
+            let owner = String::from_utf8_lossy(&owner);
+            let owner = Some(owner.trim()).filter(|owner| !owner.is_empty());
+            let owner = owner.map_or_else(String::new, |owner| format!(" ({owner})"));
+            return Err(WriteError::Locked { path: partial, owner });
+        }
+        Ok(Self { target: target.to_owned(), partial, lock })
+    }
+
+    /// Says who holds the lock, for whoever finds it locked. The lock itself is the kernel's, and
+    /// goes with the process.
+    fn sign_in(&self) -> Result<(), WriteError> {
+        let path = self.partial.join(OWNER);
+        io_at(&path, fs::write(&path, format!("process {}\n", std::process::id())))
+    }
+
     fn holds_something(&self) -> Result<bool, WriteError> {
-        Ok(io_at(&self.partial, fs::read_dir(&self.partial))?.next().is_some())
+        let entries = io_at(&self.partial, open::entries(&self.partial))?;
+        Ok(entries.iter().any(|(path, _)| path.file_name() != Some(OWNER)))
     }
 
     fn empty(&self) -> Result<(), WriteError> {
         for name in FILES {
             remove_if_there(&self.partial.join(name))?;
         }
+        remove_if_there(&self.receipts())?;
         remove_folder_if_there(&self.partial.join(WORK))
+    }
+
+    /// What the tools say that they did, while the run is in the making.
+    fn receipts(&self) -> Utf8PathBuf {
+        Utf8PathBuf::from(format!("{}{RECEIPTS_SUFFIX}", self.work()))
+    }
+
+    /// The ledger of a run that was cut short, for reading; nothing where it was never begun.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn recorded(&self) -> Result<Option<BufReader<File>>, WriteError> {
+        let path = self.partial.join(STATE);
+        match open::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => io_at(&path, other).map(Some),
+        }
+    }
+
+    /// The ledger, for writing. Its first `recorded` bytes are there already and are kept; what
+    /// follows them is what a crash has left of a line, and goes.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn ledger(&self, recorded: u64, durability: Durability) -> Result<StateFile, WriteError> {
+        let path = self.partial.join(STATE);
+        let opened = File::options().append(true).create(true).open(&path);
+        let file = io_at(&path, opened)?;
+        io_at(&path, file.set_len(recorded))?;
+        Ok(StateFile { file, recorded, durability })
     }
 
     /// A new file in the folder.
@@ -174,6 +262,9 @@ impl Staging {
     /// # Errors
     /// The file system's.
     pub fn settle(self, settlement: Settlement) -> Result<Option<Utf8PathBuf>, WriteError> {
+        // They belong to the making, not to the run.
+        remove_if_there(&self.partial.join(OWNER))?;
+        remove_if_there(&self.receipts())?;
         let place = match settlement {
             Settlement::Discard => {
                 self.remove()?;
@@ -219,6 +310,45 @@ pub fn proposal(target: &Utf8Path) -> Utf8PathBuf {
     target.with_file_name(format!("{name}.new"))
 }
 
+/// Where a run for a folder is made.
+fn partial(target: &Utf8Path) -> Utf8PathBuf {
+    let name = target.file_name().unwrap_or("run");
+    target.with_file_name(format!("{name}.partial"))
+}
+
+/// Whether a run, or one in the making, has a file of this name.
+fn known(name: &str) -> bool {
+    let is_receipts = name.strip_prefix(WORK) == Some(RECEIPTS_SUFFIX);
+    FILES.contains(&name) || name == ATTESTATION || name == OWNER || is_receipts
+}
+
+/// The ledger's file: what is recorded already is passed over, and what is new is appended.
+#[derive(Debug)]
+pub struct StateFile {
+    file: File,
+    recorded: u64,
+    durability: Durability,
+}
+
+impl Write for StateFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let known = usize::try_from(self.recorded).unwrap_or(usize::MAX).min(bytes.len());
+        if known > 0 {
+            self.recorded -= known as u64;
+            return Ok(known);
+        }
+        self.file.write(bytes)
+    }
+
+    /// As durable as policy asks for.
+    fn flush(&mut self) -> io::Result<()> {
+        match self.durability {
+            Durability::Os => Ok(()),
+            Durability::Fsync => self.file.sync_data(),
+        }
+    }
+}
+
 /// Refuses a folder that holds anything that no run has written, and a link in its place.
 fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
@@ -231,7 +361,7 @@ fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = io_at(path, entry.file_type())?;
         let ours =
-            ((FILES.contains(&name.as_str()) || name == ATTESTATION) && kind.is_file())
+            (known(&name) && kind.is_file())
                 || (name == WORK && kind.is_dir());
         if !ours {
             return Err(foreign(&name));

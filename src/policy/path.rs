@@ -340,6 +340,9 @@ impl WriteCapability {
     }
 }
 
+/// What the name of a work folder's receipts ends with: a file beside it.
+pub const RECEIPTS_SUFFIX: &str = ".receipts";
+
 /// The run's own folder, opened once and held.
 #[derive(Debug)]
 struct WorkFolder {
@@ -400,8 +403,34 @@ impl WorkFolder {
         Ok(File::from(file))
     }
 
-    /// Writes a temporary file, makes it durable, and renames it into place.
+    /// Replaces a file, once: a write that was cut short after it took place is not done again under
+    /// its key, since the file already holds what it would write.
     fn replace(&self, names: &[String], content: &[u8], key: &str) -> Result<(), Failure> {
+        let found = self.open_file(names).is_ok_and(|file| holds(file, content));
+        if !found {
+            self.commit(names, content, key)?;
+        }
+        self.receipt(names, content, key, if found { "found" } else { "replaced" });
+        Ok(())
+    }
+
+    /// Adds a line to the receipts beside the folder: what was done under which key. They say how
+    /// often a write took place, to whoever asks, and belong to no artifact; that one could not be
+    /// written changes nothing of what was done.
+    fn receipt(&self, names: &[String], content: &[u8], key: &str, did: &str) {
+        let line = serde_json::json!({
+            "idempotency_key": key,
+            "path": names.join("/"),
+            "sha256": crate::json::Digest::of(content),
+            "did": did,
+        });
+        let path = format!("{}{RECEIPTS_SUFFIX}", self.path);
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+    }
+
+    /// Writes a temporary file, makes it durable, and renames it into place.
+    fn commit(&self, names: &[String], content: &[u8], key: &str) -> Result<(), Failure> {
         let root = self.handle(true)?;
         let Some((name, folders)) = names.split_last() else {
             return Err(Failure::Error(ErrorClass::NotPermitted));
@@ -440,6 +469,13 @@ impl WorkFolder {
         }
         written
     }
+}
+
+/// Whether a file holds exactly these bytes.
+fn holds(mut file: File, content: &[u8]) -> bool {
+    let mut bytes = Vec::with_capacity(content.len() + 1);
+    let limit = content.len() as u64 + 1;
+    Read::take(&mut file, limit).read_to_end(&mut bytes).is_ok() && bytes == content
 }
 
 fn open_root(path: &Utf8Path) -> Result<OwnedFd, Failure> {

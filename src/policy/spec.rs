@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::contract::Contracts;
-use crate::event::Rule;
+use crate::event::{ExecutionPath, Rule};
 use crate::json::Digest;
 use crate::problem::{Problem, Problems, nearest};
 use crate::schema::{Embedded, Schema};
@@ -53,8 +53,20 @@ pub struct Policy {
     pub execution: Execution,
     /// How much of a result is kept.
     pub results: Results,
+    /// How durable the ledger is before an effect, where the policy says so.
+    pub durability: Option<Durability>,
     /// What each rule must say to these.
     pub examples: Vec<Examples>,
+}
+
+/// How durable the ledger is before a tool with side effects starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// On the disk: it outlives a loss of power.
+    Fsync,
+    /// With the operating system: it outlives this process.
+    Os,
 }
 
 /// Cases that a rule carries with it: checked whenever the policy is loaded.
@@ -255,6 +267,7 @@ struct RawPolicy {
     retry: Retry,
     execution: Execution,
     results: Results,
+    durability: Option<Durability>,
 }
 
 #[derive(Deserialize)]
@@ -265,6 +278,14 @@ struct RawUrlAllowlist {
 }
 
 impl Policy {
+    /// How durable the ledger is before an effect, for an LLM of this kind.
+    pub fn durability(&self, path: ExecutionPath) -> Durability {
+        self.durability.unwrap_or(match path {
+            // It can be run again at no cost.
+            ExecutionPath::Stub => Durability::Os,
+        })
+    }
+
     /// What a deny of a rule does to the run.
     pub fn on_deny(&self, rule: Rule) -> OnDeny {
         match rule {
@@ -319,6 +340,7 @@ impl Policy {
             retry: raw.retry,
             execution: raw.execution,
             results: raw.results,
+            durability: raw.durability,
             examples: examples(&document.value),
         };
         if problems.is_empty() {
