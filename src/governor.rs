@@ -11,9 +11,7 @@ use crate::event::{
 };
 use crate::json::{self, Digest};
 use crate::ledger::{Ledger, LedgerError};
-use crate::policy::gate::{
-    Allowed, Denied, Gate, Opening, Standing, StepState, Verdict, Warning,
-};
+use crate::policy::gate::{Allowed, Denied, Gate, Opening, Standing, StepState, Verdict, Warning};
 use crate::policy::spec::OnDeny;
 use crate::retry;
 use crate::task::Fault;
@@ -50,7 +48,9 @@ pub enum Halt {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The run was cut short while this call ran, and nothing says whether its effect took place.
-    #[error("call {call_id} of {tool:?} is in doubt: it was started, the run was cut short, and the tool's contract does not say that doing it again is doing it once")]
+    #[error(
+        "call {call_id} of {tool:?} is in doubt: it was started, the run was cut short, and the tool's contract does not say that doing it again is doing it once"
+    )]
     InDoubt {
         /// The call.
         call_id: String,
@@ -326,9 +326,8 @@ impl<'a, 'l> Governor<'a, 'l> {
             return Ok(recorded);
         }
         if self.ledger.is_carried_on() && !self.may_repeat(running.allowed.tool()) {
-            let about = |reconciled: &ToolReconciled| {
-                reconciled.call_id == running.allowed.call_id()
-            };
+            let about =
+                |reconciled: &ToolReconciled| reconciled.call_id == running.allowed.call_id();
             let Some(reconciled) = self.recovery.reconciled.take_if(|reconciled| about(reconciled))
             else {
                 return Err(in_doubt(running));
@@ -496,8 +495,7 @@ fn recorded_attempt(next: &Record, then: Option<&Record>) -> Option<Attempt> {
     let Event::ToolFinished(finished) = &then?.event else { return None };
     let whole = finished.result.clone().filter(|_| !finished.cut);
     let recorded = whole.is_none().then(|| finished.clone());
-    let output =
-        Output { result: whole.unwrap_or_default(), origin: finished.origin.clone() };
+    let output = Output { result: whole.unwrap_or_default(), origin: finished.origin.clone() };
     Some(Attempt { attempted: Attempted::Ended(Ok(output)), recorded })
 }
 

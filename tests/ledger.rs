@@ -3,7 +3,7 @@ use std::io::BufReader;
 use gatedrun::clock::Clock;
 use gatedrun::event::*;
 use gatedrun::json::Digest;
-use gatedrun::ledger::{Past, Grammar, Ledger, LedgerError, Push, Reader, encode};
+use gatedrun::ledger::{Grammar, Ledger, LedgerError, Past, Push, Reader, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -277,7 +277,15 @@ fn the_intent_is_handed_on_before_a_write() {
             Err(std::io::Error::from(std::io::ErrorKind::StorageFull))
         }
     }
-    let error = gatedrun::run::run(&inputs, work.clone(), gatedrun::run::Course::fresh(), Full, Vec::new(), |_| {}).unwrap_err();
+    let error = gatedrun::run::run(
+        &inputs,
+        work.clone(),
+        gatedrun::run::Course::fresh(),
+        Full,
+        Vec::new(),
+        |_| {},
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("cannot be written"), "{error}");
     assert!(!work.exists());
 }

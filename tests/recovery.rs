@@ -40,7 +40,6 @@ fn every_committed_run_replays_without_a_tool() {
     }
 }
 
-
 /// A task that writes, reads back, retries and overwrites, for this many rounds of five steps.
 fn busy(folder: &Folder, rounds: usize) {
     let mut task: Value = serde_json::from_slice(&file("tasks/canonical/v1.json")).unwrap();

@@ -16,7 +16,16 @@ fn run_error(script: serde_json::Value) -> String {
     let folder = Folder::project();
     let inputs = scripted(&folder, script, &[]);
     let work = folder.path().join("work");
-    gatedrun::run::run(&inputs, work, gatedrun::run::Course::fresh(), Vec::new(), Vec::new(), |_| {}).unwrap_err().to_string()
+    gatedrun::run::run(
+        &inputs,
+        work,
+        gatedrun::run::Course::fresh(),
+        Vec::new(),
+        Vec::new(),
+        |_| {},
+    )
+    .unwrap_err()
+    .to_string()
 }
 
 #[test]

@@ -210,9 +210,16 @@ pub fn copy(from: &Path, to: &Path) {
 /// Runs a task in memory.
 pub fn run(inputs: &Inputs, work: &Utf8Path) -> (Recorded<Vec<u8>, Vec<u8>>, Vec<Record>) {
     let mut records = Vec::new();
-    let recorded = gatedrun::run::run(inputs, work.to_owned(), gatedrun::run::Course::fresh(), Vec::new(), Vec::new(), |record| {
-        records.push(record.clone());
-    })
+    let recorded = gatedrun::run::run(
+        inputs,
+        work.to_owned(),
+        gatedrun::run::Course::fresh(),
+        Vec::new(),
+        Vec::new(),
+        |record| {
+            records.push(record.clone());
+        },
+    )
     .unwrap();
     (recorded, records)
 }

@@ -8,18 +8,21 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use walkdir::WalkDir;
 
+use crate::evidence::attest;
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
-use crate::evidence::verify::changed_work;
 use crate::evidence::text::{shortened, terminal as escape};
+use crate::evidence::verify::changed_work;
 use crate::evidence::write::{Settlement, Staging};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, WORK};
 use crate::inputs::{Inputs, Library, Project};
 use crate::isolation::confined;
+use crate::json::Digest;
 use crate::run::Course;
 
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries};
+use super::sign::{signing_key, write_whole};
 use super::{Stop, exit, in_ci, run};
 
 /// How much of a differing value is printed.
@@ -37,6 +40,12 @@ pub struct Args {
     /// The task of a run that lies outside runs/
     #[arg(long, value_name = "TASK")]
     task: Option<Utf8PathBuf>,
+    /// Write a signed statement of the result (in-toto test-result) to this file
+    #[arg(long, value_name = "FILE", requires = "key")]
+    attest: Option<Utf8PathBuf>,
+    /// The private key, in PEM, to sign it with
+    #[arg(long, value_name = "FILE", requires = "attest")]
+    key: Option<Utf8PathBuf>,
     /// Print the verdicts as JSON, a line a run
     #[arg(long)]
     json: bool,
@@ -69,6 +78,8 @@ enum Drift {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut libraries = Libraries::default();
+    let key = args.key.as_deref().map(signing_key).transpose()?;
+    let (mut passed, mut failed) = (Vec::new(), Vec::new());
     let mut code = exit::OK;
     let mut checked = 0_u64;
     let scratch = Scratch::default();
@@ -79,14 +90,63 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             checked += 1;
             let work = scratch.path().join(checked.to_string());
             let library = libraries.get(&project);
-            code = code.max(check_one(args, run, &library, &task, &work, terminal)?);
+            let one = if library.has(&task) {
+                check_one(args, run, &library, &task, &work, terminal)?
+            } else {
+                orphan(args, run, &task, terminal)?
+            };
+            let list = if one == exit::OK { &mut passed } else { &mut failed };
+            list.push(run.clone());
+            code = code.max(one);
         }
         code = code.max(report_orphans(path, &runs, terminal)?);
     }
     if !args.json && checked != 1 {
         terminal.line(&format!("{checked} runs checked"))?;
     }
+    if let (Some(path), Some(key)) = (&args.attest, &key) {
+        write_whole(path, &attest::sign(&statement(&passed, &failed), key))?;
+    }
     Ok(code)
+}
+
+/// What is signed of a check: which runs are as their tasks make them, by their manifests.
+fn statement(passed: &[Utf8PathBuf], failed: &[Utf8PathBuf]) -> Vec<u8> {
+    let subject = passed.iter().chain(failed).filter_map(|run| {
+        let path = run.join(MANIFEST);
+        let bytes = std::fs::read(&path).ok()?;
+        Some(attest::Subject::new(path, Digest::of(&bytes)))
+    });
+    let names = |runs: &[Utf8PathBuf]| runs.iter().map(ToString::to_string).collect();
+    let program = ("name", "gatedrun".to_owned());
+    let version = ("version", env!("CARGO_PKG_VERSION").to_owned());
+    let predicate = attest::TestPredicate {
+        result: if failed.is_empty() { "PASSED" } else { "FAILED" },
+        configuration: vec![[program, version].into()],
+        passed_tests: names(passed),
+        failed_tests: names(failed),
+    };
+    attest::test_statement(subject.collect(), predicate)
+}
+
+/// A run whose task is gone.
+fn orphan(args: &Args, run: &Utf8Path, task: &str, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let message = format!("its task {task} does not exist; bring it back, or remove the run");
+    if args.json {
+        let line = Line {
+            run,
+            verdict: "orphan",
+            file: None,
+            line: None,
+            column: None,
+            message: Some(message),
+        };
+        terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
+    } else {
+        let word = terminal.paint(Tone::Bad, "orphan");
+        terminal.line(&format!("{run}: {word}: {}", escape(&message)))?;
+    }
+    Ok(exit::DRIFT)
 }
 
 pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
@@ -158,7 +218,9 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
     let mut observed = Observed::default();
     let scratch = work.parent().unwrap_or(work);
     let (recorded, _) = confined(inputs.policy.sandbox.isolation, scratch, || {
-        crate::run::run(inputs, work.to_owned(), Course::fresh(), state, trace, |record| observed.push(record))
+        crate::run::run(inputs, work.to_owned(), Course::fresh(), state, trace, |record| {
+            observed.push(record)
+        })
     })
     .map_err(Stop::usage)?;
     let recorded = recorded.map_err(|error| run::stop(inputs, &error))?;
@@ -180,9 +242,11 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
         compared(name, result);
     }
     differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
-    differences.extend(changed_work(run, &recorded.work).into_iter().map(|(path, what)| {
-        (WORK, Drift::Unreadable(format!("{path}: {what}")))
-    }));
+    differences.extend(
+        changed_work(run, &recorded.work)
+            .into_iter()
+            .map(|(path, what)| (WORK, Drift::Unreadable(format!("{path}: {what}")))),
+    );
     let unmet =
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     Ok(Checked { differences, unmet })
@@ -226,7 +290,7 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
     });
     match proposed {
         Ok(Some(place)) => terminal.note(&format!(
-            "  {place}: what it is now; if that is right, accept it with `gatedrun run --accept`"
+            "  {place}: what it is now; if that is right, accept it with `gatedrun review`"
         )),
         Ok(None) => {}
         Err(stop) => terminal.note(&format!("  no proposal was written: {}", stop.message)),

@@ -8,6 +8,8 @@ mod replay;
 mod report;
 mod resume;
 mod interrupt;
+mod diff;
+mod review;
 mod show;
 mod corpus;
 mod policy;
@@ -46,7 +48,10 @@ pub mod exit {
     /// Every code and what it says.
     pub const ALL: [(u8, &str); 9] = [
         (OK, "as expected"),
-        (DRIFT, "drift, a failed check, evidence that was tampered with, or an expectation that was not met"),
+        (
+            DRIFT,
+            "drift, a failed check, evidence that was tampered with, or an expectation that was not met",
+        ),
         (USAGE, "bad input or usage; nothing was written"),
         (ENDED, "the run ended other than by a final answer, and its task expected nothing"),
         (WAITS, "it waits for a human: a call is in doubt"),
@@ -82,6 +87,10 @@ enum Command {
     Replay(replay::Args),
     /// Carry on a run that was cut short
     Resume(resume::Args),
+    /// Compare two runs: the first difference, then step by step
+    Diff(diff::Args),
+    /// Walk the proposals beside committed runs: accept, reject, or skip each
+    Review(review::Args),
     /// Compare outcome and decisions of every task with its committed run
     Regression(regression::Args),
     /// Show a run: its steps as a table, or as JSON
@@ -163,6 +172,8 @@ pub fn main() -> ExitCode {
         Command::Keygen(args) => sign::keygen(&args, &mut terminal),
         Command::Replay(args) => replay::main(&args, &mut terminal),
         Command::Resume(args) => resume::main(&args, &mut terminal),
+        Command::Diff(args) => diff::main(&args, &mut terminal),
+        Command::Review(args) => review::main(&args, &mut terminal),
         Command::Regression(args) => regression::main(&args, &mut terminal),
         Command::Show(args) => show::main(&args, &mut terminal),
         Command::Policy(command) => policy::main(&command, &mut terminal),

@@ -32,6 +32,12 @@ impl Terminal {
         Self { out: io::stdout(), err: io::stderr(), colour }
     }
 
+    /// How many columns a line may have: the terminal's, or 100 where there is none.
+    pub fn columns(&self) -> usize {
+        let size = rustix::termios::tcgetwinsize(&self.out);
+        size.map_or(100, |size| usize::from(size.ws_col).max(40))
+    }
+
     /// Prints a line of the result. The text is printed as it is: data in it was escaped before.
     ///
     /// # Errors

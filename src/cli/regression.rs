@@ -99,8 +99,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
 fn compare(project: &Utf8Path, inputs: &Inputs, work: Utf8PathBuf) -> Result<Row, Stop> {
     let id = &inputs.task.id;
     let mut now = Observed::default();
-    crate::run::run(inputs, work, crate::run::Course::fresh(), io::sink(), io::sink(), |record| now.push(record))
-        .map_err(|error| run::stop(inputs, &error))?;
+    crate::run::run(inputs, work, crate::run::Course::fresh(), io::sink(), io::sink(), |record| {
+        now.push(record)
+    })
+    .map_err(|error| run::stop(inputs, &error))?;
     let unmet = |observed: &Observed| {
         inputs.task.expected.as_ref().map_or(0, |expected| observed.unmet(expected).len())
     };

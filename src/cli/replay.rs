@@ -258,7 +258,11 @@ fn backtest_all(
         terminal.line(&format!(
             "{} runs, {decisions} decisions under {policy}: {changed} change, in {touched} runs{}",
             tested.len(),
-            if args.require.is_empty() { String::new() } else { format!("; {lost} that are required are lost") }
+            if args.require.is_empty() {
+                String::new()
+            } else {
+                format!("; {lost} that are required are lost")
+            }
         ))?;
     }
     if let Some(path) = &args.junit {
@@ -350,4 +354,3 @@ fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
     }
     Ok(())
 }
-

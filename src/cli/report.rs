@@ -66,7 +66,9 @@ pub fn sarif(tested: &[Tested]) -> Vec<u8> {
         .collect();
     let results: Vec<_> = tested
         .iter()
-        .flat_map(|one| one.test.changes.iter().chain(&one.test.unknown).map(move |change| (one, change)))
+        .flat_map(|one| {
+            one.test.changes.iter().chain(&one.test.unknown).map(move |change| (one, change))
+        })
         .map(|(one, change)| {
             let word = change.now.as_deref().or(change.was.as_deref()).unwrap_or("allow");
             let rule = word.split_once(':').map_or("allow", |(_, rule)| rule);

@@ -118,11 +118,7 @@ fn run_one(
 }
 
 /// Prints what is run.
-pub(super) fn print_head(
-    inputs: &Inputs,
-    json: bool,
-    terminal: &mut Terminal,
-) -> Result<(), Stop> {
+pub(super) fn print_head(inputs: &Inputs, json: bool, terminal: &mut Terminal) -> Result<(), Stop> {
     if json {
         return Ok(());
     }
@@ -237,10 +233,9 @@ impl Failed {
         };
         let carry_on = format!("carry it on with `gatedrun resume {target}`");
         match &error {
-            RunError::Ledger(LedgerError::Interrupted) => Stop {
-                message: format!("{target}: {error}; {carry_on}"),
-                code: exit::INTERRUPTED,
-            },
+            RunError::Ledger(LedgerError::Interrupted) => {
+                Stop { message: format!("{target}: {error}; {carry_on}"), code: exit::INTERRUPTED }
+            }
             RunError::Ledger(LedgerError::Sink(_)) => {
                 Stop::usage(format!("task {}: {error}; mend that, then {carry_on}", inputs.task.id))
             }
@@ -354,9 +349,7 @@ fn print_place(
         "identical" => "identical to the run that is there".to_owned(),
         "new" => format!("written; read {path}/{REPORT} first"),
         "accepted" => "replaces the run that was there".to_owned(),
-        _ => format!(
-            "a proposal beside {target}; compare, then accept it with `gatedrun run --accept`"
-        ),
+        _ => format!("a proposal beside {target}; look at it and accept it with `gatedrun review`"),
     };
     Ok(terminal.line(&format!("  {path}: {says}"))?)
 }

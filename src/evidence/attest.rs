@@ -121,12 +121,7 @@ pub fn run_statement(summary: &Summary, manifest: &[u8]) -> Vec<u8> {
 
 /// The statement about a check, as the bytes that are signed.
 pub fn test_statement(subject: Vec<Subject>, predicate: TestPredicate) -> Vec<u8> {
-    encode(&Statement {
-        kind: STATEMENT_TYPE,
-        subject,
-        predicate_type: TEST_PREDICATE,
-        predicate,
-    })
+    encode(&Statement { kind: STATEMENT_TYPE, subject, predicate_type: TEST_PREDICATE, predicate })
 }
 
 /// A struct of texts and numbers is always written.
@@ -196,7 +191,11 @@ pub fn check(
     // byte is either in the signature, the key's name or the payload.
     if envelope(statement, given.keyid.clone(), &signature) != bytes {
         let due = Base64::encode_string(statement);
-        let what = if read.payload == due { "it is not written as the program writes it" } else { "its payload is not the statement that the ledger makes" };
+        let what = if read.payload == due {
+            "it is not written as the program writes it"
+        } else {
+            "its payload is not the statement that the ledger makes"
+        };
         return Err(AttestError::Wrong(what.to_owned()));
     }
     let Some(key) = key else { return Ok(()) };

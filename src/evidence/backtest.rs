@@ -13,9 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use crate::agent::RunError;
-use crate::event::{
-    Decision, Detail, Event, ExecutionPath, GateDecided, Record, Subject,
-};
+use crate::event::{Decision, Detail, Event, ExecutionPath, GateDecided, Record, Subject};
 use crate::governor::Recovery;
 use crate::inputs::Inputs;
 use crate::ledger::{Answer, Divergence, LedgerError, Past, Push, Reader};
@@ -227,11 +225,7 @@ fn go_on(
 }
 
 /// The first decision that is another, and whether the run ends with it.
-fn first_change(
-    divergence: &Divergence,
-    step: u64,
-    inputs: &Inputs,
-) -> Option<(Change, bool)> {
+fn first_change(divergence: &Divergence, step: u64, inputs: &Inputs) -> Option<(Change, bool)> {
     let gate = |event: &Event| match event {
         Event::GateDecided(gate) => Some((**gate).clone()),
         _ => None,
@@ -387,9 +381,16 @@ impl Judged {
         match (&divergence.recorded.event, &divergence.computed) {
             (Event::RunStarted(recorded), Event::RunStarted(computed)) => {
                 for input in &computed.inputs {
-                    let other = recorded.inputs.iter().find(|other| other.role == input.role && other.path == input.path);
+                    let other = recorded
+                        .inputs
+                        .iter()
+                        .find(|other| other.role == input.role && other.path == input.path);
                     if input.role != crate::event::InputRole::Policy && other != Some(input) {
-                        self.notes.push(format!("the {} {} has changed since", input.role.as_str(), input.path));
+                        self.notes.push(format!(
+                            "the {} {} has changed since",
+                            input.role.as_str(),
+                            input.path
+                        ));
                     }
                 }
                 Answer::Same
@@ -413,7 +414,13 @@ impl Judged {
         }
     }
 
-    fn warn(&mut self, seq: Option<u64>, step: u64, was: Option<&GateDecided>, now: Option<&GateDecided>) {
+    fn warn(
+        &mut self,
+        seq: Option<u64>,
+        step: u64,
+        was: Option<&GateDecided>,
+        now: Option<&GateDecided>,
+    ) {
         self.warnings.push(Change {
             seq,
             step,

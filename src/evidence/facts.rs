@@ -90,7 +90,12 @@ impl Facts {
         let Some(budget) = &self.budget else { return Ok(()) };
         let mut then = self.totals.usage;
         then.add(called.reserved);
-        within("a call that uses tokens up to", then.total(), "max_tokens", Some(budget.max_tokens))?;
+        within(
+            "a call that uses tokens up to",
+            then.total(),
+            "max_tokens",
+            Some(budget.max_tokens),
+        )?;
         let cost = then.cost_microusd;
         within("a call that costs up to", cost, "max_cost_microusd", budget.max_cost_microusd)
     }
@@ -187,9 +192,9 @@ fn expected(name: &str, stated: impl std::fmt::Display, due: impl std::fmt::Disp
 
 fn within(what: &str, used: u64, key: &str, max: Option<u64>) -> Result<(), String> {
     match max {
-        Some(max) if used > max => Err(format!(
-            "{what} {used} went ahead, and loop_budget.{key} of the policy is {max}"
-        )),
+        Some(max) if used > max => {
+            Err(format!("{what} {used} went ahead, and loop_budget.{key} of the policy is {max}"))
+        }
         _ => Ok(()),
     }
 }

@@ -23,6 +23,7 @@ pub mod attest;
 pub mod verify;
 pub mod replay;
 pub mod backtest;
+pub mod diff;
 
 /// The names of a run's files, in the order in which they are written.
 pub const FILES: [&str; 4] = [STATE, TRACE, REPORT, MANIFEST];

@@ -88,7 +88,8 @@ pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
         }
         Err(error) => return Replay::Unreadable(format!("{STATE}: {error}")),
     }
-    let compared = |name: &str, due: &[u8]| compare::difference(open::open(&folder.join(name))?, due);
+    let compared =
+        |name: &str, due: &[u8]| compare::difference(open::open(&folder.join(name))?, due);
     let files: [(&'static str, io::Result<Option<Difference>>); 3] = [
         (TRACE, recorded.trace.finish()),
         (REPORT, compared(REPORT, &recorded.report)),
@@ -168,9 +169,7 @@ fn cause(divergence: &Divergence, beginning: Option<&Divergence>) -> String {
         | Event::LlmReplied(_)
         | Event::ToolReconciled(_)
         | Event::StepFinished(_)
-        | Event::RunFinished(_) => {
-            &[R::Policy, R::Contract, R::Task, R::Prompt, R::CorpusManifest]
-        }
+        | Event::RunFinished(_) => &[R::Policy, R::Contract, R::Task, R::Prompt, R::CorpusManifest],
     };
     let begun = beginning.and_then(started);
     if let Some((recorded, computed)) = begun {

@@ -449,11 +449,8 @@ impl Check<'_> {
         };
         for (path, is_folder) in entries {
             let name = path.file_name().unwrap_or_default();
-            let known = if is_folder {
-                name == WORK
-            } else {
-                FILES.contains(&name) || name == ATTESTATION
-            };
+            let known =
+                if is_folder { name == WORK } else { FILES.contains(&name) || name == ATTESTATION };
             if !known {
                 let name = name.to_owned();
                 self.add(Verdict::Tampered, &name, "it is no part of a run");

@@ -273,21 +273,7 @@ impl Staging {
             Settlement::Accept => self.target.clone(),
             Settlement::Propose => proposal(&self.target),
         };
-        check_own(&place)?;
-        if place.exists() {
-            // Exchanged, so that at every moment one whole run is in its place.
-            let exchanged = renameat_with(
-                CWD,
-                self.partial.as_std_path(),
-                CWD,
-                place.as_std_path(),
-                RenameFlags::EXCHANGE,
-            );
-            io_at(&place, exchanged.map_err(io::Error::from))?;
-            remove_folder_if_there(&self.partial)?;
-        } else {
-            io_at(&place, fs::rename(&self.partial, &place))?;
-        }
+        put(&self.partial, &place)?;
         if settlement == Settlement::Accept {
             remove_folder_if_there(&proposal(&self.target))?;
         }
@@ -302,6 +288,39 @@ impl Staging {
     pub fn remove(self) -> Result<(), WriteError> {
         remove_folder_if_there(&self.partial)
     }
+}
+
+/// Puts a run's folder in its place; what was there goes.
+fn put(from: &Utf8Path, place: &Utf8Path) -> Result<(), WriteError> {
+    check_own(place)?;
+    if !place.exists() {
+        return io_at(place, fs::rename(from, place));
+    }
+    // Exchanged, so that at every moment one whole run is in its place.
+    let (old, new) = (from.as_std_path(), place.as_std_path());
+    let exchanged = renameat_with(CWD, old, CWD, new, RenameFlags::EXCHANGE);
+    io_at(place, exchanged.map_err(io::Error::from))?;
+    remove_folder_if_there(from)
+}
+
+/// Replaces a run with the proposal for it.
+///
+/// # Errors
+/// Something foreign in either, or the file system's refusal.
+pub fn accept(target: &Utf8Path) -> Result<(), WriteError> {
+    let proposal = proposal(target);
+    check_own(&proposal)?;
+    put(&proposal, target)
+}
+
+/// Removes the proposal for a run.
+///
+/// # Errors
+/// Something foreign in it, or the file system's refusal.
+pub fn reject(target: &Utf8Path) -> Result<(), WriteError> {
+    let proposal = proposal(target);
+    check_own(&proposal)?;
+    remove_folder_if_there(&proposal)
 }
 
 /// Where a proposal for a run lies.
@@ -360,9 +379,7 @@ fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
         let entry = io_at(path, entry)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = io_at(path, entry.file_type())?;
-        let ours =
-            (known(&name) && kind.is_file())
-                || (name == WORK && kind.is_dir());
+        let ours = (known(&name) && kind.is_file()) || (name == WORK && kind.is_dir());
         if !ours {
             return Err(foreign(&name));
         }

@@ -92,7 +92,10 @@ impl Grammar {
             (State::Start, Event::RunStarted(started)) => {
                 // The reader has said so more kindly; a writer writes no other.
                 if started.format != FORMAT {
-                    return Err(Some(format!("format is {}, where {FORMAT} is due", started.format)));
+                    return Err(Some(format!(
+                        "format is {}, where {FORMAT} is due",
+                        started.format
+                    )));
                 }
                 State::BetweenSteps
             }

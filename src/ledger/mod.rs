@@ -50,7 +50,9 @@ pub enum LedgerError {
         what: String,
     },
     /// A line whose link is not the SHA-256 of the line before: one of the two was changed.
-    #[error("line {line}: prev is {stated}, but the line before it has SHA-256 {computed}: one of the two lines was changed")]
+    #[error(
+        "line {line}: prev is {stated}, but the line before it has SHA-256 {computed}: one of the two lines was changed"
+    )]
     Unlinked {
         /// The line, from 1.
         line: u64,

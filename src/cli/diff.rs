@@ -1,0 +1,192 @@
+//! `gatedrun diff`
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::evidence::diff::{CallView, Diff, Difference, StepPair, StepView, diff};
+use crate::evidence::text::{shortened, terminal as escape};
+
+use super::output::{Terminal, Tone};
+use super::{Stop, exit};
+
+/// How much of a differing value is printed in a line of its own.
+const VALUE_CHARS_MAX: usize = 200;
+/// From this width on, two runs fit side by side.
+const WIDE_COLUMNS: usize = 120;
+
+/// The arguments of `diff`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  gatedrun diff runs/canonical/v1 runs/canonical/v1.new\n  gatedrun diff before after --json | jq .outcome"
+)]
+pub struct Args {
+    /// A run's folder
+    #[arg(value_name = "A")]
+    a: Utf8PathBuf,
+    /// Another
+    #[arg(value_name = "B")]
+    b: Utf8PathBuf,
+    /// Print the differences as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Columns of the output; those of the terminal if not given
+    #[arg(long, value_name = "COLUMNS")]
+    width: Option<usize>,
+}
+
+pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let found =
+        diff(&args.a, &args.b).map_err(|message| Stop { message, code: exit::MALFORMED })?;
+    if args.json {
+        terminal.line(&serde_json::to_string_pretty(&found).unwrap_or_default())?;
+    } else {
+        let width = args.width.unwrap_or_else(|| terminal.columns());
+        print_diff(&args.a, &args.b, &found, width, terminal)?;
+    }
+    Ok(if found.is_empty() { exit::OK } else { exit::DRIFT })
+}
+
+/// Prints how two runs differ.
+pub(super) fn print_diff(
+    a: &Utf8Path,
+    b: &Utf8Path,
+    diff: &Diff,
+    width: usize,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    let Some(first) = &diff.first else {
+        return Ok(terminal.line(&format!("{a} and {b}: every event is the same"))?);
+    };
+    let step = first.step.map_or_else(String::new, |step| format!(", step {step}"));
+    let kinds = match first.kinds {
+        (Some(a), Some(b)) if a == b => a.to_owned(),
+        (a, b) => format!("{} against {}", a.unwrap_or("the end"), b.unwrap_or("the end")),
+    };
+    terminal.line(&format!("first difference: event {}{step}, {kinds}", first.seq))?;
+    for difference in &first.fields {
+        print_difference("  ", difference, terminal)?;
+    }
+    terminal.line(&format!(
+        "{} {a}\n{} {b}",
+        terminal.paint(Tone::Bad, "---"),
+        terminal.paint(Tone::Good, "+++")
+    ))?;
+    for pair in &diff.steps {
+        if width >= WIDE_COLUMNS {
+            print_wide(pair, width, terminal)?;
+        } else {
+            print_narrow(pair, terminal)?;
+        }
+    }
+    if !diff.outcome.is_empty() {
+        terminal.line("outcome")?;
+        for difference in &diff.outcome {
+            print_difference("  ", difference, terminal)?;
+        }
+    }
+    Ok(())
+}
+
+fn print_difference(
+    indent: &str,
+    difference: &Difference,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    let value = |text: &str| escape(&shortened(text, VALUE_CHARS_MAX));
+    terminal.line(&format!("{indent}{}", escape(&difference.what)))?;
+    let old = terminal.paint(Tone::Bad, &format!("- {}", value(&difference.a)));
+    terminal.line(&format!("{indent}  {old}"))?;
+    let new = terminal.paint(Tone::Good, &format!("+ {}", value(&difference.b)));
+    Ok(terminal.line(&format!("{indent}  {new}"))?)
+}
+
+fn print_narrow(pair: &StepPair, terminal: &mut Terminal) -> Result<(), Stop> {
+    match (&pair.a, &pair.b) {
+        (Some(a), Some(b)) if pair.differences.is_empty() => {
+            for line in lines(a, Some(b)) {
+                terminal.line(&format!("  {line}"))?;
+            }
+        }
+        (Some(a), Some(b)) => {
+            let number = numbers(a, Some(b));
+            terminal.line(&format!("  {number} {}", terminal.paint(Tone::Strong, "differs")))?;
+            for difference in &pair.differences {
+                print_difference("      ", difference, terminal)?;
+            }
+        }
+        (Some(a), None) => {
+            for line in lines(a, None) {
+                terminal.line(&terminal.paint(Tone::Bad, &format!("- {line}")))?;
+            }
+        }
+        (None, Some(b)) => {
+            for line in lines(b, None) {
+                terminal.line(&terminal.paint(Tone::Good, &format!("+ {line}")))?;
+            }
+        }
+        (None, None) => {}
+    }
+    Ok(())
+}
+
+/// Both runs in a row, the first on the left.
+fn print_wide(pair: &StepPair, width: usize, terminal: &mut Terminal) -> Result<(), Stop> {
+    let half = width.saturating_sub(3) / 2;
+    let side =
+        |step: &Option<StepView>| step.as_ref().map_or_else(Vec::new, |step| lines(step, None));
+    let (left, right) = (side(&pair.a), side(&pair.b));
+    for index in 0..left.len().max(right.len()) {
+        let cell = |lines: &[String]| {
+            let text =
+                shortened(lines.get(index).map_or("", String::as_str), half.saturating_sub(1));
+            let blank = half.saturating_sub(text.chars().count());
+            format!("{text}{}", " ".repeat(blank))
+        };
+        let (l, r) = (cell(&left), cell(&right));
+        let same = left.get(index) == right.get(index);
+        let (l, mark, r) = if same {
+            (l, ' ', r)
+        } else {
+            (terminal.paint(Tone::Bad, &l), '|', terminal.paint(Tone::Good, &r))
+        };
+        terminal.line(format!("{l} {mark} {r}").trim_end())?;
+    }
+    Ok(())
+}
+
+fn numbers(a: &StepView, b: Option<&StepView>) -> String {
+    match b {
+        Some(b) if b.step != a.step => format!("step {} (now {})", a.step, b.step),
+        _ => format!("step {}", a.step),
+    }
+}
+
+fn lines(step: &StepView, other: Option<&StepView>) -> Vec<String> {
+    let head = numbers(step, other);
+    let mut lines: Vec<String> = step
+        .calls
+        .iter()
+        .enumerate()
+        .map(|(index, call)| {
+            let head = if index == 0 { head.clone() } else { " ".repeat(head.chars().count()) };
+            format!("{head} {}", call_line(call))
+        })
+        .collect();
+    if let Some(answer) = &step.final_answer {
+        lines.push(format!("{head} final answer: {}", escape(&shortened(answer, 80))));
+    }
+    lines
+}
+
+fn call_line(call: &CallView) -> String {
+    let outcome = match (&call.reason, &call.result) {
+        (Some(reason), _) => format!(": {}", escape(&shortened(reason, 60))),
+        (None, Some(result)) => format!(" -> {}", escape(&shortened(result, 40))),
+        (None, None) => String::new(),
+    };
+    format!(
+        "{} {} {}{outcome}",
+        escape(&shortened(&call.tool, 40)),
+        escape(&shortened(&call.arguments, 60)),
+        call.decision
+    )
+}
