@@ -29,6 +29,8 @@ mod corpus;
 mod simulation;
 /// Killed and carried on, or run again over its own record: the same bytes.
 mod recovery;
+/// Evidence in the hands of a stranger: what is found, and where.
+mod verify;
 /// The artifacts: projected from the ledger alone, valid OTLP, safe for people.
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.

@@ -142,13 +142,17 @@ fn print_wide(pair: &StepPair, width: usize, terminal: &mut Terminal) -> Result<
             format!("{text}{}", " ".repeat(blank))
         };
         let (l, r) = (cell(&left), cell(&right));
-        let same = left.get(index) == right.get(index);
+        let same = pair.differences.is_empty() && left.get(index) == right.get(index);
         let (l, mark, r) = if same {
             (l, ' ', r)
         } else {
             (terminal.paint(Tone::Bad, &l), '|', terminal.paint(Tone::Good, &r))
         };
         terminal.line(format!("{l} {mark} {r}").trim_end())?;
+    }
+    // A cell shows the beginning of a value only.
+    for difference in &pair.differences {
+        print_difference("    ", difference, terminal)?;
     }
     Ok(())
 }
