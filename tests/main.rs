@@ -31,6 +31,8 @@ mod simulation;
 mod recovery;
 /// Evidence in the hands of a stranger: what is found, and where.
 mod verify;
+/// Good evidence and bad, signed and not, and the verdict that two verifiers must come to.
+mod vectors;
 /// The artifacts: projected from the ledger alone, valid OTLP, safe for people.
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.

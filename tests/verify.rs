@@ -71,7 +71,8 @@ fn every_changed_byte_is_found_and_located() {
                 assert_eq!(first.file, name, "{place}");
                 assert_eq!(first.line, Some(line_of(&whole, at)), "{place}");
                 if name != STATE {
-                    let column = at - whole[..at].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+                    let column =
+                        at - whole[..at].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
                     assert_eq!(first.byte, Some(column + 1), "{place}");
                 }
                 flipped += 1;
@@ -141,7 +142,10 @@ fn whatever_the_bytes_are_there_is_a_verdict() {
             let _ = std::fs::remove_file(&path);
             match what {
                 "a folder" => std::fs::create_dir(&path).unwrap(),
-                "a link" => std::os::unix::fs::symlink(root().join("runs/canonical/v1").join(name), &path).unwrap(),
+                "a link" => {
+                    std::os::unix::fs::symlink(root().join("runs/canonical/v1").join(name), &path)
+                        .unwrap()
+                }
                 "a FIFO" => fifo(&path),
                 _ => {}
             }
@@ -165,7 +169,10 @@ fn fifo(path: &Utf8Path) {
 #[test]
 fn an_input_that_was_edited_is_named() {
     let folder = Folder::project();
-    copy(root().join("runs/canonical").as_std_path(), folder.path().join("runs/canonical").as_std_path());
+    copy(
+        root().join("runs/canonical").as_std_path(),
+        folder.path().join("runs/canonical").as_std_path(),
+    );
     let verdict = || {
         let library = folder.library();
         verify(&folder.path().join("runs/canonical/v1"), Some(&library), None)
@@ -193,12 +200,16 @@ fn an_input_that_was_edited_is_named() {
     let found = verdict();
     assert_eq!(found.verdict, Verdict::Tampered);
     assert!(found.findings[0].what.contains("op-07.md"), "{:?}", found.findings);
-    assert_eq!(verify(&folder.path().join("runs/canonical/v1"), None, None).verdict, Verdict::Unconfirmed);
+    assert_eq!(
+        verify(&folder.path().join("runs/canonical/v1"), None, None).verdict,
+        Verdict::Unconfirmed
+    );
 }
 
 #[test]
 fn files_that_the_run_wrote_and_files_that_it_did_not() {
-    let id = committed_runs().into_iter().find(|id| root().join("runs").join(id).join("work").exists());
+    let id =
+        committed_runs().into_iter().find(|id| root().join("runs").join(id).join("work").exists());
     let copy = Copy::of(&id.expect("a committed run that writes"));
     let work = copy.run.join("work");
     let written = walkdir::WalkDir::new(&work).into_iter().map(Result::unwrap);

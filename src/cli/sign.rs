@@ -92,11 +92,11 @@ pub(super) fn keygen(args: &KeygenArgs, terminal: &mut Terminal) -> Result<u8, S
     let mut seed = [0_u8; 32];
     getrandom::fill(&mut seed)
         .map_err(|error| Stop::usage(format!("the system gave no random bytes: {error}")))?;
-    let (private, public) = attest::generate(&seed).map_err(Stop::usage)?;
+    let pair = attest::generate(&seed).map_err(Stop::usage)?;
     let stem = args.private.as_str().strip_suffix(".pem").unwrap_or(args.private.as_str());
     let beside = Utf8PathBuf::from(format!("{stem}.pub.pem"));
-    create_new(&args.private, &private, 0o600)?;
-    create_new(&beside, &public, 0o644)?;
+    create_new(&args.private, &pair.private, 0o600)?;
+    create_new(&beside, &pair.public, 0o644)?;
     terminal.line(&format!("{}: the private key; keep it, and never commit it", args.private))?;
     terminal.line(&format!("{beside}: the public key, for `gatedrun verify --key`"))?;
     Ok(exit::OK)

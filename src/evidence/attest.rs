@@ -219,17 +219,27 @@ pub fn key_id(key: &VerifyingKey) -> String {
     Digest::of(key.as_bytes()).to_string()
 }
 
-/// A new pair of keys from 32 random bytes: private and public, as PEM (PKCS#8 and SPKI).
+/// A pair of keys, as PEM.
+#[derive(Clone)]
+pub struct KeyPair {
+    /// PKCS#8.
+    pub private: String,
+    /// SPKI.
+    pub public: String,
+}
+
+/// A new pair of keys from 32 random bytes.
 ///
 /// # Errors
 /// The encoder's.
-pub fn generate(seed: &[u8; 32]) -> Result<(String, String), String> {
+pub fn generate(seed: &[u8; 32]) -> Result<KeyPair, String> {
     let key = SigningKey::from_bytes(seed);
     // Without the public half, which is the form that every reader of PKCS#8 knows.
     let pair = KeypairBytes { secret_key: *seed, public_key: None };
     let private = pair.to_pkcs8_pem(LineEnding::LF).map_err(|error| error.to_string())?;
     let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
-    Ok((private.to_string(), public.map_err(|error| error.to_string())?))
+    let public = public.map_err(|error| error.to_string())?;
+    Ok(KeyPair { private: private.to_string(), public })
 }
 
 /// Reads a private key.
