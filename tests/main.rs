@@ -33,6 +33,8 @@ mod recovery;
 mod verify;
 /// Good evidence and bad, signed and not, and the verdict that two verifiers must come to.
 mod vectors;
+/// Other policies on recorded runs, against plain execution.
+mod backtest;
 /// The artifacts: projected from the ledger alone, valid OTLP, safe for people.
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.

@@ -1,0 +1,128 @@
+//! Another policy on recorded runs: what the back-test says changes is what changes when the same
+//! task is executed under that policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gatedrun::event::{Event, Record};
+use gatedrun::evidence::backtest::{Standing, backtest};
+use gatedrun::evidence::summary::decision_word;
+use gatedrun::inputs::Inputs;
+use serde_json::{Value, json};
+
+use crate::support::{Folder, run};
+
+/// What a decision is about, and what was decided before and under the other policy.
+type Changes = BTreeSet<(String, Option<String>, Option<String>)>;
+
+/// The decisions of a run, by what they are about.
+fn decisions(records: &[Record]) -> BTreeMap<String, Vec<String>> {
+    let (mut decisions, mut step): (BTreeMap<String, Vec<String>>, u64) = Default::default();
+    for record in records {
+        step = record.step.unwrap_or(step);
+        if let Event::GateDecided(gate) = &record.event {
+            let word = decision_word(gate);
+            let about = match &gate.call_id {
+                Some(call_id) => call_id.clone(),
+                None => format!("step {} {word}", record.step.unwrap_or(step + 1)),
+            };
+            decisions.entry(about).or_default().push(word);
+        }
+    }
+    decisions
+}
+
+/// What differs between two executions, found without anything of the product's comparison.
+fn executed(before: &[Record], after: &[Record]) -> Changes {
+    let (before, after) = (decisions(before), decisions(after));
+    let abouts: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut changes = Changes::new();
+    for about in abouts {
+        let none = Vec::new();
+        let (was, now) = (before.get(about).unwrap_or(&none), after.get(about).unwrap_or(&none));
+        for index in 0..was.len().max(now.len()) {
+            let (was, now) = (was.get(index).cloned(), now.get(index).cloned());
+            if was != now {
+                changes.insert((about.clone(), was, now));
+            }
+        }
+    }
+    changes
+}
+
+fn random_task(folder: &Folder, policy: &str) -> Inputs {
+    let mut task: Value = serde_json::from_slice(&folder.read("tasks/canonical/v1.json")).unwrap();
+    let id = format!("test/{}", policy.replace(['/', '.'], "_"));
+    task["id"] = id.clone().into();
+    task["policy"] = policy.into();
+    task["llm"] = json!({"random": {"max_calls_per_step": 3}});
+    task["faults"] = json!([{"tool": "summarize", "mode": "fail_then_succeed", "failures": 2}]);
+    task.as_object_mut().unwrap().remove("expected");
+    folder.write(&format!("tasks/{id}.json"), task.to_string());
+    folder.library().load(&format!("tasks/{id}.json"), None).unwrap()
+}
+
+#[test]
+fn a_thousand_random_runs_change_as_they_do_when_executed() {
+    let folder = Folder::lenient_project();
+    let text = String::from_utf8(folder.read("policy/v1.yaml")).unwrap();
+    let lenient = text.replace("on_deny: terminate", "on_deny: continue");
+    folder.write("policy/lenient.yaml", &lenient);
+    // (name, what it is, the lenient one or not)
+    let others: [(&str, String); 7] = [
+        ("no_fetch", text.replace("[search, fetch, read", "[search, read")),
+        ("no_fetch_lenient", lenient.replace("[search, fetch, read", "[search, read")),
+        ("repeats", lenient.replace("max_repeats: 3", "max_repeats: 1")),
+        ("iterations", lenient.replace("max_iterations: 10", "max_iterations: 4\n  warn_at_percent: 50")),
+        ("calls", text.replace("max_tokens: 50000", "max_tokens: 50000\n  max_tool_calls: 5")),
+        ("retries", lenient.replace("max_retries: 3", "max_retries: 1")),
+        ("results", lenient.replace("max_bytes: 65536", "max_bytes: 1024")),
+    ];
+    for (name, text) in &others {
+        folder.write(&format!("policy/{name}.yaml"), text);
+    }
+    let library = folder.library();
+    let mut bases = [random_task(&folder, "policy/v1.yaml"), random_task(&folder, "policy/lenient.yaml")];
+    let (mut changed, mut bounded, mut exact, mut continued) = (0, 0, 0, 0);
+    for seed in 0..1_000_usize {
+        let base = &mut bases[seed % 2];
+        let name = others[(seed / 2) % others.len()].0;
+        base.task.seed = seed as u64;
+        let fresh = |part: &str| {
+            let path = folder.path().join(part);
+            let _ = std::fs::remove_dir_all(&path);
+            path
+        };
+        let (recorded, before) = run(base, &fresh("work"));
+        folder.write("run/state.jsonl", &recorded.state);
+        let old = base.replace_policy(&library, &format!("policy/{name}.yaml")).unwrap();
+        let tested = backtest(&folder.path().join("run"), base, &old, fresh("continued")).unwrap();
+        let (_, after) = run(base, &fresh("work"));
+        base.replace_policy(&library, ["policy/v1.yaml", "policy/lenient.yaml"][seed % 2]).unwrap();
+        let found: Changes = tested
+            .changes
+            .iter()
+            .map(|change| {
+                let word = change.was.as_ref().or(change.now.as_ref()).unwrap();
+                let about = change.call_id.clone();
+                let about = about.unwrap_or_else(|| format!("step {} {word}", change.step));
+                (about, change.was.clone(), change.now.clone())
+            })
+            .collect();
+        let due = executed(&before, &after);
+        assert_eq!(found, due, "seed {seed} under {name}: {tested:#?}");
+        let recorded = before.iter().filter(|r| matches!(r.event, Event::GateDecided(_))).count();
+        assert_eq!(tested.decisions, recorded as u64, "seed {seed} under {name}");
+        // A result that is cut otherwise may change what follows, and then may not.
+        if due.is_empty() && !matches!(name, "results" | "retries") {
+            assert_eq!(tested.standing, Standing::Exact, "seed {seed} under {name}: {tested:#?}");
+        }
+        changed += usize::from(!due.is_empty());
+        continued += usize::from(tested.continued);
+        match tested.standing {
+            Standing::Exact => exact += 1,
+            Standing::Bounded(_) => bounded += 1,
+        }
+    }
+    assert!(changed > 200, "{changed} runs changed");
+    assert!(bounded > 100 && exact > 100 && continued > 100, "{bounded} {exact} {continued}");
+}
