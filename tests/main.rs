@@ -39,6 +39,8 @@ mod backtest;
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.
 mod cli;
+/// The commands about evidence as processes: verify, sign, replay, resume, diff, review.
+mod commands;
 /// The shape of the code: module order, what is absent, committed files.
 mod architecture;
 /// Docs agree with code and evidence; generated docs are up to date.

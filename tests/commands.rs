@@ -1,0 +1,360 @@
+//! The commands about evidence, as their users see them: verify, sign, replay, resume, diff, review.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Folder, Ran, copy, file, root};
+
+const TASK: &str = "tasks/canonical/v1.json";
+const RUN: &str = "runs/canonical/v1";
+
+/// A project with some committed runs in it.
+fn with_runs() -> Folder {
+    let folder = Folder::project();
+    for part in [RUN, "runs/failure_modes", "tasks/failure_modes", "runs/policy_gates", "tasks/policy_gates"] {
+        copy(root().join(part).as_std_path(), folder.path().join(part).as_std_path());
+    }
+    folder
+}
+
+fn json_lines(ran: &Ran) -> Vec<Value> {
+    ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn verify_says_what_was_changed_and_where() {
+    let folder = with_runs();
+    insta::assert_snapshot!("verify", folder.gatedrun(&["verify", RUN]).all());
+    assert_eq!(folder.gatedrun(&["verify"]).code, 0);
+    folder.edit(&format!("{RUN}/run_report.md"), "75 days", "57 days");
+    insta::assert_snapshot!("verify_report", folder.gatedrun(&["verify", RUN]).all());
+    folder.edit(&format!("{RUN}/run_report.md"), "57 days", "75 days");
+    folder.edit(&format!("{RUN}/state.jsonl"), "75 days", "57 days");
+    insta::assert_snapshot!("verify_ledger", folder.gatedrun(&["verify", RUN]).all());
+    let lines = json_lines(&folder.gatedrun(&["verify", "--json"]));
+    assert_eq!(lines.len(), 13);
+    let found: Vec<&Value> = lines.iter().filter(|line| line["verdict"] != "verified").collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["run"], RUN);
+    assert_eq!(found[0]["findings"][0]["file"], "state.jsonl");
+}
+
+#[test]
+fn every_verdict_has_its_exit_code() {
+    let folder = with_runs();
+    assert_eq!(folder.gatedrun(&["verify", RUN]).code, 0);
+    folder.edit(&format!("{RUN}/trace.json"), "llm_call", "llm_cell");
+    assert_eq!(folder.gatedrun(&["verify", RUN]).code, 1, "tampered");
+    folder.write(&format!("{RUN}/state.jsonl"), "{}\n");
+    assert_eq!(folder.gatedrun(&["verify", RUN]).code, 5, "malformed");
+    copy(root().join(RUN).as_std_path(), folder.path().join("elsewhere").as_std_path());
+    assert_eq!(folder.gatedrun(&["verify", "elsewhere"]).code, 6, "unconfirmed");
+    assert_eq!(folder.gatedrun(&["verify", "elsewhere", "--project", "."]).code, 0);
+    // Of several, the worst tells.
+    assert_eq!(folder.gatedrun(&["verify", "elsewhere", RUN]).code, 5);
+    assert_eq!(folder.gatedrun(&["verify", "nowhere"]).code, 2);
+}
+
+#[test]
+fn a_run_is_signed_and_the_signature_checked() {
+    let folder = with_runs();
+    for name in ["a.pem", "b.pem"] {
+        assert_eq!(folder.gatedrun(&["keygen", name]).code, 0);
+    }
+    let again = folder.gatedrun(&["keygen", "a.pem"]);
+    assert_eq!(again.code, 2, "a key is never replaced: {}", again.all());
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(folder.path().join("a.pem")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let signed = folder.gatedrun(&["sign", RUN, "--key", "a.pem"]);
+    assert_eq!(signed.code, 0, "{}", signed.all());
+    assert_eq!(folder.gatedrun(&["verify", RUN, "--key", "a.pub.pem"]).code, 0);
+    assert_eq!(folder.gatedrun(&["verify", RUN, "--key", "b.pub.pem"]).code, 6);
+    assert_eq!(folder.gatedrun(&["verify", RUN]).code, 6);
+    // The same statement and key give the same bytes, and what signs is what openssl reads.
+    let first = folder.read(&format!("{RUN}/attestation.intoto.json"));
+    folder.gatedrun(&["sign", RUN, "--key", "a.pem"]);
+    assert_eq!(folder.read(&format!("{RUN}/attestation.intoto.json")), first);
+    let envelope: Value = serde_json::from_slice(&first).unwrap();
+    assert_eq!(envelope["payloadType"], "application/vnd.in-toto+json");
+    // Every changed byte of the envelope is found.
+    for at in (0..first.len() - 1).step_by(7) {
+        let mut bytes = first.clone();
+        bytes[at] ^= 1;
+        folder.write(&format!("{RUN}/attestation.intoto.json"), bytes);
+        let ran = folder.gatedrun(&["verify", RUN, "--key", "a.pub.pem", "--json"]);
+        assert_ne!(ran.code, 0, "byte {at}: {}", ran.all());
+    }
+    folder.write(&format!("{RUN}/attestation.intoto.json"), &first);
+    // Nobody signs what does not hold together.
+    folder.edit(&format!("{RUN}/run_report.md"), "75 days", "57 days");
+    let refused = folder.gatedrun(&["sign", RUN, "--key", "a.pem"]);
+    assert_eq!(refused.code, 1, "{}", refused.all());
+    assert!(!folder.path().join(RUN).join("attestation.intoto.json").exists());
+    assert_eq!(folder.gatedrun(&["sign", RUN, "--key", "a.pub.pem"]).code, 2);
+}
+
+#[test]
+fn a_check_can_be_signed() {
+    use base64ct::{Base64, Encoding};
+    let folder = with_runs();
+    folder.gatedrun(&["keygen", "k.pem"]);
+    let ran = folder.gatedrun(&["check", "runs/failure_modes", "--attest", "check.json", "--key", "k.pem"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let statement = |name: &str| -> Value {
+        let envelope: Value = serde_json::from_slice(&folder.read(name)).unwrap();
+        let payload = Base64::decode_vec(envelope["payload"].as_str().unwrap()).unwrap();
+        serde_json::from_slice(&payload).unwrap()
+    };
+    let said = statement("check.json");
+    assert_eq!(said["_type"], "https://in-toto.io/Statement/v1");
+    assert_eq!(said["predicateType"], "https://in-toto.io/attestation/test-result/v0.1");
+    assert_eq!(said["predicate"]["result"], "PASSED");
+    assert_eq!(said["subject"].as_array().unwrap().len(), 5);
+    folder.edit("runs/failure_modes/cycle_detection/trace.json", "llm_call", "llm_cell");
+    folder.gatedrun(&["check", "runs/failure_modes", "--attest", "check.json", "--key", "k.pem"]);
+    let said = statement("check.json");
+    assert_eq!(said["predicate"]["result"], "FAILED");
+    assert_eq!(said["predicate"]["failedTests"], json!(["runs/failure_modes/cycle_detection"]));
+}
+
+#[test]
+fn replay_says_where_a_run_diverges_and_why() {
+    let folder = with_runs();
+    insta::assert_snapshot!("replay", folder.gatedrun(&["replay", RUN]).all());
+    folder.edit("policy/v1.yaml", "max_retries: 3", "max_retries: 2");
+    let mode = "runs/failure_modes/retry_exhaustion";
+    insta::assert_snapshot!("replay_policy", folder.gatedrun(&["replay", mode]).all());
+    let ran = folder.gatedrun(&["replay", RUN]);
+    assert!(ran.out.contains("no event after it differs"), "{}", ran.all());
+    folder.write("policy/v1.yaml", file("policy/v1.yaml"));
+    // The tools are not asked: a corpus that is not there changes nothing but what it is.
+    folder.edit("data/prompt/v1.md", "e", "a");
+    let ran = folder.gatedrun(&["replay", RUN]);
+    assert!(ran.out.contains("llm_called") && ran.out.contains("prompt"), "{}", ran.all());
+    folder.write("data/prompt/v1.md", file("data/prompt/v1.md"));
+    let ledger = folder.read(&format!("{RUN}/state.jsonl"));
+    let cut = ledger.iter().rposition(|byte| *byte == b'"').unwrap();
+    folder.write(&format!("{RUN}/state.jsonl"), &ledger[..cut]);
+    let ran = folder.gatedrun(&["replay", RUN, "--json"]);
+    assert_eq!((ran.code, json_lines(&ran)[0]["verdict"].clone()), (1, json!("incomplete")));
+    folder.write(&format!("{RUN}/state.jsonl"), [ledger.as_slice(), b"{\"seq\":"].concat());
+    let ran = folder.gatedrun(&["replay", RUN]);
+    assert!(ran.code == 1 && ran.out.contains("left over"), "{}", ran.all());
+    folder.write(&format!("{RUN}/state.jsonl"), "no ledger\n");
+    assert_eq!(folder.gatedrun(&["replay", RUN]).code, 5);
+}
+
+#[test]
+fn another_policy_on_recorded_runs() {
+    let folder = with_runs();
+    let lenient = Folder::lenient_project();
+    let policy = String::from_utf8(lenient.read("policy/v1.yaml")).unwrap();
+    folder.write("next.yaml", policy.replace("denied: []", "denied: [fetch]"));
+    insta::assert_snapshot!(
+        "backtest",
+        folder.gatedrun(&["replay", RUN, "runs/policy_gates", "--policy", "next.yaml"]).all()
+    );
+    // A gate that is opened: the denial is lost.
+    folder.write("open.yaml", policy.replace("host: fixtures.local", "host: collect.example.com"));
+    let args = ["replay", "runs/policy_gates", "--policy", "open.yaml", "--require", "deny:url_allowlist"];
+    let ran = folder.gatedrun(&[&args[..], &["--junit", "out.xml", "--sarif", "out.sarif"]].concat());
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let xml = String::from_utf8(folder.read("out.xml")).unwrap();
+    assert!(xml.contains("<failure") && xml.contains("tests=\"7\""), "{xml}");
+    let sarif: Value = serde_json::from_slice(&folder.read("out.sarif")).unwrap();
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    assert!(results.iter().any(|result| result["level"] == "error"), "{sarif}");
+    let line = &json_lines(&folder.gatedrun(&[&args[..], &["--json"]].concat()))[0];
+    assert!(line["lost"].is_array() && line["standing"] == "exact", "{line}");
+    let ran = folder.gatedrun(&["replay", RUN, "--policy", "next.yaml", "--require", "denied"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+}
+
+/// A task that takes a while: so many searches.
+fn long(folder: &Folder, steps: u64) {
+    let mut task: Value = serde_json::from_slice(&folder.read(TASK)).unwrap();
+    task.as_object_mut().unwrap().remove("expected");
+    folder.edit("policy/v1.yaml", "max_iterations: 10", "max_iterations: 1000000");
+    folder.edit("policy/v1.yaml", "max_tokens: 50000", "max_tokens: 1000000000000");
+    task["id"] = "test/long".into();
+    task["llm"] = json!({"script": [
+        {"calls": [{"tool": "search", "arguments": {"query": {"$concat": ["relay ", {"$step": {}}]}}}], "repeat": steps},
+        {"final_answer": "done"}
+    ]});
+    folder.write("tasks/test/long.json", task.to_string());
+}
+
+fn signal(child: &std::process::Child, name: &str) {
+    let sent = std::process::Command::new("kill").args([name, &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_signal_leaves_a_run_that_can_be_carried_on() {
+    let folder = Folder::lenient_project();
+    long(&folder, 20_000);
+    for name in ["-INT", "-TERM"] {
+        let mut child = folder.spawn(&["run", "tasks/test/long.json", "--json"]);
+        let partial = folder.path().join("runs/test/long.partial");
+        let since = Instant::now();
+        while !partial.join("state.jsonl").exists() {
+            assert!(since.elapsed() < Duration::from_secs(20));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        // While it runs, nobody else may.
+        let second = folder.gatedrun(&["run", "tasks/test/long.json"]);
+        let owner = format!("another process (process {})", child.id());
+        assert!(second.code == 2 && second.err.contains(&owner), "{}", second.all());
+        let second = folder.gatedrun(&["resume", "runs/test/long"]);
+        assert!(second.code == 2 && second.err.contains(&owner), "{}", second.all());
+        signal(&child, name);
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(7), "{status} {:?}", status.signal());
+        let recorded = std::fs::read(partial.join("state.jsonl")).unwrap();
+        assert!(recorded.ends_with(b"\n"), "the last event is whole");
+        let ran = folder.gatedrun(&["run", "tasks/test/long.json"]);
+        assert!(ran.code == 2 && ran.err.contains("gatedrun resume"), "{}", ran.all());
+        let ran = folder.gatedrun(&["resume", "runs/test/long", "--json"]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        assert_eq!(folder.gatedrun(&["check", "runs/test/long"]).code, 0);
+        std::fs::remove_dir_all(folder.path().join("runs/test")).unwrap();
+    }
+    let ran = folder.gatedrun(&["resume", "runs/test/long"]);
+    assert!(ran.code == 2 && ran.err.contains("nothing to carry on"), "{}", ran.all());
+}
+
+/// A run that was cut short while a call ran whose contract promises nothing, and its task.
+fn in_doubt() -> (Folder, String) {
+    let folder = Folder::project();
+    folder.edit("tools/write.json", "\"idempotentHint\": true", "\"idempotentHint\": false");
+    let mut task: Value = serde_json::from_slice(&folder.read(TASK)).unwrap();
+    task.as_object_mut().unwrap().remove("expected");
+    task["id"] = "test/doubt".into();
+    task["llm"] = json!({"script": [
+        {"calls": [{"tool": "write", "arguments": {"path": "work/a.md", "content": "a"}}]},
+        {"final_answer": "done"}
+    ]});
+    folder.write("tasks/test/doubt.json", task.to_string());
+    assert_eq!(folder.gatedrun(&["run", "tasks/test/doubt.json"]).code, 0);
+    let ledger = String::from_utf8(folder.read("runs/test/doubt/state.jsonl")).unwrap();
+    let cut: String = ledger
+        .split_inclusive('\n')
+        .take_while(|line| !line.contains("tool_attempted"))
+        .collect();
+    std::fs::remove_dir_all(folder.path().join("runs/test/doubt")).unwrap();
+    folder.write("runs/test/doubt.partial/state.jsonl", &cut);
+    let at = cut.rfind("\"call_id\":\"").unwrap() + 11;
+    (folder, cut[at..at + 21].to_owned())
+}
+
+#[test]
+fn a_call_in_doubt_waits_for_a_human() {
+    for (word, took_place) in [("took-place", true), ("did-not", false)] {
+        let (folder, call) = in_doubt();
+        let ran = folder.gatedrun(&["resume", "runs/test/doubt"]);
+        assert_eq!(ran.code, 4, "{}", ran.all());
+        assert!(ran.err.contains(&format!("--settle {call}=took-place")), "{}", ran.all());
+        assert!(!folder.path().join("runs/test/doubt.partial/work").exists(), "nothing was done");
+        // Another call's answer settles nothing, and an answer needs a reason.
+        let other = ["resume", "runs/test/doubt", "--settle", "call_x=did-not", "--reason", "r"];
+        assert_eq!(folder.gatedrun(&other).code, 4);
+        let settle = format!("{call}={word}");
+        assert_eq!(folder.gatedrun(&["resume", "runs/test/doubt", "--settle", &settle]).code, 2);
+        let args = ["resume", "runs/test/doubt", "--settle", &settle, "--reason", "I looked"];
+        let ran = folder.gatedrun(&args);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        let ledger = String::from_utf8(folder.read("runs/test/doubt/state.jsonl")).unwrap();
+        let due = format!("\"kind\":\"tool_reconciled\",\"call_id\":\"{call}\",\"took_place\":{took_place},\"reason\":\"I looked\"");
+        assert!(ledger.contains(&due), "{ledger}");
+        assert_eq!(ledger.contains("result_lost"), took_place);
+        assert_eq!(folder.path().join("runs/test/doubt/work/a.md").exists(), !took_place);
+        // What a human decided is part of the record from then on.
+        for command in ["verify", "replay"] {
+            let ran = folder.gatedrun(&[command, "runs/test/doubt"]);
+            assert_eq!(ran.code, 0, "{command}: {}", ran.all());
+        }
+    }
+}
+
+#[test]
+fn a_damaged_ledger_and_changed_inputs_are_not_carried_on() {
+    let (folder, _) = in_doubt();
+    let partial = "runs/test/doubt.partial/state.jsonl";
+    let whole = folder.read(partial);
+    folder.edit(partial, "work/a.md", "work/b.md");
+    let ran = folder.gatedrun(&["resume", "runs/test/doubt"]);
+    assert!(ran.code == 1 && ran.err.contains("state.jsonl: line"), "{}", ran.all());
+    folder.write(partial, &whole);
+    folder.edit("data/prompt/v1.md", "e", "a");
+    let ran = folder.gatedrun(&["resume", "runs/test/doubt"]);
+    assert!(ran.code == 1 && ran.err.contains("/event/inputs/"), "{}", ran.all());
+    assert_eq!(folder.read(partial), whole, "what is recorded stays as it is");
+}
+
+#[test]
+fn diff_aligns_steps_and_review_walks_proposals() {
+    let folder = with_runs();
+    let ran = folder.gatedrun(&["diff", RUN, RUN]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    folder.edit("policy/v1.yaml", "max_retries: 3", "max_retries: 2");
+    assert_eq!(folder.gatedrun(&["check", "runs/failure_modes"]).code, 1);
+    let mode = "runs/failure_modes/retry_exhaustion";
+    let new = format!("{mode}.new");
+    insta::assert_snapshot!("diff", folder.gatedrun(&["diff", mode, &new]).all());
+    insta::assert_snapshot!("diff_wide", folder.gatedrun(&["diff", mode, &new, "--width", "120"]).all());
+    let found: Value = serde_json::from_str(&folder.gatedrun(&["diff", mode, &new, "--json"]).out).unwrap();
+    assert_eq!(found["first"]["seq"], 0);
+    assert_eq!(found["steps"][0]["differences"][0]["what"], "call 1 attempts");
+    let args = ["review", "--accept"];
+    let ran = folder.gatedrun_with(&args, &[("CI", "true")]);
+    assert_eq!(ran.code, 2, "CI accepts nothing: {}", ran.all());
+    // One is accepted, one rejected, one skipped, and then the reviewer leaves.
+    let ran = folder.gatedrun_stdin(&["review", "runs"], "a\nx\nr\ns\nq\n");
+    assert!(ran.code == 1, "{}", ran.all());
+    assert!(ran.out.ends_with("5 proposals: 1 accepted, 1 rejected, 3 left\n"), "{}", ran.all());
+    assert_eq!(folder.gatedrun(&["check", "runs/failure_modes/catalogued_unhandled"]).code, 0, "accepted");
+    assert!(!folder.path().join("runs/failure_modes/cycle_detection.new").exists(), "rejected");
+    let ran = folder.gatedrun(&["review", "--reject"]);
+    assert!(ran.code == 0 && ran.out.contains("3 rejected"), "{}", ran.all());
+    assert_eq!(folder.gatedrun(&["review"]).code, 0);
+}
+
+#[test]
+fn diff_finds_a_step_that_was_put_in() {
+    let folder = Folder::project();
+    let write = |name: &str, script: Value| {
+        let mut task: Value = serde_json::from_slice(&folder.read(TASK)).unwrap();
+        task.as_object_mut().unwrap().remove("expected");
+        task["id"] = format!("test/{name}").into();
+        task["llm"] = json!({"script": script});
+        folder.write(&format!("tasks/test/{name}.json"), task.to_string());
+        let ran = folder.gatedrun(&["run", &format!("tasks/test/{name}.json")]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+    };
+    let search = |query: &str| json!({"calls": [{"tool": "search", "arguments": {"query": query}}]});
+    let end = json!({"final_answer": "done"});
+    write("a", json!([search("one"), search("two"), end]));
+    write("b", json!([search("one"), search("between"), search("two"), end]));
+    let ran = folder.gatedrun(&["diff", "runs/test/a", "runs/test/b", "--json"]);
+    let found: Value = serde_json::from_str(&ran.out).unwrap();
+    let pairs: Vec<(Value, Value)> = found["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| (pair["a"]["step"].clone(), pair["b"]["step"].clone()))
+        .collect();
+    let due = [(json!(1), json!(1)), (Value::Null, json!(2)), (json!(2), json!(3)), (json!(3), json!(4))];
+    assert_eq!(pairs, due);
+}
+
+#[test]
+fn a_run_without_its_task_is_an_orphan() {
+    let folder = with_runs();
+    std::fs::remove_file(folder.path().join("tasks/failure_modes/cycle_detection.json")).unwrap();
+    let ran = folder.gatedrun(&["check", "runs/failure_modes"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(ran.out.contains("cycle_detection: orphan") && ran.out.contains("5 runs checked"), "{}", ran.all());
+}
