@@ -5,7 +5,7 @@ BIN := target/release/gatedrun
 .DEFAULT_GOAL := help
 .PHONY: help build canonical canonical-check policy-gates policy-gates-check failure-modes \
 	failure-modes-check regression policy-test exhaustive evidence-build evidence-check corpus-build \
-	corpus-check smoke test lint fmt doc bench deny ci
+	corpus-check smoke test lint fmt doc bench deny vectors verify ci
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -34,6 +34,9 @@ failure-modes-check: build ## execute the runs of the failure modes again; SCENA
 evidence-build: build ## run every task; proposals lie beside the committed runs
 	@find tasks -name '*.json' ! -name '*.schema.json' | sort | xargs $(BIN) run
 
+verify: build ## verify every committed run without executing anything
+	@$(BIN) verify runs
+
 evidence-check: build ## execute every committed run again and compare every byte
 	@$(BIN) check runs
 
@@ -42,6 +45,9 @@ regression: build ## compare outcome and decisions of every task with its commit
 
 policy-test: build ## judge the decision tables with the policy
 	@$(BIN) policy test policy/v1.yaml tests/cases/policy/*.jsonl
+
+vectors: ## write the conformance vectors as folders, for other verifiers
+	GATEDRUN_VECTORS=$(CURDIR)/target/vectors $(CARGO) test --locked --test tests -- vectors::both
 
 exhaustive: ## the long versions of tests that are sampled in `make test`
 	GATEDRUN_EXHAUSTIVE=1 $(CARGO) test --release --locked --test tests
@@ -74,4 +80,4 @@ bench: ## measure what docs/performance.md states
 deny: ## licences, advisories, bans; needs cargo-deny
 	$(CARGO) deny check
 
-ci: fmt lint test doc evidence-check regression policy-test corpus-check smoke ## everything CI runs
+ci: fmt lint test doc verify evidence-check regression policy-test corpus-check smoke ## everything CI runs

@@ -27,5 +27,6 @@ pub mod builtin;
 pub mod inputs;
 pub mod evidence;
 pub mod run;
+pub mod replay;
 pub mod isolation;
 pub mod cli;

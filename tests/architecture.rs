@@ -88,12 +88,19 @@ fn what_must_be_absent_is_absent() {
         (
             "crate::ledger",
             "tools and LLMs never see the ledger",
-            &["governor.rs", "agent.rs", "run.rs", "evidence/", "cli/"],
+            &["governor.rs", "agent.rs", "run.rs", "replay/", "evidence/", "cli/"],
         ),
         (
             "std::fs",
             "tools and rules open nothing but through policy::path",
-            &["policy/path.rs", "corpus/mod.rs", "inputs.rs", "evidence/write.rs", "cli/"],
+            &[
+                "policy/path.rs",
+                "corpus/mod.rs",
+                "inputs.rs",
+                "evidence/write.rs",
+                "evidence/open.rs",
+                "cli/",
+            ],
         ),
     ];
     for (what, why, allowed) in absent {

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gatedrun::event::{Event, Record};
-use gatedrun::evidence::backtest::{Standing, backtest};
 use gatedrun::evidence::summary::decision_word;
 use gatedrun::inputs::Inputs;
+use gatedrun::replay::backtest::{Standing, backtest};
 use serde_json::{Value, json};
 
 use crate::support::{Folder, run};
@@ -72,7 +72,10 @@ fn a_thousand_random_runs_change_as_they_do_when_executed() {
         ("no_fetch", text.replace("[search, fetch, read", "[search, read")),
         ("no_fetch_lenient", lenient.replace("[search, fetch, read", "[search, read")),
         ("repeats", lenient.replace("max_repeats: 3", "max_repeats: 1")),
-        ("iterations", lenient.replace("max_iterations: 10", "max_iterations: 4\n  warn_at_percent: 50")),
+        (
+            "iterations",
+            lenient.replace("max_iterations: 10", "max_iterations: 4\n  warn_at_percent: 50"),
+        ),
         ("calls", text.replace("max_tokens: 50000", "max_tokens: 50000\n  max_tool_calls: 5")),
         ("retries", lenient.replace("max_retries: 3", "max_retries: 1")),
         ("results", lenient.replace("max_bytes: 65536", "max_bytes: 1024")),
@@ -81,7 +84,8 @@ fn a_thousand_random_runs_change_as_they_do_when_executed() {
         folder.write(&format!("policy/{name}.yaml"), text);
     }
     let library = folder.library();
-    let mut bases = [random_task(&folder, "policy/v1.yaml"), random_task(&folder, "policy/lenient.yaml")];
+    let mut bases =
+        [random_task(&folder, "policy/v1.yaml"), random_task(&folder, "policy/lenient.yaml")];
     let (mut changed, mut bounded, mut exact, mut continued) = (0, 0, 0, 0);
     for seed in 0..1_000_usize {
         let base = &mut bases[seed % 2];

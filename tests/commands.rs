@@ -13,7 +13,13 @@ const RUN: &str = "runs/canonical/v1";
 /// A project with some committed runs in it.
 fn with_runs() -> Folder {
     let folder = Folder::project();
-    for part in [RUN, "runs/failure_modes", "tasks/failure_modes", "runs/policy_gates", "tasks/policy_gates"] {
+    for part in [
+        RUN,
+        "runs/failure_modes",
+        "tasks/failure_modes",
+        "runs/policy_gates",
+        "tasks/policy_gates",
+    ] {
         copy(root().join(part).as_std_path(), folder.path().join(part).as_std_path());
     }
     folder
@@ -101,7 +107,14 @@ fn a_check_can_be_signed() {
     use base64ct::{Base64, Encoding};
     let folder = with_runs();
     folder.gatedrun(&["keygen", "k.pem"]);
-    let ran = folder.gatedrun(&["check", "runs/failure_modes", "--attest", "check.json", "--key", "k.pem"]);
+    let ran = folder.gatedrun(&[
+        "check",
+        "runs/failure_modes",
+        "--attest",
+        "check.json",
+        "--key",
+        "k.pem",
+    ]);
     assert_eq!(ran.code, 0, "{}", ran.all());
     let statement = |name: &str| -> Value {
         let envelope: Value = serde_json::from_slice(&folder.read(name)).unwrap();
@@ -159,8 +172,10 @@ fn another_policy_on_recorded_runs() {
     );
     // A gate that is opened: the denial is lost.
     folder.write("open.yaml", policy.replace("host: fixtures.local", "host: collect.example.com"));
-    let args = ["replay", "runs/policy_gates", "--policy", "open.yaml", "--require", "deny:url_allowlist"];
-    let ran = folder.gatedrun(&[&args[..], &["--junit", "out.xml", "--sarif", "out.sarif"]].concat());
+    let args =
+        ["replay", "runs/policy_gates", "--policy", "open.yaml", "--require", "deny:url_allowlist"];
+    let ran =
+        folder.gatedrun(&[&args[..], &["--junit", "out.xml", "--sarif", "out.sarif"]].concat());
     assert_eq!(ran.code, 1, "{}", ran.all());
     let xml = String::from_utf8(folder.read("out.xml")).unwrap();
     assert!(xml.contains("<failure") && xml.contains("tests=\"7\""), "{xml}");
@@ -240,10 +255,8 @@ fn in_doubt() -> (Folder, String) {
     folder.write("tasks/test/doubt.json", task.to_string());
     assert_eq!(folder.gatedrun(&["run", "tasks/test/doubt.json"]).code, 0);
     let ledger = String::from_utf8(folder.read("runs/test/doubt/state.jsonl")).unwrap();
-    let cut: String = ledger
-        .split_inclusive('\n')
-        .take_while(|line| !line.contains("tool_attempted"))
-        .collect();
+    let cut: String =
+        ledger.split_inclusive('\n').take_while(|line| !line.contains("tool_attempted")).collect();
     std::fs::remove_dir_all(folder.path().join("runs/test/doubt")).unwrap();
     folder.write("runs/test/doubt.partial/state.jsonl", &cut);
     let at = cut.rfind("\"call_id\":\"").unwrap() + 11;
@@ -267,7 +280,9 @@ fn a_call_in_doubt_waits_for_a_human() {
         let ran = folder.gatedrun(&args);
         assert_eq!(ran.code, 0, "{}", ran.all());
         let ledger = String::from_utf8(folder.read("runs/test/doubt/state.jsonl")).unwrap();
-        let due = format!("\"kind\":\"tool_reconciled\",\"call_id\":\"{call}\",\"took_place\":{took_place},\"reason\":\"I looked\"");
+        let due = format!(
+            "\"kind\":\"tool_reconciled\",\"call_id\":\"{call}\",\"took_place\":{took_place},\"reason\":\"I looked\""
+        );
         assert!(ledger.contains(&due), "{ledger}");
         assert_eq!(ledger.contains("result_lost"), took_place);
         assert_eq!(folder.path().join("runs/test/doubt/work/a.md").exists(), !took_place);
@@ -304,8 +319,12 @@ fn diff_aligns_steps_and_review_walks_proposals() {
     let mode = "runs/failure_modes/retry_exhaustion";
     let new = format!("{mode}.new");
     insta::assert_snapshot!("diff", folder.gatedrun(&["diff", mode, &new]).all());
-    insta::assert_snapshot!("diff_wide", folder.gatedrun(&["diff", mode, &new, "--width", "120"]).all());
-    let found: Value = serde_json::from_str(&folder.gatedrun(&["diff", mode, &new, "--json"]).out).unwrap();
+    insta::assert_snapshot!(
+        "diff_wide",
+        folder.gatedrun(&["diff", mode, &new, "--width", "120"]).all()
+    );
+    let found: Value =
+        serde_json::from_str(&folder.gatedrun(&["diff", mode, &new, "--json"]).out).unwrap();
     assert_eq!(found["first"]["seq"], 0);
     assert_eq!(found["steps"][0]["differences"][0]["what"], "call 1 attempts");
     let args = ["review", "--accept"];
@@ -315,7 +334,11 @@ fn diff_aligns_steps_and_review_walks_proposals() {
     let ran = folder.gatedrun_stdin(&["review", "runs"], "a\nx\nr\ns\nq\n");
     assert!(ran.code == 1, "{}", ran.all());
     assert!(ran.out.ends_with("5 proposals: 1 accepted, 1 rejected, 3 left\n"), "{}", ran.all());
-    assert_eq!(folder.gatedrun(&["check", "runs/failure_modes/catalogued_unhandled"]).code, 0, "accepted");
+    assert_eq!(
+        folder.gatedrun(&["check", "runs/failure_modes/catalogued_unhandled"]).code,
+        0,
+        "accepted"
+    );
     assert!(!folder.path().join("runs/failure_modes/cycle_detection.new").exists(), "rejected");
     let ran = folder.gatedrun(&["review", "--reject"]);
     assert!(ran.code == 0 && ran.out.contains("3 rejected"), "{}", ran.all());
@@ -334,7 +357,8 @@ fn diff_finds_a_step_that_was_put_in() {
         let ran = folder.gatedrun(&["run", &format!("tasks/test/{name}.json")]);
         assert_eq!(ran.code, 0, "{}", ran.all());
     };
-    let search = |query: &str| json!({"calls": [{"tool": "search", "arguments": {"query": query}}]});
+    let search =
+        |query: &str| json!({"calls": [{"tool": "search", "arguments": {"query": query}}]});
     let end = json!({"final_answer": "done"});
     write("a", json!([search("one"), search("two"), end]));
     write("b", json!([search("one"), search("between"), search("two"), end]));
@@ -346,7 +370,8 @@ fn diff_finds_a_step_that_was_put_in() {
         .iter()
         .map(|pair| (pair["a"]["step"].clone(), pair["b"]["step"].clone()))
         .collect();
-    let due = [(json!(1), json!(1)), (Value::Null, json!(2)), (json!(2), json!(3)), (json!(3), json!(4))];
+    let due =
+        [(json!(1), json!(1)), (Value::Null, json!(2)), (json!(2), json!(3)), (json!(3), json!(4))];
     assert_eq!(pairs, due);
 }
 
@@ -356,5 +381,9 @@ fn a_run_without_its_task_is_an_orphan() {
     std::fs::remove_file(folder.path().join("tasks/failure_modes/cycle_detection.json")).unwrap();
     let ran = folder.gatedrun(&["check", "runs/failure_modes"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
-    assert!(ran.out.contains("cycle_detection: orphan") && ran.out.contains("5 runs checked"), "{}", ran.all());
+    assert!(
+        ran.out.contains("cycle_detection: orphan") && ran.out.contains("5 runs checked"),
+        "{}",
+        ran.all()
+    );
 }

@@ -227,6 +227,78 @@ fn the_readme_shows_what_the_program_prints() {
     );
 }
 
+#[test]
+fn the_evidence_page_shows_what_the_program_prints() {
+    let folder = Folder::project();
+    for part in ["runs/canonical", "runs/failure_modes", "tasks/failure_modes"] {
+        let to = folder.path().join(part);
+        crate::support::copy(root().join(part).as_std_path(), to.as_std_path());
+    }
+    const PAGE: &str = "docs/evidence.md";
+    let shown = |name: &str, commands: &[&str]| {
+        let mut text = String::new();
+        for command in commands {
+            let args: Vec<&str> = command.split_whitespace().skip(1).collect();
+            let ran = folder.gatedrun(&args);
+            let _ = write!(text, "$ {command}\n{}", ran.out);
+            if ran.code != 0 {
+                let _ = writeln!(text, "exit code {}", ran.code);
+            }
+        }
+        generated_part(PAGE, name, &format!("```text\n{text}```"));
+    };
+    let run = "runs/canonical/v1";
+    let verify = format!("gatedrun verify {run}");
+    // What a reader sees first: a good run, and the same with one number changed.
+    let good = folder.gatedrun(&["verify", run]).out;
+    folder.edit(&format!("{run}/run_report.md"), "75 days", "57 days");
+    let bad = folder.gatedrun(&["verify", run]);
+    let session = format!(
+        "```text\n$ {verify}\n{good}$ sed -i 's/75 days/57 days/' {run}/run_report.md\n$ {verify}\n{}exit code {}\n```",
+        bad.out, bad.code
+    );
+    generated_part(PAGE, "verify", &session);
+    generated_part("README.md", "tampered", &session);
+    shown("verify json", &[&format!("{verify} --json")]);
+    folder.edit(&format!("{run}/run_report.md"), "57 days", "75 days");
+    // A key that is not drawn by lot, so that the page stays the same.
+    let seed = gatedrun::json::Digest::of(b"docs");
+    let pair = gatedrun::evidence::attest::generate(seed.as_bytes()).unwrap();
+    folder.write("key.pem", pair.private);
+    folder.write("key.pub.pem", pair.public);
+    shown(
+        "signature",
+        &[
+            &format!("gatedrun sign {run} --key key.pem"),
+            &format!("{verify} --key key.pub.pem"),
+            &verify,
+        ],
+    );
+    std::fs::remove_file(folder.path().join(run).join("attestation.intoto.json")).unwrap();
+    let lenient = Folder::lenient_project();
+    let policy = String::from_utf8(lenient.read("policy/v1.yaml")).unwrap();
+    folder.write("next.yaml", policy.replace("denied: []", "denied: [fetch]"));
+    let lenient = policy.replace("on_deny: terminate", "on_deny: continue");
+    folder.write("lenient.yaml", lenient.replace("denied: []", "denied: [fetch]"));
+    shown(
+        "backtest",
+        &[
+            &format!("gatedrun replay {run} --policy next.yaml --require allow"),
+            &format!("gatedrun replay {run} --policy lenient.yaml"),
+        ],
+    );
+    let retries = "runs/failure_modes/retry_exhaustion";
+    folder.edit("policy/v1.yaml", "max_retries: 3", "max_retries: 2");
+    shown("replay", &[&format!("gatedrun replay {retries}")]);
+    assert_eq!(folder.gatedrun(&["check", retries]).code, 1);
+    shown("diff", &[&format!("gatedrun diff {retries} {retries}.new")]);
+    folder.write("policy/v1.yaml", crate::support::file("policy/v1.yaml"));
+    let ledger = folder.read(&format!("{run}/state.jsonl"));
+    std::fs::remove_dir_all(folder.path().join(run)).unwrap();
+    folder.write(&format!("{run}.partial/state.jsonl"), &ledger[..9000]);
+    shown("resume", &[&format!("gatedrun resume {run}"), &format!("gatedrun check {run}")]);
+}
+
 /// Every page that a person wrote.
 fn pages() -> Vec<String> {
     let mut pages = vec![

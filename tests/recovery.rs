@@ -135,7 +135,10 @@ fn a_process_that_is_killed_at_any_moment_is_carried_on_and_writes_once() {
         }
         let mut child = folder.spawn(&args);
         // From the start of the process to well after its end.
-        let wait = gatedrun::derive::below(&mut random, took.as_micros() as u64 * 13 / 10);
+        let wait = gatedrun::derive::below(
+            &mut random,
+            u64::try_from(took.as_micros()).unwrap() * 13 / 10,
+        );
         std::thread::sleep(Duration::from_micros(wait));
         let was_running = child.try_wait().unwrap().is_none();
         child.kill().unwrap();

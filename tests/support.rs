@@ -8,9 +8,16 @@ use gatedrun::inputs::{Inputs, Library, Project};
 use gatedrun::ledger::Reader;
 
 /// Every command, as its user types it.
-pub const COMMANDS: [&str; 10] = [
+pub const COMMANDS: [&str; 17] = [
     "run",
     "check",
+    "verify",
+    "sign",
+    "keygen",
+    "replay",
+    "resume",
+    "diff",
+    "review",
     "regression",
     "show",
     "policy check",

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use crate::evidence::backtest::{Backtest, Change, Standing, backtest};
 use crate::evidence::compare::differing_fields;
-use crate::evidence::replay::{Diverged, Place, Replay, as_record, replay};
 use crate::evidence::text::{shortened, terminal as escape};
 use crate::inputs::{Inputs, Library, Project};
+use crate::replay::backtest::{Backtest, Change, Standing, backtest};
+use crate::replay::{Diverged, Place, Replay, as_record, replay};
 
 use super::check::{Scratch, seed_of, task_of};
 use super::output::{Terminal, Tone};

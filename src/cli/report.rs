@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::event::Rule;
 use crate::evidence::STATE;
-use crate::evidence::backtest::{Change, Standing};
+use crate::replay::backtest::{Change, Standing};
 
 use super::replay::Tested;
 

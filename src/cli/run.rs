@@ -9,7 +9,6 @@ use crate::agent::RunError;
 use crate::event::{Record, TerminalReason};
 use crate::evidence::compare::differing_fields;
 use crate::evidence::expect::Observed;
-use crate::evidence::replay::as_record;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::terminal as escape;
 use crate::evidence::write::{Settlement, Staging, Standing, WriteError};
@@ -18,6 +17,7 @@ use crate::governor::Halt;
 use crate::inputs::Inputs;
 use crate::isolation::{Status, confined};
 use crate::ledger::LedgerError;
+use crate::replay::as_record;
 use crate::run::Course;
 
 use super::output::{Terminal, Tone};

@@ -5,8 +5,7 @@
 //! finds what differs; `expect` holds a run against its task; `facts` holds its events against each
 //! other. `write` is the only code here that changes a disk, and `open` the only one that reads it.
 //! On top of these, what a stranger can do with a run: `attest` signs it, `verify` checks it without
-//! executing anything, `replay` runs it again over its own record, `backtest` under another policy,
-//! and `diff` compares two.
+//! executing anything, and `diff` compares two.
 
 pub mod text;
 pub mod summary;
@@ -21,8 +20,6 @@ pub mod open;
 pub mod facts;
 pub mod attest;
 pub mod verify;
-pub mod replay;
-pub mod backtest;
 pub mod diff;
 
 /// The names of a run's files, in the order in which they are written.

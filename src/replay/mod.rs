@@ -1,8 +1,10 @@
 //! Runs a recorded run again over its own record: the same loop, with the recorded replies, results,
 //! decisions of humans, and times, and with no network, no tool and no clock.
 //!
-//! Whatever the loop computes is held against the record, event by event: a reply is taken only
+//! `backtest` tries another policy in the same way. Whatever the loop computes is held against the record, event by event: a reply is taken only
 //! where the request has the digest that was recorded, a result only where the call is the same.
+
+pub mod backtest;
 
 use std::io::{self, BufRead};
 
@@ -14,9 +16,8 @@ use crate::inputs::Inputs;
 use crate::ledger::{Answer, Divergence, LedgerError, Past};
 use crate::run::{Course, run};
 
-use super::compare::{self, Comparison, Difference};
-use super::open;
-use super::{MANIFEST, REPORT, STATE, TRACE};
+use crate::evidence::compare::{self, Comparison, Difference};
+use crate::evidence::{MANIFEST, REPORT, STATE, TRACE, open};
 
 /// What running a run again came to.
 #[derive(Debug)]

@@ -20,8 +20,8 @@ use crate::ledger::{Answer, Divergence, LedgerError, Past, Push, Reader};
 use crate::policy::spec::{OnDeny, Policy};
 use crate::run::{Course, drive};
 
-use super::summary::decision_word;
-use super::{STATE, open};
+use crate::evidence::summary::decision_word;
+use crate::evidence::{STATE, open};
 
 /// What another policy would have done in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
