@@ -327,7 +327,9 @@ impl Library {
     /// Whether the project has something at this path.
     pub fn has(&self, path: &str) -> bool {
         match self.locate(path) {
-            Located::Builtin(path) => !builtin::folder(path).is_empty(),
+            Located::Builtin(path) => {
+                builtin::file(path).is_some() || !builtin::folder(path).is_empty()
+            }
             Located::File(full) => full.exists(),
         }
     }

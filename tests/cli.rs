@@ -314,7 +314,7 @@ fn tasks_without_runs_and_runs_without_tasks_are_told() {
     copy(folder.path().join(RUN).as_std_path(), folder.path().join("runs/lost/v1").as_std_path());
     let ran = folder.gatedrun_with(&["check"], &[("CI", "true")]);
     assert_ne!(ran.code, 0, "{}", ran.all());
-    assert!(ran.err.contains("tasks/lost/v1.json: it cannot be read"), "{}", ran.all());
+    assert!(ran.out.contains("its task tasks/lost/v1.json does not exist"), "{}", ran.all());
 }
 
 #[test]
@@ -580,7 +580,8 @@ fn a_file_that_the_run_wrote_is_checked_too() {
     );
     std::fs::remove_file(folder.path().join(&path)).unwrap();
     assert!(
-        check().code == 1 && check().out.contains("work/notes/op-19.md: No such file"),
+        check().code == 1
+            && check().out.contains("work/notes/op-19.md: it cannot be read: No such file"),
         "{}",
         check().all()
     );

@@ -66,9 +66,12 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     in_parallel(&runs, args.project.as_deref(), key.as_ref(), &mut print)?;
     let worst = counts.keys().max().copied().unwrap_or(Verdict::Verified);
     if !args.json {
-        let counted: Vec<String> =
-            counts.iter().map(|(verdict, count)| format!("{count} {}", verdict.as_str())).collect();
-        terminal.line(&format!("{} runs: {}", runs.len(), counted.join(", ")))?;
+        if runs.len() != 1 {
+            let counted =
+                counts.iter().map(|(verdict, count)| format!("{count} {}", verdict.as_str()));
+            let counted: Vec<String> = counted.collect();
+            terminal.line(&format!("{} runs: {}", runs.len(), counted.join(", ")))?;
+        }
         terminal.note(NOT_PROVED);
     }
     Ok(code(worst))
