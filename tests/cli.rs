@@ -588,7 +588,7 @@ fn a_file_that_the_run_wrote_is_checked_too() {
     folder.write(&path, good);
     folder.write(&format!("{run}/work/more.txt"), "more");
     assert!(
-        check().code == 1 && check().out.contains("work/more.txt: the run writes no such file"),
+        check().code == 1 && check().out.contains("work/more.txt: the run wrote no such file"),
         "{}",
         check().all()
     );
