@@ -50,6 +50,89 @@ fn main() {
         peak_kib(&["run", &task, "--json"], folder.path()) as f64 / 1024.0,
         "MiB",
     );
+    evidence(&root, folder.path());
+}
+
+/// What the commands about evidence cost, each beside what it is measured against, in turns.
+fn evidence(root: &Path, folder: &Path) {
+    const LONG: &str = "runs/steps/10000";
+    let task = task(folder, 10_000);
+    clean(folder);
+    run(&["run", &task, "--json"], folder);
+    let bytes: Vec<u8> = gatedrun::evidence::FILES
+        .iter()
+        .flat_map(|name| std::fs::read(folder.join(LONG).join(name)).unwrap())
+        .collect();
+    let (mut made, mut verified, mut hashed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut replayed, mut tried) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        hashed.push(timed(|| {
+            std::hint::black_box(gatedrun::json::Digest::of(&bytes));
+        }));
+        verified.push(timed(|| run(&["verify", LONG], folder)));
+        replayed.push(timed(|| run(&["replay", LONG], folder)));
+        tried.push(timed(|| run(&["replay", LONG, "--policy", "policy/v1.yaml"], folder)));
+        made.push(timed(|| run(&["run", &task, "--out", "again", "--json"], folder)));
+        std::fs::remove_dir_all(folder.join("again")).unwrap();
+    }
+    let megabytes = bytes.len() as f64 / 1e6;
+    let (hashed, verified, made) = (median(hashed), median(verified), median(made));
+    row("SHA-256 over the files of 10,000 steps", megabytes / hashed * 1e3, "MB/s");
+    row("verify of them, one core", megabytes / verified * 1e3, "MB/s");
+    row("verify against SHA-256 over the same bytes", hashed / verified, "times as fast");
+    row("replay of 10,000 steps against making them", made / median(replayed), "times as fast");
+    row("back-test, one call a step, 4 KB a decision", 1e7 / median(tried), "decisions/s");
+    let peak = peak_kib(&["verify", LONG], folder) as f64 / 1024.0;
+    row("peak memory of that verify", peak, "MiB");
+    // Many small calls a step, as agents that look things up make them.
+    let dense = dense(folder);
+    run(&["run", &dense, "--json"], folder);
+    let ms = median_ms(&["replay", "runs/steps/dense", "--policy", "policy/v1.yaml"], 9, folder);
+    row("back-test, 8 calls a step, 1 KB a decision", DENSE_CALLS as f64 / ms * 1e3, "decisions/s");
+    clean(folder);
+    for part in ["tools", "policy", "data/corpus/v1", "data/prompt", "tasks/canonical"] {
+        let _ = std::fs::remove_dir_all(folder.join("many").join(part));
+        copy(&root.join(part), &folder.join("many").join(part));
+    }
+    const RUNS: usize = 10_000;
+    for index in 0..RUNS {
+        let to = folder.join(format!("many/runs/{:02}/{index}", index % 100));
+        copy(&root.join("runs/canonical/v1"), &to);
+    }
+    let ms = median_ms(&["verify", "runs", "--json"], 3, &folder.join("many"));
+    row("verify of 10,000 canonical runs, two cores", RUNS as f64 / ms * 1e3, "runs/s");
+}
+
+const DENSE_CALLS: usize = 20_000;
+
+/// A task of eight small calls a step.
+fn dense(folder: &Path) -> String {
+    let mut task: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("canonical.json")).unwrap()).unwrap();
+    task.as_object_mut().unwrap().remove("expected");
+    task["id"] = "steps/dense".into();
+    let calls: Vec<Value> = (0..8)
+        .map(|call| {
+            let text = json!({"$concat": ["Step ", {"$step": {}}, format!(", call {call}.")]});
+            json!({"tool": "summarize", "arguments": {"text": text}})
+        })
+        .collect();
+    task["llm"] = json!({"script": [
+        {"calls": calls, "repeat": DENSE_CALLS / 8},
+        {"final_answer": "done"}
+    ]});
+    std::fs::write(folder.join("tasks/steps/dense.json"), task.to_string()).unwrap();
+    "tasks/steps/dense.json".to_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
 }
 
 fn row(name: &str, value: f64, unit: &str) {
