@@ -212,9 +212,11 @@ fn a_write_is_durable_before_it_has_its_name() {
         {"calls": [{"tool": "write", "arguments": {"path": "work/a.md", "content": "x"}}]},
         {"final_answer": "done"}
     ]);
-    scripted(&folder, script, &[]);
+    // The policy asks for a ledger that is on the disk before the write begins.
+    scripted(&folder, script, &[("version: 1\n", "version: 1\ndurability: fsync\n")]);
+    let calls = "trace=openat2,fsync,fdatasync,renameat,rename,renameat2";
     let traced = std::process::Command::new("strace")
-        .args(["-f", "-e", "trace=openat2,fsync,renameat,rename,renameat2", "-o", "calls.txt"])
+        .args(["-f", "-e", calls, "-o", "calls.txt"])
         .args([env!("CARGO_BIN_EXE_gatedrun"), "run", "tasks/test/script.json"])
         .current_dir(folder.path())
         .env_remove("CI")
@@ -231,7 +233,8 @@ fn a_write_is_durable_before_it_has_its_name() {
             .unwrap_or_else(|| panic!("{what} is missing after {from}: {calls}"));
         from + found
     };
-    let opened = place(".tmp\", {flags=O_WRONLY|O_CREAT|O_EXCL", 0);
+    let recorded = place("fdatasync(", 0);
+    let opened = place(".tmp\", {flags=O_WRONLY|O_CREAT|O_EXCL", recorded);
     let synced = place("fsync(", opened);
     let renamed = place("renameat(", synced);
     place("fsync(", renamed);
