@@ -241,6 +241,31 @@ fn a_signal_leaves_a_run_that_can_be_carried_on() {
     assert!(ran.code == 2 && ran.err.contains("nothing to carry on"), "{}", ran.all());
 }
 
+#[test]
+fn a_second_signal_leaves_at_once() {
+    let folder = Folder::lenient_project();
+    long(&folder, 20_000);
+    // Nobody reads what it prints, so it waits in the middle of a step once the pipe is full.
+    let mut child = folder.spawn_piped(&["run", "tasks/test/long.json"]);
+    let ledger = folder.path().join("runs/test/long.partial/state.jsonl");
+    let size = || std::fs::metadata(&ledger).map_or(0, |metadata| metadata.len());
+    let since = Instant::now();
+    let mut before = 0;
+    while before == 0 || size() != before {
+        assert!(since.elapsed() < Duration::from_secs(30));
+        before = size();
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    signal(&child, "-INT");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "the first signal waits for the event in hand");
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    let ran = folder.gatedrun(&["resume", "runs/test/long", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert_eq!(folder.gatedrun(&["check", "runs/test/long"]).code, 0);
+}
+
 /// A run that was cut short while a call ran whose contract promises nothing, and its task.
 fn in_doubt() -> (Folder, String) {
     let folder = Folder::project();

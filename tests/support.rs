@@ -114,11 +114,20 @@ impl Folder {
 
     /// Starts the program, with its output thrown away.
     pub fn spawn(&self, args: &[&str]) -> std::process::Child {
+        self.spawn_to(args, std::process::Stdio::null())
+    }
+
+    /// Starts the program, with its output in a pipe that nobody reads.
+    pub fn spawn_piped(&self, args: &[&str]) -> std::process::Child {
+        self.spawn_to(args, std::process::Stdio::piped())
+    }
+
+    fn spawn_to(&self, args: &[&str], out: std::process::Stdio) -> std::process::Child {
         Command::new(env!("CARGO_BIN_EXE_gatedrun"))
             .args(args)
             .current_dir(self.path())
             .env_clear()
-            .stdout(std::process::Stdio::null())
+            .stdout(out)
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap()

@@ -152,16 +152,19 @@ fn print_one(
         Verdict::Malformed | Verdict::Tampered => Tone::Bad,
     };
     let signed = match verification.signature {
+        SignatureState::None if verification.records == 0 => "",
         SignatureState::None => ", not signed",
         SignatureState::Unchecked => ", signed, and the signature not checked",
         SignatureState::Valid => ", signed",
         SignatureState::Invalid => "",
     };
-    terminal.line(&format!(
-        "{run}: {}{signed}, {} events",
-        terminal.paint(tone, verification.verdict.as_str()),
-        verification.records
-    ))?;
+    let events = match verification.records {
+        // It could not be read to its end.
+        0 => String::new(),
+        records => format!(", {records} events"),
+    };
+    let verdict = terminal.paint(tone, verification.verdict.as_str());
+    terminal.line(&format!("{run}: {verdict}{signed}{events}"))?;
     for finding in &verification.findings {
         print_finding(finding, terminal)?;
     }

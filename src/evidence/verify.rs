@@ -96,7 +96,7 @@ pub struct Verification {
     pub findings: Vec<Finding>,
     /// Who vouches for it.
     pub signature: SignatureState,
-    /// How many records the ledger holds, as far as it was read.
+    /// How many records the ledger holds; 0 where it could not be read to its end.
     pub records: u64,
     /// SHA-256 of its last line.
     pub head: Option<Digest>,
