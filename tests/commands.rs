@@ -153,6 +153,10 @@ fn replay_says_where_a_run_diverges_and_why() {
     folder.write(&format!("{RUN}/state.jsonl"), &ledger[..cut]);
     let ran = folder.gatedrun(&["replay", RUN, "--json"]);
     assert_eq!((ran.code, json_lines(&ran)[0]["verdict"].clone()), (1, json!("incomplete")));
+    let line = ledger[..ledger.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap();
+    folder.write(&format!("{RUN}/state.jsonl"), &ledger[..=line]);
+    let ran = folder.gatedrun(&["replay", RUN]);
+    assert!(ran.out.contains("the record ends after 37 events"), "{}", ran.all());
     folder.write(&format!("{RUN}/state.jsonl"), [ledger.as_slice(), b"{\"seq\":"].concat());
     let ran = folder.gatedrun(&["replay", RUN]);
     assert!(ran.code == 1 && ran.out.contains("left over"), "{}", ran.all());
