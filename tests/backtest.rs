@@ -130,3 +130,65 @@ fn a_thousand_random_runs_change_as_they_do_when_executed() {
     assert!(changed > 200, "{changed} runs changed");
     assert!(bounded > 100 && exact > 100 && continued > 100, "{bounded} {exact} {continued}");
 }
+
+/// A task with this script under this policy, recorded in `run/`.
+fn recorded(folder: &Folder, script: Value, policy: &str) -> Inputs {
+    let mut task: Value = serde_json::from_slice(&folder.read("tasks/canonical/v1.json")).unwrap();
+    task["id"] = "test/script".into();
+    task["policy"] = policy.into();
+    task["llm"] = json!({"script": script});
+    task.as_object_mut().unwrap().remove("expected");
+    folder.write("tasks/test/script.json", task.to_string());
+    let inputs = folder.library().load("tasks/test/script.json", None).unwrap();
+    let (made, _) = run(&inputs, &folder.path().join("work"));
+    folder.write("run/state.jsonl", made.state);
+    std::fs::remove_dir_all(folder.path().join("work")).unwrap_or_default();
+    inputs
+}
+
+#[test]
+fn what_was_written_before_the_change_is_there_after_it() {
+    let folder = Folder::lenient_project();
+    let text = String::from_utf8(folder.read("policy/v1.yaml")).unwrap();
+    let lenient = text.replace("on_deny: terminate", "on_deny: continue");
+    folder.write("policy/lenient.yaml", &lenient);
+    folder.write("policy/next.yaml", lenient.replace("denied: []", "denied: [summarize]"));
+    let script = json!([
+        {"calls": [{"tool": "write", "arguments": {"path": "work/a.md", "content": "https://elsewhere.example/"}}]},
+        {"calls": [{"tool": "summarize", "arguments": {"text": "One sentence."}}]},
+        {"calls": [{"tool": "read", "arguments": {"path": "work/a.md"}}]},
+        {"calls": [{"tool": "fetch", "arguments": {"url": {"$result": {"step": 3, "call": 1, "pointer": "/text"}}}}]},
+        {"final_answer": "done"}
+    ]);
+    let mut inputs = recorded(&folder, script, "policy/lenient.yaml");
+    let before = inputs.replace_policy(&folder.library(), "policy/next.yaml").unwrap();
+    let work = folder.path().join("continued");
+    let tested = backtest(&folder.path().join("run"), &inputs, &before, work).unwrap();
+    assert!(tested.continued && tested.notes.is_empty(), "{tested:#?}");
+    assert_eq!(tested.standing, Standing::Bounded(2));
+    assert_eq!(tested.changes.len(), 1, "the URL read back is denied as before: {tested:#?}");
+}
+
+#[test]
+fn a_result_that_was_cut_otherwise_bounds_what_is_known() {
+    let folder = Folder::lenient_project();
+    let text = String::from_utf8(folder.read("policy/v1.yaml")).unwrap();
+    folder.write("policy/small.yaml", text.replace("max_bytes: 65536", "max_bytes: 1024"));
+    let script = json!([
+        {"calls": [{"tool": "search", "arguments": {"query": "relay cabinet"}}]},
+        {"calls": [{"tool": "read", "arguments": {"path": "corpus/op-19.md"}}]},
+        {"final_answer": "done"}
+    ]);
+    let mut inputs = recorded(&folder, script, "policy/small.yaml");
+    let ledger = String::from_utf8(folder.read("run/state.jsonl")).unwrap();
+    let cut = ledger.lines().find(|line| line.contains("\"cut\":true")).expect("a cut result");
+    let step: Value = serde_json::from_str(cut).unwrap();
+    let before = inputs.replace_policy(&folder.library(), "policy/v1.yaml").unwrap();
+    let test = |before| {
+        let work = folder.path().join("continued");
+        backtest(&folder.path().join("run"), &inputs, before, work).unwrap()
+    };
+    let tested = test(&before);
+    assert_eq!(tested.standing, Standing::Bounded(step["step"].as_u64().unwrap()), "{tested:#?}");
+    assert!(tested.continued && tested.changes.is_empty(), "{tested:#?}");
+}
