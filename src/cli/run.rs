@@ -1,6 +1,7 @@
 //! `gatedrun run`
 
 use std::io::BufWriter;
+use std::sync::atomic::AtomicBool;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
@@ -15,7 +16,7 @@ use crate::evidence::write::{Settlement, Staging, Standing, WriteError};
 use crate::evidence::{MANIFEST, REPORT, TRACE};
 use crate::governor::Halt;
 use crate::inputs::Inputs;
-use crate::isolation::{Status, confined};
+use crate::isolation::{Refused, Status, confined};
 use crate::ledger::LedgerError;
 use crate::replay::as_record;
 use crate::run::Course;
@@ -78,10 +79,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         named => named.iter().map(|path| project::task(path)).collect(),
     };
     let mut libraries = Libraries::default();
+    let interrupt = interrupt::flag()?;
     let mut code = exit::OK;
     for task in &tasks {
         let inputs = libraries.get(&task.project).load(&task.path, args.seed)?;
-        code = code.max(run_one(args, task, &inputs, terminal)?);
+        code = code.max(run_one(args, task, &inputs, &interrupt, terminal)?);
     }
     Ok(code)
 }
@@ -90,14 +92,14 @@ fn run_one(
     args: &Args,
     task: &TaskPath,
     inputs: &Inputs,
+    interrupt: &AtomicBool,
     terminal: &mut Terminal,
 ) -> Result<u8, Stop> {
     let id = &inputs.task.id;
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
     let staging = Staging::begin(&target, args.discard_partial)?;
     print_head(inputs, args.json, terminal)?;
-    let interrupt = interrupt::flag()?;
-    let course = Course { interrupt: Some(&interrupt), ..Course::fresh() };
+    let course = Course { interrupt: Some(interrupt), ..Course::fresh() };
     let done = match execute(inputs, &staging, course, 0, (!args.json).then_some(&mut *terminal)) {
         Ok(done) => done,
         Err(failed) => {
@@ -197,41 +199,36 @@ pub(super) struct Done {
 }
 
 /// Why a run did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub(super) enum Failed {
     /// It ran into this.
-    Run(RunError),
-    /// Its files could not be written, or the kernel does not offer what policy asks for.
-    Stop(Stop),
-}
-
-impl From<Stop> for Failed {
-    fn from(stop: Stop) -> Self {
-        Self::Stop(stop)
-    }
-}
-
-impl From<WriteError> for Failed {
-    fn from(error: WriteError) -> Self {
-        Self::Stop(error.into())
-    }
+    Run(#[from] RunError),
+    /// Its files could not be written.
+    Write(#[from] WriteError),
+    /// The kernel does not offer what policy asks for. Nothing was done.
+    Refused(#[from] Refused),
 }
 
 impl Failed {
     /// Whether what is recorded is worth carrying on.
     fn is_resumable(&self) -> bool {
         match self {
-            Self::Run(RunError::Ledger(_) | RunError::InDoubt(_)) => true,
-            Self::Run(RunError::Llm(_)) | Self::Stop(_) => false,
+            Self::Run(RunError::Ledger(_) | RunError::InDoubt(_)) | Self::Write(_) => true,
+            Self::Run(RunError::Llm(_)) | Self::Refused(_) => false,
         }
     }
 
     /// What to tell, with how to carry the run on where it can be.
     pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path) -> Stop {
+        let carry_on = format!("carry it on with `gatedrun resume {target}`");
         let error = match self {
-            Self::Stop(stop) => return stop,
+            Self::Refused(refused) => return Stop::usage(refused),
+            Self::Write(error) => {
+                return Stop::usage(format!("{error}; mend that, then {carry_on}"));
+            }
             Self::Run(error) => error,
         };
-        let carry_on = format!("carry it on with `gatedrun resume {target}`");
         match &error {
             RunError::Ledger(LedgerError::Interrupted) => {
                 Stop { message: format!("{target}: {error}; {carry_on}"), code: exit::INTERRUPTED }
@@ -292,9 +289,8 @@ pub(super) fn execute(
     };
     let (result, status) = confined(inputs.policy.sandbox.isolation, staging.folder(), || {
         crate::run::run(inputs, staging.work(), course, state, trace, watch)
-    })
-    .map_err(Stop::usage)?;
-    let recorded = result.map_err(Failed::Run)?;
+    })?;
+    let recorded = result?;
     staging.write(REPORT, &recorded.report)?;
     staging.write(MANIFEST, &recorded.manifest)?;
     Ok(Done { summary: recorded.summary, observed, status })
