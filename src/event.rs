@@ -457,6 +457,23 @@ impl Rule {
         Self::Progress,
     ];
 
+    /// How a run ends that a deny of this rule ends.
+    pub fn end(self) -> (TerminalReason, Option<FailureMode>) {
+        match self {
+            Self::ArgSchema => {
+                (TerminalReason::FailureModeTerminal, Some(FailureMode::SchemaMismatch))
+            }
+            Self::CycleDetection => {
+                (TerminalReason::PolicyDenialTerminal, Some(FailureMode::CycleDetection))
+            }
+            Self::LoopBudget => (TerminalReason::LoopBudget, None),
+            Self::Progress => (TerminalReason::NoProgress, None),
+            Self::ToolRegistry | Self::UrlAllowlist | Self::SandboxPath => {
+                (TerminalReason::PolicyDenialTerminal, None)
+            }
+        }
+    }
+
     /// The rule's id in artifacts and in tasks.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -515,17 +515,7 @@ fn in_doubt(running: &Running<'_>) -> Halt {
 
 /// Why a run ends with a deny.
 fn end_of(denied: &Denied) -> End {
-    let (failure_mode, terminal_reason) = match denied.rule {
-        Rule::ArgSchema => (Some(FailureMode::SchemaMismatch), TerminalReason::FailureModeTerminal),
-        Rule::CycleDetection => {
-            (Some(FailureMode::CycleDetection), TerminalReason::PolicyDenialTerminal)
-        }
-        Rule::LoopBudget => (None, TerminalReason::LoopBudget),
-        Rule::Progress => (None, TerminalReason::NoProgress),
-        Rule::ToolRegistry | Rule::UrlAllowlist | Rule::SandboxPath => {
-            (None, TerminalReason::PolicyDenialTerminal)
-        }
-    };
+    let (terminal_reason, failure_mode) = denied.rule.end();
     End { terminal_reason, rule_id: Some(denied.rule), failure_mode, answer: None }
 }
 

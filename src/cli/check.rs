@@ -8,13 +8,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use walkdir::WalkDir;
 
+use crate::event::Record;
 use crate::evidence::attest;
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
 use crate::evidence::text::{shortened, terminal as escape};
-use crate::evidence::verify::changed_work;
+use crate::evidence::verify::contents;
 use crate::evidence::write::{Settlement, Staging};
-use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, WORK};
+use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE};
 use crate::inputs::{Inputs, Library, Project};
 use crate::isolation::confined;
 use crate::json::Digest;
@@ -56,7 +57,7 @@ pub struct Args {
 struct Line<'a> {
     run: &'a Utf8Path,
     verdict: &'static str,
-    file: Option<&'static str>,
+    file: Option<&'a str>,
     line: Option<u64>,
     column: Option<usize>,
     message: Option<String>,
@@ -65,7 +66,7 @@ struct Line<'a> {
 /// What checking a run came to.
 struct Checked {
     /// The first difference of each file that differs.
-    differences: Vec<(&'static str, Drift)>,
+    differences: Vec<(String, Drift)>,
     /// Expectations of the task that are not met.
     unmet: Vec<String>,
 }
@@ -206,32 +207,37 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
         let file = File::open(run.join(name)).map_err(|error| error.to_string())?;
         Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
     };
-    let mut differences: Vec<(&'static str, Drift)> = Vec::new();
-    let mut comparison = |name: &'static str| match open(name) {
+    let mut differences: Vec<(String, Drift)> = Vec::new();
+    let mut comparison = |name: &str| match open(name) {
         Ok(committed) => Comparison::new(committed),
         Err(what) => {
-            differences.push((name, Drift::Unreadable(what)));
+            differences.push((name.to_owned(), Drift::Unreadable(what)));
             Comparison::new(Box::new(io::empty()) as Box<dyn io::BufRead + Send>)
         }
     };
     let (state, trace) = (comparison(STATE), comparison(TRACE));
     let mut observed = Observed::default();
+    // What is observed grows with the run; it is kept only where somebody asks for it.
+    let expects = inputs.task.expected.is_some();
+    let watch = |record: &Record| {
+        if expects {
+            observed.push(record);
+        }
+    };
     let scratch = work.parent().unwrap_or(work);
     let (recorded, _) = confined(inputs.policy.sandbox.isolation, scratch, || {
-        crate::run::run(inputs, work.to_owned(), Course::fresh(), state, trace, |record| {
-            observed.push(record)
-        })
+        crate::run::run(inputs, work.to_owned(), Course::fresh(), state, trace, watch)
     })
     .map_err(Stop::usage)?;
     let recorded = recorded.map_err(|error| run::stop(inputs, &error))?;
-    let mut compared = |name: &'static str, result: io::Result<Option<Difference>>| {
-        if differences.iter().any(|(known, _)| *known == name) {
+    let mut compared = |name: &str, result: io::Result<Option<Difference>>| {
+        if differences.iter().any(|(known, _)| known == name) {
             return;
         }
         match result {
             Ok(None) => {}
-            Ok(Some(difference)) => differences.push((name, Drift::Differs(difference))),
-            Err(error) => differences.push((name, Drift::Unreadable(error.to_string()))),
+            Ok(Some(difference)) => differences.push((name.to_owned(), Drift::Differs(difference))),
+            Err(error) => differences.push((name.to_owned(), Drift::Unreadable(error.to_string()))),
         }
     };
     compared(STATE, recorded.state.finish());
@@ -242,11 +248,9 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
         compared(name, result);
     }
     differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
-    differences.extend(
-        changed_work(run, &recorded.work)
-            .into_iter()
-            .map(|(path, what)| (WORK, Drift::Unreadable(format!("{path}: {what}")))),
-    );
+    contents(run, Some(&recorded.work), |path, what| {
+        differences.push((path.to_owned(), Drift::Unreadable(what.to_owned())));
+    });
     let unmet =
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     Ok(Checked { differences, unmet })
@@ -298,7 +302,7 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
 }
 
 fn print_json(run: &Utf8Path, checked: &Checked, terminal: &mut Terminal) -> Result<(), Stop> {
-    let first = checked.differences.first();
+    let first = checked.differences.first().map(|(name, drift)| (name.as_str(), drift));
     let (line, column, message) = match first {
         Some((STATE, Drift::Differs(difference))) => {
             let explanation = compare::explain(difference).to_string();
@@ -311,7 +315,7 @@ fn print_json(run: &Utf8Path, checked: &Checked, terminal: &mut Terminal) -> Res
         None => (None, None, checked.unmet.first().cloned()),
     };
     let verdict = if first.is_none() && checked.unmet.is_empty() { "identical" } else { "differs" };
-    let line = Line { run, verdict, file: first.map(|(name, _)| *name), line, column, message };
+    let line = Line { run, verdict, file: first.map(|(name, _)| name), line, column, message };
     Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?)
 }
 

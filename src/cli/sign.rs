@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ed25519_dalek::SigningKey;
 
 use crate::evidence::recorder::project;
-use crate::evidence::verify::{Verdict, verify};
+use crate::evidence::verify::{Verdict, verify_unsigned};
 use crate::evidence::{ATTESTATION, STATE, attest, open};
 use crate::inputs::{Library, Project};
 
@@ -41,10 +41,10 @@ pub(super) fn sign(args: &SignArgs, terminal: &mut Terminal) -> Result<u8, Stop>
     let key = signing_key(&args.key)?;
     for folder in &args.runs {
         let path = folder.join(ATTESTATION);
-        // Nobody should put a name under what does not hold together. An older signature goes.
-        remove_if_there(&path)?;
+        // Nobody should put a name under what does not hold together. What is signed already is
+        // signed anew; where that is refused, the older signature stays.
         let library = run(folder).map(|(root, _)| Library::new(Project::Folder(root)));
-        let found = verify(folder, library.as_ref(), None);
+        let found = verify_unsigned(folder, library.as_ref());
         if matches!(found.verdict, Verdict::Tampered | Verdict::Malformed) {
             return Err(Stop {
                 message: format!(
@@ -77,15 +77,6 @@ pub(super) fn write_whole(path: &Utf8Path, bytes: &[u8]) -> Result<(), Stop> {
     let beside = path.with_file_name(format!(".{name}.tmp"));
     let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
     written.map_err(|error| Stop::usage(format!("{path}: it cannot be written: {error}")))
-}
-
-fn remove_if_there(path: &Utf8Path) -> Result<(), Stop> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Stop::usage(format!("{path}: {error}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 pub(super) fn keygen(args: &KeygenArgs, terminal: &mut Terminal) -> Result<u8, Stop> {

@@ -168,6 +168,9 @@ fn print_one(
     for finding in &verification.findings {
         print_finding(finding, terminal)?;
     }
+    if verification.findings_untold > 0 {
+        terminal.line(&format!("  and {} more", verification.findings_untold))?;
+    }
     Ok(())
 }
 

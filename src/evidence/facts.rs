@@ -1,18 +1,22 @@
 //! What must hold between the events of a ledger beyond their order: ids and keys are what the
 //! seed and the place make them, digests are those of what they stand beside, errors are of their
-//! class, a stub's time is the logical clock's, and no budget is exceeded.
+//! class, a stub's time is the logical clock's, no budget is exceeded, and the run ends as what came
+//! before makes it end.
 //!
 //! The ledger's writer keeps all of this. A reader who did not see it written asks again.
 
 use crate::clock::Clock;
 use crate::derive;
 use crate::event::{
-    AttemptOutcome, Decision, ErrorClass, Event, ExecutionPath, GateDecided, InputRole, LlmCalled,
-    LlmReplied, Record, RunFinished, RunStarted, Subject, TerminalReason, ToolAttempted, ToolError,
-    ToolFinished, ToolStarted, Totals,
+    AttemptOutcome, Decision, ErrorClass, Event, ExecutionPath, FailureMode, GateDecided,
+    InputRole, LlmCalled, LlmReplied, Record, Rule, RunFinished, RunStarted, Subject,
+    TerminalReason, ToolAttempted, ToolError, ToolFinished, ToolStarted, Totals,
 };
 use crate::json::{self, Digest};
+use crate::policy::path::{Mount, MountPath};
 use crate::policy::spec::LoopBudget;
+
+use super::manifest;
 
 /// What is remembered between events.
 #[derive(Debug, Default)]
@@ -24,7 +28,20 @@ pub struct Facts {
     budget: Option<LoopBudget>,
     totals: Totals,
     answer: Option<String>,
+    /// The tool that the gate has allowed last.
+    tool: Option<String>,
+    /// What the last deny of the step in hand, or of the run, means for the run.
+    denied: Option<Rule>,
+    /// The failure mode of the last step.
+    failure_mode: Option<FailureMode>,
+    start_ns: u64,
+    /// When the budget of time was asked last: at the first of the warnings before a record.
+    asked_ns: u64,
+    warned: bool,
 }
+
+/// How many inputs a run may name.
+pub const INPUTS_MAX: usize = 1024;
 
 impl Facts {
     /// Holds the run against these budgets.
@@ -44,21 +61,31 @@ impl Facts {
         match &record.event {
             Event::StepStarted(_) => {
                 self.totals.steps += 1;
+                self.denied = None;
                 let max = self.budget.map(|budget| budget.max_iterations);
-                within("step", self.totals.steps, "max_iterations", max)
+                within("step", self.totals.steps, "max_iterations", max)?;
+                self.in_time("step")
             }
             Event::LlmCalled(called) => self.called(called),
             Event::LlmReplied(replied) => self.replied(replied, record.step.unwrap_or(0)),
             Event::GateDecided(gate) => self.decided(gate),
             Event::ToolStarted(started) => self.tool_started(started),
             Event::ToolAttempted(attempted) => attempt(attempted),
-            Event::ToolFinished(finished) => tool_finished(finished),
+            Event::ToolFinished(finished) => self.tool_finished(finished),
+            Event::StepFinished(finished) => {
+                self.failure_mode = finished.failure_mode;
+                Ok(())
+            }
             Event::RunFinished(finished) => self.finished(finished),
-            Event::RunStarted(_) | Event::ToolReconciled(_) | Event::StepFinished(_) => Ok(()),
+            Event::RunStarted(_) | Event::ToolReconciled(_) => Ok(()),
         }
     }
 
     fn started(&mut self, started: &RunStarted) -> Result<(), String> {
+        if started.inputs.len() > INPUTS_MAX {
+            let named = started.inputs.len();
+            return Err(format!("it names {named} inputs, and a run has at most {INPUTS_MAX}"));
+        }
         self.seed = started.seed;
         self.run_id.clone_from(&started.run_id);
         self.policy_version.clone_from(&started.policy_version);
@@ -73,6 +100,13 @@ impl Facts {
 
     /// In a stub run nobody waits, so the time is a function of the events.
     fn time(&mut self, record: &Record) -> Result<(), String> {
+        if record.seq == 0 {
+            self.start_ns = record.at_ns;
+        }
+        if !self.warned {
+            self.asked_ns = record.at_ns;
+        }
+        self.warned = is_warning(&record.event);
         let Some(clock) = &mut self.clock else { return Ok(()) };
         let wait = match &record.event {
             Event::ToolAttempted(attempted) => {
@@ -84,6 +118,18 @@ impl Facts {
         let due = clock.tick();
         clock.wait(wait);
         same("at_ns", &record.at_ns, &due)
+    }
+
+    /// Whether the budget of time allowed what was begun.
+    fn in_time(&self, what: &str) -> Result<(), String> {
+        let max = self.budget.and_then(|budget| budget.max_elapsed_ms);
+        let elapsed_ms = self.asked_ns.saturating_sub(self.start_ns) / 1_000_000;
+        match max {
+            Some(max) if elapsed_ms >= max => Err(format!(
+                "a {what} began after {elapsed_ms} ms, and loop_budget.max_elapsed_ms of the policy is {max}"
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn called(&self, called: &LlmCalled) -> Result<(), String> {
@@ -119,7 +165,16 @@ impl Facts {
             let word = |class: Option<ErrorClass>| class.map_or("null", ErrorClass::as_str);
             return Err(expected("error_class", word(gate.error_class), word(class)));
         }
-        if gate.subject == Subject::Step || denies {
+        let about_a_call = gate.subject == Subject::Call;
+        if (gate.call_id.is_some(), gate.tool.is_some()) != (about_a_call, about_a_call) {
+            return Err(
+                "a decision names call and tool if and only if it is about a call".to_owned()
+            );
+        }
+        if denies {
+            self.denied = gate.rule_id;
+        }
+        if !about_a_call || denies {
             return match gate.rule_id {
                 Some(_) => Ok(()),
                 None => Err("a deny or a warning names no rule".to_owned()),
@@ -128,23 +183,59 @@ impl Facts {
         if gate.rule_id.is_some() {
             return Err("an allowed call names a rule, and every rule allows it".to_owned());
         }
+        self.denied = None;
+        self.tool.clone_from(&gate.tool);
         self.totals.calls_allowed += 1;
         let max = self.budget.and_then(|budget| budget.max_tool_calls);
-        within("allowed call", self.totals.calls_allowed, "max_tool_calls", max)
+        within("allowed call", self.totals.calls_allowed, "max_tool_calls", max)?;
+        self.in_time("call")
     }
 
     fn tool_started(&self, started: &ToolStarted) -> Result<(), String> {
+        same("tool", &started.tool, &self.tool.clone().unwrap_or_default())?;
         let key = derive::id("idem", self.seed, &["idempotency", &started.call_id]);
         same("idempotency_key", &started.idempotency_key, &key)
     }
 
     fn finished(&self, finished: &RunFinished) -> Result<(), String> {
-        let answered = finished.terminal_reason == TerminalReason::FinalAnswer;
-        let due = if answered { self.answer.as_deref() } else { None };
-        if finished.answer.as_deref() == due && finished.answer.is_some() == answered {
+        let mode = self.failure_mode.filter(|mode| *mode != FailureMode::ToolCallFailure);
+        let (reason, rule, mode) = match (&self.answer, self.denied, mode) {
+            (Some(_), ..) => (TerminalReason::FinalAnswer, None, None),
+            (None, Some(rule), _) => {
+                let (reason, mode) = rule.end();
+                (reason, Some(rule), mode)
+            }
+            (None, None, Some(mode)) => (TerminalReason::FailureModeTerminal, None, Some(mode)),
+            (None, None, None) => {
+                return Err("the run ends without an answer, a deny or a failure".to_owned());
+            }
+        };
+        let stated = (finished.terminal_reason, finished.rule_id, finished.failure_mode);
+        if stated == (reason, rule, mode) && finished.answer == self.answer {
             return Ok(());
         }
-        Err("the answer is not the last reply's, or the run did not end with one".to_owned())
+        Err(format!(
+            "the run did not end so: by what came before it ends by {}, with {} answer",
+            reason.as_str(),
+            if self.answer.is_some() { "the last reply's" } else { "no" }
+        ))
+    }
+
+    fn tool_finished(&self, finished: &ToolFinished) -> Result<(), String> {
+        if finished.ok != finished.result.is_some() || finished.ok == finished.error.is_some() {
+            return Err("there is either a result or an error, and ok says which".to_owned());
+        }
+        if let (Some(result), false) = (&finished.result, finished.cut) {
+            let whole = json::canonical(result);
+            same("bytes", &finished.bytes, &(whole.len() as u64))?;
+            let stated = finished.sha256.unwrap_or(Digest::ZERO);
+            same("sha256", &stated, &Digest::of(&whole))?;
+        }
+        if let Some(path) = manifest::written(self.tool.as_deref().unwrap_or_default(), finished) {
+            let read = MountPath::parse(path).ok().filter(|path| path.mount == Mount::Work);
+            same("path", &path, &read.map(|path| path.to_string()).unwrap_or_default().as_str())?;
+        }
+        finished.error.as_ref().map_or(Ok(()), classified)
     }
 }
 
@@ -159,17 +250,10 @@ fn attempt(attempted: &ToolAttempted) -> Result<(), String> {
     attempted.error.as_ref().map_or(Ok(()), classified)
 }
 
-fn tool_finished(finished: &ToolFinished) -> Result<(), String> {
-    if finished.ok != finished.result.is_some() || finished.ok == finished.error.is_some() {
-        return Err("there is either a result or an error, and ok says which".to_owned());
-    }
-    if let (Some(result), false) = (&finished.result, finished.cut) {
-        let whole = json::canonical(result);
-        same("bytes", &finished.bytes, &(whole.len() as u64))?;
-        let stated = finished.sha256.unwrap_or(Digest::ZERO);
-        same("sha256", &stated, &Digest::of(&whole))?;
-    }
-    finished.error.as_ref().map_or(Ok(()), classified)
+/// Whether a budget warns: a decision about the run that lets it go on.
+fn is_warning(event: &Event) -> bool {
+    matches!(event, Event::GateDecided(gate)
+        if gate.subject == Subject::Step && gate.decision == Decision::Allow)
 }
 
 fn classified(error: &ToolError) -> Result<(), String> {

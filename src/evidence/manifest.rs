@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{CorpusIdentity, Event, FORMAT, Input, LlmIdentity, Record};
+use crate::event::{CorpusIdentity, Event, FORMAT, Input, LlmIdentity, Record, ToolFinished};
 use crate::json::Digest;
 
 use super::summary::{Outcome, Summary};
@@ -50,11 +50,17 @@ pub struct FileDigest {
 /// Collects the files that a run has written to its own folder, record by record.
 #[derive(Debug, Default)]
 pub struct Work {
-    writing: bool,
+    tool: String,
     files: BTreeMap<String, FileDigest>,
 }
 
 impl Work {
+    /// How many files.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is none")]
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
     /// The files, by path.
     pub fn into_files(self) -> BTreeMap<String, FileDigest> {
         self.files
@@ -63,11 +69,10 @@ impl Work {
     /// Takes the next record.
     pub fn push(&mut self, record: &Record) {
         match &record.event {
-            Event::ToolStarted(started) => self.writing = started.tool == "write",
-            Event::ToolFinished(finished) if self.writing => {
-                let result = finished.result.as_ref();
-                let path = result.and_then(|result| result.get("path")?.as_str());
-                let digest = result.and_then(|result| {
+            Event::ToolStarted(started) => self.tool.clone_from(&started.tool),
+            Event::ToolFinished(finished) => {
+                let path = written(&self.tool, finished);
+                let digest = finished.result.as_ref().and_then(|result| {
                     let sha256 = serde_json::from_value(result.get("sha256")?.clone()).ok()?;
                     Some(FileDigest { sha256, bytes: result.get("bytes")?.as_u64()? })
                 });
@@ -82,11 +87,16 @@ impl Work {
             | Event::GateDecided(_)
             | Event::ToolAttempted(_)
             | Event::ToolReconciled(_)
-            | Event::ToolFinished(_)
             | Event::StepFinished(_)
             | Event::RunFinished(_) => {}
         }
     }
+}
+
+/// The path of the file that a call of `write` has replaced, as its result names it.
+pub fn written<'f>(tool: &str, finished: &'f ToolFinished) -> Option<&'f str> {
+    let result = finished.result.as_ref().filter(|_| tool == "write")?;
+    result.get("path")?.as_str()
 }
 
 /// The manifest's bytes.

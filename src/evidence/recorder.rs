@@ -83,6 +83,11 @@ impl<S: Write, T: Write> Recorder<S, T> {
         self.trace.push(record)
     }
 
+    /// How many files the run has written itself so far.
+    pub fn work_files(&self) -> usize {
+        self.work.len()
+    }
+
     /// Hands everything recorded so far to the operating system.
     ///
     /// # Errors

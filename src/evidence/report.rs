@@ -1,5 +1,7 @@
-//! `run_report.md`: the run for a person. Everything that is data is escaped.
+//! `run_report.md`: the run for a person. Everything that is data is escaped, and what could be of
+//! any length is told in part: nobody reads a million rows, and the ledger has them.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::event::{
@@ -13,12 +15,23 @@ use super::text::{markdown, quotation, shortened};
 /// How many letters of a name an LLM made up a report shows.
 const NAME_CHARS_MAX: usize = 80;
 
+/// How many letters of any other text in a table a report shows.
+const CELL_CHARS_MAX: usize = 500;
+
+/// How many rows of a table a report tells: half of them from its beginning, half from its end.
+pub const ROWS_MAX: usize = 1000;
+
+/// How much of what happened in one step a report tells.
+const CALLS_MAX: usize = 100;
+
 /// Collects the rows of a report, record by record.
 #[derive(Debug, Default)]
 pub struct Report {
-    rows: String,
-    denials: String,
+    rows: Rows,
+    denials: Rows,
     calls: Vec<String>,
+    /// What happened in the step and is not told.
+    untold: u64,
     tool: String,
     attempts: u32,
     tokens: u64,
@@ -31,34 +44,45 @@ impl Report {
             Event::LlmReplied(replied) => {
                 self.tokens = replied.usage.total();
                 if replied.final_answer.is_some() {
-                    self.calls.push("final answer".to_owned());
+                    self.happened("final answer".to_owned());
                 }
             }
             Event::GateDecided(gate) => self.decided(gate, record.step),
             Event::ToolStarted(ToolStarted { tool, .. }) => {
-                self.tool = tool.clone();
+                self.tool = markdown(&shortened(tool, NAME_CHARS_MAX));
                 self.attempts = 0;
             }
             Event::ToolAttempted(attempted) => self.attempted(attempted),
-            Event::ToolReconciled(reconciled) => self.calls.push(format!(
+            Event::ToolReconciled(reconciled) => self.happened(format!(
                 "{}: in doubt; {}: {}",
-                markdown(&self.tool),
+                self.tool,
                 if reconciled.took_place { "it took place" } else { "it did not take place" },
-                markdown(&reconciled.reason)
+                cell(&reconciled.reason)
             )),
             Event::ToolFinished(finished) => self.tool_finished(finished),
             Event::StepFinished(finished) => {
+                if self.untold > 0 {
+                    self.calls.push(format!("and {} more", self.untold));
+                }
                 let calls = self.calls.join("<br>");
-                let mode = finished.failure_mode.map_or("", |mode| mode.as_str());
+                let mode = markdown(finished.failure_mode.map_or("", |mode| mode.as_str()));
                 let step = record.step.unwrap_or(0);
-                let mode = markdown(mode);
-                let _ = writeln!(self.rows, "| {step} | {calls} | {} | {mode} |", self.tokens);
+                self.rows.push(format!("| {step} | {calls} | {} | {mode} |\n", self.tokens));
                 self.calls.clear();
+                self.untold = 0;
             }
             Event::RunStarted(_)
             | Event::StepStarted(_)
             | Event::LlmCalled(_)
             | Event::RunFinished(_) => {}
+        }
+    }
+
+    fn happened(&mut self, what: String) {
+        if self.calls.len() < CALLS_MAX {
+            self.calls.push(what);
+        } else {
+            self.untold += 1;
         }
     }
 
@@ -70,7 +94,7 @@ impl Report {
         let word = if warns { "warn" } else { gate.decision.as_str() };
         let tool = gate.tool.as_deref().map(|tool| markdown(&shortened(tool, NAME_CHARS_MAX)));
         if let Some(tool) = &tool {
-            self.calls.push(format!("{tool}: **{}**", markdown(&decision_word(gate))));
+            self.happened(format!("{tool}: **{}**", markdown(&decision_word(gate))));
         }
         let step = step.map_or_else(|| "before a step".to_owned(), |step| step.to_string());
         let rule = gate.rule_id.map_or("", |rule| rule.as_str());
@@ -81,19 +105,18 @@ impl Report {
             .map(|(detail, value)| {
                 let name = detail.attribute().trim_start_matches("policy.");
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                format!("{} = {}", markdown(name), markdown(&value))
+                format!("{} = {}", markdown(name), cell(&value))
             })
             .collect::<Vec<_>>()
             .join("<br>");
-        let _ = writeln!(
-            self.denials,
-            "| {step} | {} | {} | {} | {} | {details} | {} |",
+        self.denials.push(format!(
+            "| {step} | {} | {} | {} | {} | {details} | {} |\n",
             tool.unwrap_or_default(),
             word,
             markdown(rule),
-            markdown(&gate.reason),
+            cell(&gate.reason),
             markdown(&error),
-        );
+        ));
     }
 
     fn attempted(&mut self, attempted: &ToolAttempted) {
@@ -105,9 +128,9 @@ impl Report {
             attempted.error.as_ref().map_or_else(String::new, |error| classified(error.class));
         let wait =
             attempted.backoff_ms.map_or_else(String::new, |ms| format!(", next after {ms} ms"));
-        self.calls.push(format!(
+        self.happened(format!(
             "{}: attempt {} {} ({}){wait}",
-            markdown(&self.tool),
+            self.tool,
             attempted.attempt,
             markdown(attempted.outcome.as_str()),
             markdown(&class),
@@ -115,24 +138,24 @@ impl Report {
     }
 
     fn tool_finished(&mut self, finished: &ToolFinished) {
-        let tool = markdown(&self.tool);
+        let tool = &self.tool;
         let row = match &finished.error {
-            Some(error) => format!("{tool}: failed, {}", markdown(&error.message)),
+            Some(error) => format!("{tool}: failed, {}", cell(&error.message)),
             None => {
                 let cut = if finished.cut { ", cut" } else { "" };
                 let origin = finished
                     .origin
                     .as_deref()
-                    .map_or_else(String::new, |origin| format!(" from {}", markdown(origin)));
+                    .map_or_else(String::new, |origin| format!(" from {}", cell(origin)));
                 format!("{tool}: {} bytes{cut}{origin}", finished.bytes)
             }
         };
-        self.calls.push(row);
+        self.happened(row);
     }
 
     /// The report, once the run has ended.
     pub fn render(&self, summary: &Summary) -> Vec<u8> {
-        let mut text = String::with_capacity(2048 + self.rows.len() + self.denials.len());
+        let mut text = String::with_capacity(4096);
         self.setup(summary, &mut text);
         outcome(summary, &mut text);
         text.push_str("## Steps\n\n");
@@ -142,7 +165,7 @@ impl Report {
             text.push_str(
                 "| Step | What happened | Tokens | Failure mode |\n|---:|---|---:|---|\n",
             );
-            text.push_str(&self.rows);
+            self.rows.write(&mut text);
             text.push('\n');
         }
         text.push_str("## Decisions other than a plain allow\n\n");
@@ -150,7 +173,7 @@ impl Report {
             text.push_str("None: every call was allowed.\n\n");
         } else {
             text.push_str("| Step | Tool | Decision | Rule | Reason | Details | Error |\n|---:|---|---|---|---|---|---|\n");
-            text.push_str(&self.denials);
+            self.denials.write(&mut text);
             text.push('\n');
         }
         reproduce(summary, &mut text);
@@ -174,6 +197,46 @@ impl Report {
         row("Seed", &started.seed.to_string());
         text.push('\n');
     }
+}
+
+/// The rows of a table: the first and the last ones.
+#[derive(Debug, Default)]
+struct Rows {
+    first: String,
+    last: VecDeque<String>,
+    count: usize,
+}
+
+impl Rows {
+    fn push(&mut self, row: String) {
+        self.count += 1;
+        if self.count <= ROWS_MAX / 2 {
+            self.first.push_str(&row);
+            return;
+        }
+        if self.last.len() == ROWS_MAX / 2 {
+            self.last.pop_front();
+        }
+        self.last.push_back(row);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn write(&self, text: &mut String) {
+        text.push_str(&self.first);
+        if self.count > ROWS_MAX {
+            let untold = self.count - ROWS_MAX;
+            let _ = writeln!(text, "| … | *{untold} more, which the ledger has* |");
+        }
+        text.extend(self.last.iter().map(String::as_str));
+    }
+}
+
+/// A text for a cell of a table.
+fn cell(text: &str) -> String {
+    markdown(&shortened(text, CELL_CHARS_MAX))
 }
 
 /// An error's name, who is at fault, and what kind of trouble it is.

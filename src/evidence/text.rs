@@ -1,6 +1,7 @@
 //! Makes data safe to stand in a report or on a terminal: nothing that an agent, a tool or a task
 //! wrote can become a heading, a table's cell border, or an escape sequence.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Escapes a text for one line of Markdown.
@@ -68,9 +69,13 @@ fn push_visible(text: &mut String, letter: char) {
 }
 
 /// A text of at most `chars_max` letters, with an ellipsis where it was cut.
-pub fn shortened(text: &str, chars_max: usize) -> String {
+pub fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
+    // A letter has a byte at least, so that a short text need not be counted.
+    if text.len() <= chars_max {
+        return Cow::Borrowed(text);
+    }
     match text.char_indices().nth(chars_max) {
-        None => text.to_owned(),
-        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => Cow::Borrowed(text),
+        Some((at, _)) => Cow::Owned(format!("{}…", text.get(..at).unwrap_or_default())),
     }
 }

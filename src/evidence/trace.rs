@@ -15,8 +15,17 @@ use crate::event::{
 };
 use crate::json::Digest;
 
+use super::text::shortened;
+
 /// The version of OpenTelemetry's semantic conventions that attribute names follow.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.41.1";
+
+/// How many letters of a text a span tells: a name that somebody made up must not be able to swell
+/// every span that repeats it.
+pub const TEXT_CHARS_MAX: usize = 1024;
+
+/// How many events the run's span tells: the default of OpenTelemetry's SDKs.
+pub const EVENTS_MAX: u64 = 128;
 
 /// Every attribute that a span can carry, and what it says. The names under `policy.` that are
 /// not listed are those of [`crate::event::Detail`].
@@ -81,8 +90,10 @@ struct Run {
     start_ns: u64,
     trace_id: String,
     span_id: SpanId,
-    /// The events of the run's own span, as JSON.
+    /// The first events of the run's own span, as JSON.
     events: Vec<u8>,
+    /// How many there are.
+    events_count: u64,
 }
 
 #[derive(Debug, Default)]
@@ -172,6 +183,7 @@ impl<W: Write> Trace<W> {
             trace_id,
             span_id: SpanId::default(),
             events: Vec::new(),
+            events_count: 0,
         };
         self.run = Some(run);
         let span_id = self.span_id(&["run"]);
@@ -212,6 +224,10 @@ impl<W: Write> Trace<W> {
     /// A budget's warning is an event of the run's span: nothing was decided and nothing stops.
     fn warning(&mut self, gate: &GateDecided, step: Option<u64>, at_ns: u64) {
         let Some(run) = &mut self.run else { return };
+        run.events_count += 1;
+        if run.events_count > EVENTS_MAX {
+            return;
+        }
         if !run.events.is_empty() {
             run.events.push(b',');
         }
@@ -463,6 +479,10 @@ impl<W: Write> Trace<W> {
             line.extend_from_slice(b",\"events\":[");
             line.extend_from_slice(&run.events);
             line.push(b']');
+            let dropped = run.events_count.saturating_sub(EVENTS_MAX);
+            if dropped > 0 {
+                let _ = write!(line, ",\"droppedEventsCount\":{dropped}");
+            }
         }
         if let Some(message) = error {
             line.extend_from_slice(b",\"status\":{\"code\":2,\"message\":");
@@ -544,7 +564,9 @@ impl Attributes<'_> {
     }
 }
 
+/// A text in JSON, cut where it is too long.
 fn string(out: &mut Vec<u8>, text: &str) {
+    let text = shortened(text, TEXT_CHARS_MAX);
     // A `Vec` never fails to be written, and text is always JSON.
-    let _ = serde_json::to_writer(out, text);
+    let _ = serde_json::to_writer(out, &text);
 }

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use ed25519_dalek::VerifyingKey;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::event::{Event, InputRole, RunStarted};
@@ -23,7 +23,7 @@ use super::attest::{self, AttestError, ENVELOPE_BYTES_MAX};
 use super::compare::{Comparison, Difference};
 use super::facts::Facts;
 use super::manifest::FileDigest;
-use super::open;
+use super::open::{self, Entry};
 use super::recorder::{Recorded, Recorder};
 use super::text::shortened;
 use super::{ATTESTATION, FILES, MANIFEST, REPORT, STATE, TRACE, WORK};
@@ -92,8 +92,10 @@ pub enum SignatureState {
 pub struct Verification {
     /// The verdict.
     pub verdict: Verdict,
-    /// What was found, the ledger's first.
+    /// What was found, the ledger's first; at most [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
+    /// How many more there are, which are not told.
+    pub findings_untold: u64,
     /// Who vouches for it.
     pub signature: SignatureState,
     /// How many records the ledger holds; 0 where it could not be read to its end.
@@ -101,6 +103,12 @@ pub struct Verification {
     /// SHA-256 of its last line.
     pub head: Option<Digest>,
 }
+
+/// How many findings are told of a run: a folder may hold any number of files.
+pub const FINDINGS_MAX: usize = 100;
+
+/// How many files of its own a run may have written for its evidence to be read.
+pub const WORK_FILES_MAX: usize = 65_536;
 
 /// How much of a line is quoted.
 const QUOTED_CHARS_MAX: usize = 120;
@@ -111,20 +119,36 @@ pub fn verify(
     project: Option<&Library>,
     key: Option<&VerifyingKey>,
 ) -> Verification {
-    let mut check = Check { run, findings: Vec::new() };
+    check(run, project, Some(key))
+}
+
+/// As [`verify`], without a look at who has signed the run: for whoever is about to.
+pub fn verify_unsigned(run: &Utf8Path, project: Option<&Library>) -> Verification {
+    check(run, project, None)
+}
+
+fn check(
+    run: &Utf8Path,
+    project: Option<&Library>,
+    signed_by: Option<Option<&VerifyingKey>>,
+) -> Verification {
+    let mut check = Check { run, findings: Vec::new(), untold: 0, verdict: Verdict::Verified };
     let ledger = check.ledger(project);
     let mut signature = SignatureState::None;
     if let Some(ledger) = &ledger {
         check.projections(ledger);
-        check.work(&ledger.recorded.work);
-        check.inputs(ledger, project);
-        signature = check.signature(ledger, key);
     }
-    check.strangers();
-    let verdict = check.findings.iter().map(|finding| finding.verdict).max();
+    check.contents(ledger.as_ref().map(|ledger| &ledger.recorded.work));
+    if let Some(ledger) = &ledger {
+        check.inputs(ledger, project);
+        if let Some(key) = signed_by {
+            signature = check.signature(ledger, key);
+        }
+    }
     Verification {
-        verdict: verdict.unwrap_or(Verdict::Verified),
+        verdict: check.verdict,
         findings: check.findings,
+        findings_untold: check.untold,
         signature,
         records: ledger.as_ref().map_or(0, |ledger| ledger.recorded.summary.records),
         head: ledger.map(|ledger| ledger.recorded.head),
@@ -134,6 +158,8 @@ pub fn verify(
 struct Check<'a> {
     run: &'a Utf8Path,
     findings: Vec<Finding>,
+    untold: u64,
+    verdict: Verdict,
 }
 
 /// A ledger that can be read to its end, and what it projects to.
@@ -144,19 +170,21 @@ struct Ledger {
 }
 
 impl Check<'_> {
-    fn add(&mut self, verdict: Verdict, file: &str, what: impl Into<String>) -> &mut Finding {
-        self.findings.push(Finding {
-            verdict,
-            file: file.to_owned(),
-            line: None,
-            byte: None,
-            what: what.into(),
-            found: None,
-            expected: None,
-        });
-        let last = self.findings.len() - 1;
-        #[expect(clippy::indexing_slicing, reason = "the element was just pushed")]
-        &mut self.findings[last]
+    fn add(&mut self, verdict: Verdict, file: &str, what: impl Into<String>) {
+        self.find(finding(verdict, file, what));
+    }
+
+    fn add_line(&mut self, verdict: Verdict, line: u64, what: impl Into<String>) {
+        self.find(Finding { line: Some(line), ..finding(verdict, STATE, what) });
+    }
+
+    fn find(&mut self, finding: Finding) {
+        self.verdict = self.verdict.max(finding.verdict);
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        } else {
+            self.untold += 1;
+        }
     }
 
     fn unreadable(&mut self, file: &str, error: &io::Error) {
@@ -200,7 +228,14 @@ impl Check<'_> {
                 facts.hold_to(budget);
             }
             if let Err(what) = facts.push(&record) {
-                self.add(Verdict::Tampered, STATE, what).line = Some(lines);
+                self.add_line(Verdict::Tampered, lines, what);
+                return None;
+            }
+            if recorder.work_files() > WORK_FILES_MAX {
+                let what = format!(
+                    "the run wrote more than {WORK_FILES_MAX} files; no more are kept track of"
+                );
+                self.add_line(Verdict::Malformed, lines, what);
                 return None;
             }
             if let Err(error) = recorder.push(&record, reader.line(), reader.head()) {
@@ -210,7 +245,7 @@ impl Check<'_> {
         }
         if reader.torn() > 0 {
             let what = format!("it is cut short: {} bytes and no line feed", reader.torn());
-            self.add(Verdict::Malformed, STATE, what).line = Some(lines + 1);
+            self.add_line(Verdict::Malformed, lines + 1, what);
             return None;
         }
         if !reader.is_finished() {
@@ -218,7 +253,7 @@ impl Check<'_> {
                 format!(", and the manifest says that it has {} lines", stated.records)
             });
             let what = format!("the ledger ends here without run_finished{says}");
-            self.add(Verdict::Tampered, STATE, what).line = Some(lines);
+            self.add_line(Verdict::Tampered, lines, what);
             return None;
         }
         let ended = recorder.finish().and_then(|recorded| {
@@ -247,7 +282,7 @@ impl Check<'_> {
                 return;
             }
         };
-        self.add(verdict, STATE, what).line = Some(line);
+        self.add_line(verdict, line, what);
     }
 
     /// A link that does not fit: whether the line that holds it or the line before it was changed
@@ -272,21 +307,29 @@ impl Check<'_> {
             let what = format!("prev is {stated}, and the line before it has SHA-256 {computed}");
             (line, what)
         };
-        self.add(Verdict::Tampered, STATE, what).line = Some(line);
+        self.add_line(Verdict::Tampered, line, what);
     }
 
     /// What the manifest says of the ledger, where it can be read.
     fn stated(&self) -> Option<Stated> {
+        #[derive(Deserialize)]
+        struct Manifest {
+            ledger: Chain,
+            files: Files,
+        }
+        #[derive(Deserialize)]
+        struct Chain {
+            head: Digest,
+            records: u64,
+        }
+        #[derive(Deserialize)]
+        struct Files {
+            #[serde(rename = "state.jsonl")]
+            state: FileDigest,
+        }
         let bytes = open::read(&self.run.join(MANIFEST), LINE_BYTES_MAX as u64).ok()?;
-        let manifest: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-        let digest = |pointer: &str| -> Option<Digest> {
-            serde_json::from_value(manifest.pointer(pointer)?.clone()).ok()
-        };
-        Some(Stated {
-            head: digest("/ledger/head")?,
-            records: manifest.pointer("/ledger/records")?.as_u64()?,
-            sha256: digest("/files/state.jsonl/sha256")?,
-        })
+        let Manifest { ledger, files } = serde_json::from_slice(&bytes).ok()?;
+        Some(Stated { head: ledger.head, records: ledger.records, sha256: files.state.sha256 })
     }
 
     /// The three other files, against what the ledger makes of them.
@@ -306,7 +349,7 @@ impl Check<'_> {
                     ledger.last_line
                 )
             };
-            self.add(Verdict::Tampered, STATE, what).line = Some(ledger.last_line);
+            self.add_line(Verdict::Tampered, ledger.last_line, what);
             return;
         }
         if let Some(difference) = &ledger.trace
@@ -329,7 +372,7 @@ impl Check<'_> {
         let from = difference.column - 1;
         let rest = |line: &Option<Vec<u8>>| {
             let rest = line.as_deref()?.get(from..)?;
-            Some(shortened(&String::from_utf8_lossy(rest), QUOTED_CHARS_MAX))
+            Some(shortened(&String::from_utf8_lossy(rest), QUOTED_CHARS_MAX).into_owned())
         };
         let what = match (&difference.committed, &difference.now) {
             (None, _) => "the file ends here, and the ledger makes more of it",
@@ -337,18 +380,19 @@ impl Check<'_> {
             _ => "the ledger makes something else of it",
         };
         let (found, expected) = (rest(&difference.committed), rest(&difference.now));
-        let finding = self.add(Verdict::Tampered, file, what);
-        finding.line = Some(difference.line);
-        finding.byte = Some(difference.column);
-        finding.found = found;
-        finding.expected = expected;
+        self.find(Finding {
+            line: Some(difference.line),
+            byte: Some(difference.column),
+            found,
+            expected,
+            ..finding(Verdict::Tampered, file, what)
+        });
     }
 
-    /// The files that the run wrote itself.
-    fn work(&mut self, expected: &BTreeMap<String, FileDigest>) {
-        for (file, what) in changed_work(self.run, expected) {
-            self.add(Verdict::Tampered, &file, what);
-        }
+    /// What lies in the folder: the files that the run wrote itself, and nothing that is no part of
+    /// a run.
+    fn contents(&mut self, written: Option<&BTreeMap<String, FileDigest>>) {
+        contents(self.run, written, |file, what| self.add(Verdict::Tampered, file, what));
     }
 
     /// The inputs at hand, against what the run says that it was made with.
@@ -440,23 +484,6 @@ impl Check<'_> {
             }
         }
     }
-
-    /// What lies in the folder and is no part of a run.
-    fn strangers(&mut self) {
-        let entries = match open::entries(self.run) {
-            Ok(entries) => entries,
-            Err(error) => return self.unreadable(".", &error),
-        };
-        for (path, is_folder) in entries {
-            let name = path.file_name().unwrap_or_default();
-            let known =
-                if is_folder { name == WORK } else { FILES.contains(&name) || name == ATTESTATION };
-            if !known {
-                let name = name.to_owned();
-                self.add(Verdict::Tampered, &name, "it is no part of a run");
-            }
-        }
-    }
 }
 
 /// What a manifest says of its ledger.
@@ -466,10 +493,18 @@ struct Stated {
     sha256: Digest,
 }
 
+fn finding(verdict: Verdict, file: &str, what: impl Into<String>) -> Finding {
+    let (line, byte, found, expected) = (None, None, None, None);
+    Finding { verdict, file: file.to_owned(), line, byte, what: what.into(), found, expected }
+}
+
 /// What a line says of the line before it.
 fn prev_of(line: &[u8]) -> Option<Digest> {
-    let value: serde_json::Value = serde_json::from_slice(line).ok()?;
-    serde_json::from_value(value.get("prev")?.clone()).ok()
+    #[derive(Deserialize)]
+    struct Link {
+        prev: Digest,
+    }
+    serde_json::from_slice(line).ok().map(|link: Link| link.prev)
 }
 
 /// The budgets of the policy that a run was made with, where that policy is at hand.
@@ -484,45 +519,60 @@ fn budget(project: &Library, started: &RunStarted) -> Option<LoopBudget> {
     Some(project.policy(&policy.path, &contracts).ok()?.loop_budget)
 }
 
-/// How the files that a run wrote itself differ from what its ledger says of them: path in the
-/// run's folder, and what is wrong.
-pub fn changed_work(
+/// How what lies in a run's folder differs from what its ledger says: `differs` gets each path in
+/// the folder, and what is wrong there. `written` are the files that the run wrote itself; without
+/// it, nothing is said of those.
+pub fn contents(
     run: &Utf8Path,
-    expected: &BTreeMap<String, FileDigest>,
-) -> Vec<(String, String)> {
-    let mut changed = Vec::new();
-    for (path, digest) in expected {
-        let what = match hashed(&run.join(path), digest.bytes) {
-            Err(error) => format!("it cannot be read: {error}"),
-            Ok(found) if found != digest.sha256 => {
-                format!("it has SHA-256 {found}, and the run wrote {}", digest.sha256)
+    written: Option<&BTreeMap<String, FileDigest>>,
+    mut differs: impl FnMut(&str, &str),
+) {
+    let mut missing: BTreeMap<&str, FileDigest> =
+        written.into_iter().flatten().map(|(path, due)| (path.as_str(), *due)).collect();
+    for entry in open::walk(run) {
+        let Entry { path, is_folder } = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                differs(".", &format!("it cannot be read: {error}"));
+                return;
             }
-            Ok(_) => continue,
         };
-        changed.push((path.clone(), what));
-    }
-    // No deeper than a path in a mount can be.
-    let mut folders = vec![run.join(WORK)];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = open::entries(&folder) else { continue };
-        for (path, is_folder) in entries {
-            let name = path.strip_prefix(run).map(Utf8Path::to_string).unwrap_or_default();
-            if is_folder {
-                folders.push(path);
-            } else if !expected.contains_key(&name) {
-                changed.push((name, "the run wrote no such file".to_owned()));
-            }
+        let is_work = path.strip_prefix(WORK).is_some_and(|rest| rest.starts_with('/'));
+        let is_run = FILES.contains(&path.as_str()) || path == ATTESTATION;
+        match written {
+            _ if is_run && !is_folder || path == WORK && is_folder => {}
+            _ if !is_work => differs(&path, "it is no part of a run"),
+            _ if is_folder => {}
+            None => {}
+            Some(_) => match missing.remove(path.as_str()) {
+                None => differs(&path, "the run wrote no such file"),
+                Some(due) => {
+                    if let Err(what) = is_written(run, &path, due) {
+                        differs(&path, &what);
+                    }
+                }
+            },
         }
     }
-    changed
+    for path in missing.into_keys() {
+        differs(path, "the run wrote it, and it is not there");
+    }
 }
 
-/// SHA-256 of a file; of a longer one than expected, of no more than tells it apart.
-fn hashed(path: &Utf8PathBuf, bytes: u64) -> io::Result<Digest> {
+/// Whether a file is the one that the run wrote; of a longer one no more is read than tells it
+/// apart.
+fn is_written(run: &Utf8Path, path: &str, due: FileDigest) -> Result<(), String> {
     let mut hasher = Sha256::new();
-    let file = open::open(path)?;
-    io::copy(&mut io::Read::take(file, bytes.saturating_add(1)), &mut Hashing(&mut hasher))?;
-    Ok(Digest::from(hasher))
+    let read = open::beneath(run, path).and_then(|file| {
+        let mut file = io::Read::take(file, due.bytes.saturating_add(1));
+        io::copy(&mut file, &mut Hashing(&mut hasher))
+    });
+    read.map_err(|error| format!("it cannot be read: {error}"))?;
+    let found = Digest::from(hasher);
+    if found == due.sha256 {
+        return Ok(());
+    }
+    Err(format!("it has SHA-256 {found}, and the run wrote {}", due.sha256))
 }
 
 struct Hashing<'h>(&'h mut Sha256);

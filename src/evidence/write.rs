@@ -166,8 +166,12 @@ impl Staging {
     }
 
     fn holds_something(&self) -> Result<bool, WriteError> {
-        let entries = io_at(&self.partial, open::entries(&self.partial))?;
-        Ok(entries.iter().any(|(path, _)| path.file_name() != Some(OWNER)))
+        for entry in open::walk(&self.partial) {
+            if io_at(&self.partial, entry)?.path != OWNER {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn empty(&self) -> Result<(), WriteError> {

@@ -16,6 +16,8 @@ pub struct Grammar {
     pending: VecDeque<(String, String)>,
     totals: Totals,
     at_ns: u64,
+    /// Whether the last call of the step was denied.
+    denied: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -57,6 +59,11 @@ impl Grammar {
     /// Whether the run has ended.
     pub fn is_finished(&self) -> bool {
         self.state == State::Finished
+    }
+
+    /// Whether a call has been started and has not ended.
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
     }
 
     /// Takes the next record, or says why it may not stand there.
@@ -102,6 +109,7 @@ impl Grammar {
             (State::BetweenSteps, Event::StepStarted(_)) => {
                 self.step += 1;
                 self.totals.steps += 1;
+                self.denied = false;
                 State::StepOpen
             }
             (State::BetweenSteps, Event::GateDecided(gate)) if gate.subject == Subject::Step => {
@@ -123,6 +131,7 @@ impl Grammar {
                 if gate.call_id.as_deref() != Some(&due.0) || gate.tool.as_deref() != Some(&due.1) {
                     return Err(Some(format!("the decision is not about {} {}", due.1, due.0)));
                 }
+                self.denied = gate.decision == Decision::Deny;
                 match gate.decision {
                     Decision::Allow => {
                         self.totals.calls_allowed += 1;
@@ -179,7 +188,7 @@ impl Grammar {
                     finished.failure_mode.is_some_and(|mode| mode != FailureMode::ToolCallFailure);
                 let cut_short = !self.pending.is_empty();
                 self.pending.clear();
-                if cut_short && !failed && self.totals.calls_denied == 0 {
+                if cut_short && !failed && !self.denied {
                     return Err(Some("the step ends before its calls were decided".to_owned()));
                 }
                 if cut_short { State::Stopping } else { State::BetweenSteps }

@@ -114,7 +114,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Stops the run after the next record once this is set.
+    /// Stops the run after the next record once this is set, or after the call in hand.
     #[must_use]
     pub fn interrupted_by(mut self, flag: Option<&'a AtomicBool>) -> Self {
         self.interrupt = flag;
@@ -146,7 +146,10 @@ impl<'a> Ledger<'a> {
         self.seq += 1;
         self.written += 1;
         (self.sink)(Push::Record(&record, &self.line, self.prev)).map_err(LedgerError::Sink)?;
-        if self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+        // Between an intent and its outcome nobody stops: the call would be in doubt for nothing.
+        if !self.grammar.is_running()
+            && self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed))
+        {
             self.make_durable()?;
             return Err(LedgerError::Interrupted);
         }

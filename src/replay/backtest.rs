@@ -81,6 +81,8 @@ struct Made {
     tool: Option<String>,
     word: String,
     reason: String,
+    /// Whether it is a deny about the run and not about a call.
+    ends_the_run: bool,
 }
 
 /// What a decision is about: the call, or the step and the limit.
@@ -175,8 +177,9 @@ pub fn backtest(
             tool: change.tool,
             word: change.now.unwrap_or_default(),
             reason: change.reason.unwrap_or_default(),
+            ends_the_run: false,
         });
-        test.changes.extend(differences(&recorded, made.as_slice()));
+        test.changes.extend(differences(&recorded, made.as_slice(), 0));
     } else if stub {
         go_on(folder, inputs, work, at, &recorded, &mut test)?;
     } else {
@@ -207,9 +210,12 @@ fn go_on(
         ..Course::from(Past::first(at, state, move |divergence| judged.judge(divergence)))
     };
     let (mut now, mut step) = (Vec::new(), 0);
+    // The last step that the run begins.
+    let mut begun = 0;
     let result = drive(inputs, work, course, |push| {
         if let Push::Record(record, ..) = push {
             step = record.step.unwrap_or(step);
+            begun = begun.max(step);
             if record.seq >= at {
                 now.extend(Made::of(record, step + 1));
             }
@@ -220,7 +226,7 @@ fn go_on(
         Ok(()) => test.continued = true,
         Err(error) => test.notes.push(format!("going on for real ended early: {error}")),
     }
-    test.changes.extend(differences(recorded, &now));
+    test.changes.extend(differences(recorded, &now, begun));
     Ok(())
 }
 
@@ -239,13 +245,16 @@ fn first_change(divergence: &Divergence, step: u64, inputs: &Inputs) -> Option<(
         now.decision == Decision::Deny && on_deny == Some(OnDeny::Terminate)
     });
     let either = now.as_ref().or(was.as_ref());
+    // The run goes on where a rule ended it.
+    let lifted = was.as_ref().is_some_and(|was| was.subject == Subject::Step);
+    let word = now.as_ref().map(decision_word);
     let change = Change {
         seq: was.as_ref().map(|_| divergence.recorded.seq),
         step,
         call_id: either.and_then(|gate| gate.call_id.clone()),
         tool: either.and_then(|gate| gate.tool.clone()),
         was: was.as_ref().map(decision_word),
-        now: now.as_ref().map(decision_word),
+        now: word.or_else(|| lifted.then(|| Decision::Allow.as_str().to_owned())),
         reason: now.map(|gate| gate.reason),
     };
     Some((change, ends))
@@ -264,8 +273,9 @@ fn decisions(state: impl io::BufRead, from: u64) -> Result<Vec<Made>, String> {
     Ok(made)
 }
 
-/// What differs between two lists of decisions, each held against the one about the same thing.
-fn differences(was: &[Made], now: &[Made]) -> Vec<Change> {
+/// What differs between two lists of decisions, each held against the one about the same thing. A
+/// rule that ended a run before a step lets it go on where that step has `begun`.
+fn differences(was: &[Made], now: &[Made], begun: u64) -> Vec<Change> {
     let mut by_subject: BTreeMap<About, Vec<&Made>> = BTreeMap::new();
     for made in now {
         by_subject.entry(made.about()).or_default().push(made);
@@ -282,7 +292,12 @@ fn differences(was: &[Made], now: &[Made]) -> Vec<Change> {
                     changes.push(made.change_to(Some(found)));
                 }
             }
-            None => changes.push(made.change_to(None)),
+            None => {
+                let lifted = made.ends_the_run && made.step <= begun;
+                let change = made.change_to(None);
+                let allow = lifted.then(|| Decision::Allow.as_str().to_owned());
+                changes.push(Change { now: allow, ..change });
+            }
         }
     }
     for made in now.iter().filter(|made| !matched.contains(&(made.seq, made.about()))) {
@@ -309,6 +324,7 @@ impl Made {
             tool: gate.tool.clone(),
             word: decision_word(gate),
             reason: gate.reason.clone(),
+            ends_the_run: gate.subject == Subject::Step && gate.decision == Decision::Deny,
         })
     }
 
