@@ -498,7 +498,7 @@ fn recorded_attempt(next: &Record, then: Option<&Record>, trusted: Option<u64>) 
     }
     let Event::ToolFinished(finished) = &then?.event else { return None };
     let as_it_is = finished.cut || trusted.is_some_and(|bytes_max| finished.bytes <= bytes_max);
-    let whole = finished.result.clone().filter(|_| !as_it_is);
+    let whole = finished.result.as_ref().filter(|_| !as_it_is).cloned();
     let recorded = whole.is_none().then(|| finished.clone());
     let output = Output { result: whole.unwrap_or_default(), origin: finished.origin.clone() };
     Some(Attempt { attempted: Attempted::Ended(Ok(output)), recorded })

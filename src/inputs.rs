@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::builtin;
 use crate::contract::{Contract, Contracts};
@@ -312,6 +312,13 @@ impl Library {
             }),
             Located::File(full) => read_file(&full, path),
         }
+    }
+
+    /// Whether a path that comes from a stranger stays in the project, or is built in.
+    pub fn is_inside(&self, path: &str) -> bool {
+        let inner = path.strip_prefix("builtin:").unwrap_or(path);
+        let mut parts = Utf8Path::new(inner).components();
+        parts.all(|part| matches!(part, Utf8Component::Normal(_) | Utf8Component::CurDir))
     }
 
     /// SHA-256 of a file of the project; `None` where it is not at hand.

@@ -79,6 +79,11 @@ fn a_run_is_signed_and_the_signature_checked() {
     assert_eq!(folder.gatedrun(&["verify", RUN, "--key", "a.pub.pem"]).code, 0);
     assert_eq!(folder.gatedrun(&["verify", RUN, "--key", "b.pub.pem"]).code, 6);
     assert_eq!(folder.gatedrun(&["verify", RUN]).code, 6);
+    // Another's signature, or a damaged one, is replaced.
+    assert_eq!(folder.gatedrun(&["sign", RUN, "--key", "b.pem"]).code, 0);
+    assert_eq!(folder.gatedrun(&["verify", RUN, "--key", "b.pub.pem"]).code, 0);
+    folder.write(&format!("{RUN}/attestation.intoto.json"), "{}");
+    assert_eq!(folder.gatedrun(&["sign", RUN, "--key", "a.pem"]).code, 0);
     // The same statement and key give the same bytes, and what signs is what openssl reads.
     let first = folder.read(&format!("{RUN}/attestation.intoto.json"));
     folder.gatedrun(&["sign", RUN, "--key", "a.pem"]);
@@ -98,7 +103,8 @@ fn a_run_is_signed_and_the_signature_checked() {
     folder.edit(&format!("{RUN}/run_report.md"), "75 days", "57 days");
     let refused = folder.gatedrun(&["sign", RUN, "--key", "a.pem"]);
     assert_eq!(refused.code, 1, "{}", refused.all());
-    assert!(!folder.path().join(RUN).join("attestation.intoto.json").exists());
+    let kept = folder.read(&format!("{RUN}/attestation.intoto.json"));
+    assert_eq!(kept, first, "the older signature stays");
     assert_eq!(folder.gatedrun(&["sign", RUN, "--key", "a.pub.pem"]).code, 2);
 }
 
@@ -188,6 +194,18 @@ fn another_policy_on_recorded_runs() {
     assert!(results.iter().any(|result| result["level"] == "error"), "{sarif}");
     let line = &json_lines(&folder.gatedrun(&[&args[..], &["--json"]].concat()))[0];
     assert!(line["lost"].is_array() && line["standing"] == "exact", "{line}");
+    // A budget that is lifted: nothing stands where the deny stood, and that is no deny.
+    folder.write("more.yaml", policy.replace("max_iterations: 10", "max_iterations: 11"));
+    let args = ["replay", "runs/policy_gates/pg3_loop_budget", "--policy", "more.yaml"];
+    let required = [&args[..], &["--require", "deny:loop_budget"]].concat();
+    let ran = folder.gatedrun(&required);
+    assert!(ran.code == 1 && ran.out.contains("deny:loop_budget -> allow"), "{}", ran.all());
+    assert_eq!(folder.gatedrun(&args).code, 0, "nothing is required");
+    // One that ends the run earlier is met before the other is.
+    folder.write("less.yaml", policy.replace("max_iterations: 10", "max_iterations: 2"));
+    let args = ["replay", "runs/policy_gates/pg3_loop_budget", "--policy", "less.yaml"];
+    let ran = folder.gatedrun(&[&args[..], &["--require", "deny:loop_budget"]].concat());
+    assert!(ran.code == 0 && ran.out.contains("deny:loop_budget"), "{}", ran.all());
     let ran = folder.gatedrun(&["replay", RUN, "--policy", "next.yaml", "--require", "denied"]);
     assert_eq!(ran.code, 2, "{}", ran.all());
 }
@@ -402,6 +420,15 @@ fn diff_finds_a_step_that_was_put_in() {
     let due =
         [(json!(1), json!(1)), (Value::Null, json!(2)), (json!(2), json!(3)), (json!(3), json!(4))];
     assert_eq!(pairs, due);
+}
+
+#[test]
+fn a_file_that_no_run_made_is_drift() {
+    let folder = with_runs();
+    folder.write(&format!("{RUN}/notes.md"), "x");
+    let ran = folder.gatedrun(&["check", RUN]);
+    let due = format!("{RUN}/notes.md: it is no part of a run");
+    assert!(ran.code == 1 && ran.out.contains(&due), "{}", ran.all());
 }
 
 #[test]

@@ -1,10 +1,13 @@
 use std::collections::{HashMap, HashSet};
+use std::io::{BufReader, Write};
 
 use gatedrun::event::Detail;
+use gatedrun::evidence::compare::{Comparison, Difference};
 use gatedrun::evidence::recorder::project;
 use gatedrun::evidence::trace::ATTRIBUTES;
 use gatedrun::evidence::{FILES, text as escape};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::support::{Folder, committed_runs, file, run, scripted};
@@ -332,5 +335,37 @@ fn all_parts_of_a_run_tell_one_story() {
         let tools = spans.iter().filter(|s| s["name"] == "tool_call").count();
         assert_eq!(outcome["attempts"], attempts, "{run}");
         assert_eq!(outcome["retries"], attempts - tools, "{run}");
+    }
+}
+
+/// The first difference, found the slow way.
+fn naive(committed: &[u8], now: &[u8]) -> Option<Difference> {
+    let split = |text: &[u8]| -> Vec<Vec<u8>> {
+        text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+    };
+    let (a, b) = (split(committed), split(now));
+    let at = (0..a.len().max(b.len())).find(|at| a.get(*at) != b.get(*at))?;
+    let (a, b) = (a.get(at).cloned(), b.get(at).cloned());
+    let bytes = |line: &Option<Vec<u8>>| line.clone().unwrap_or_default();
+    let same = bytes(&a).iter().zip(bytes(&b)).take_while(|(a, b)| **a == *b).count();
+    let strip =
+        |line: Option<Vec<u8>>| line.map(|line| line.strip_suffix(b"\n").unwrap_or(&line).to_vec());
+    Some(Difference { line: at as u64 + 1, column: same + 1, committed: strip(a), now: strip(b) })
+}
+
+proptest! {
+    #[test]
+    fn the_first_difference_is_the_first(
+        a in "[ab\n]{0,24}", b in "[ab\n]{0,24}", cut in 0_usize..24, buffer in 1_usize..5,
+        same in any::<bool>(),
+    ) {
+        // Half of them differ late, in what follows a common beginning.
+        let b = if same { format!("{a}{b}") } else { b };
+        let (a, b) = (a.as_bytes(), b.as_bytes());
+        let mut comparison = Comparison::new(BufReader::with_capacity(buffer, a));
+        for part in b.chunks(cut.max(1)) {
+            comparison.write_all(part).unwrap();
+        }
+        prop_assert_eq!(comparison.finish().unwrap(), naive(a, b));
     }
 }

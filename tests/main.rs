@@ -31,6 +31,8 @@ mod simulation;
 mod recovery;
 /// Evidence in the hands of a stranger: what is found, and where.
 mod verify;
+/// Evidence forged as a whole: what cannot be is found, nothing is followed, nothing swells.
+mod hostile;
 /// Good evidence and bad, signed and not, and the verdict that two verifiers must come to.
 mod vectors;
 /// Other policies on recorded runs, against plain execution.

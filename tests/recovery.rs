@@ -1,6 +1,7 @@
 //! A run is a function of its ledger: run again over a whole one, or carried on from any part of
 //! one, it comes to the same bytes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use camino::Utf8Path;
@@ -8,7 +9,7 @@ use gatedrun::agent::RunError;
 use gatedrun::evidence::recorder::Recorded;
 use gatedrun::governor::Recovery;
 use gatedrun::inputs::{Inputs, Library, Project};
-use gatedrun::ledger::{Answer, Past};
+use gatedrun::ledger::{Answer, LedgerError, Past, Push};
 use gatedrun::run::{Course, run};
 
 use serde_json::{Value, json};
@@ -110,6 +111,45 @@ fn a_ledger_cut_at_any_byte_is_carried_on_to_the_same_artifacts() {
         }
     }
     assert!(resumed > 300, "{resumed} cuts show too little");
+}
+
+#[test]
+fn whoever_stops_a_run_leaves_no_call_in_doubt() {
+    let folder = Folder::lenient_project();
+    // A contract that does not say that writing again is writing once.
+    folder.edit("tools/write.json", "\"idempotentHint\": true", "\"idempotentHint\": false");
+    busy(&folder, 1);
+    let inputs = folder.library().load("tasks/test/busy.json", None).unwrap();
+    let whole = drive(&inputs, &folder.path().join("whole"), Past::none()).unwrap();
+    let events = whole.state.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let mut stopped = 0;
+    for at in 0..events {
+        let work = folder.path().join(at.to_string());
+        let flag = AtomicBool::new(false);
+        // What the sink has when the run stops is what lies on the disk.
+        let mut ledger = Vec::new();
+        let course = Course { interrupt: Some(&flag), ..Course::fresh() };
+        let result = gatedrun::run::drive(&inputs, work.clone(), course, |push| {
+            if let Push::Record(record, line, _) = push {
+                ledger.extend_from_slice(line);
+                ledger.push(b'\n');
+                if record.seq == at {
+                    flag.store(true, Ordering::Relaxed);
+                }
+            }
+            Ok(())
+        });
+        match result {
+            Err(RunError::Ledger(LedgerError::Interrupted)) => stopped += 1,
+            Ok(()) if at == events - 1 => continue,
+            other => panic!("event {at}: {other:?}"),
+        }
+        let carried = drive(&inputs, &work, Past::cut_short(ledger.as_slice()));
+        let carried = carried.unwrap_or_else(|error| panic!("event {at}: {error}"));
+        assert!(carried.state == whole.state, "event {at}: the ledger");
+        assert!(carried.manifest == whole.manifest, "event {at}: the manifest");
+    }
+    assert!(stopped == events - 1 && stopped > 30, "{stopped} of {events}");
 }
 
 #[test]

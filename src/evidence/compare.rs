@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
+use memchr::{memchr, memchr_iter, memrchr};
 use serde_json::Value;
 
 use crate::event::{Event, Input, Record};
@@ -22,21 +23,29 @@ pub struct Difference {
     pub now: Option<Vec<u8>>,
 }
 
-/// A writer that keeps nothing of what is written to it but the first line that differs from the
-/// committed file.
+/// A writer that keeps nothing of what is written to it but the line in hand, and the first line
+/// that differs from the committed file.
 #[derive(Debug)]
 pub struct Comparison<R> {
     committed: R,
+    /// The line in hand, as far as both have come.
     line: Vec<u8>,
-    wanted: Vec<u8>,
     number: u64,
-    difference: Option<Difference>,
+    found: Option<Found>,
+}
+
+/// The first line that differs, while what is written of it still comes.
+#[derive(Debug)]
+struct Found {
+    column: usize,
+    committed: Vec<u8>,
+    now: Vec<u8>,
 }
 
 impl<R: BufRead> Comparison<R> {
     /// Compares with a committed file.
     pub fn new(committed: R) -> Self {
-        Self { committed, line: Vec::new(), wanted: Vec::new(), number: 0, difference: None }
+        Self { committed, line: Vec::new(), number: 1, found: None }
     }
 
     /// The first difference, once everything is written.
@@ -44,57 +53,64 @@ impl<R: BufRead> Comparison<R> {
     /// # Errors
     /// The committed file's, when reading it.
     pub fn finish(mut self) -> io::Result<Option<Difference>> {
-        if self.difference.is_none() {
-            self.next_wanted()?;
-            if self.line != self.wanted || !self.wanted.is_empty() {
-                self.compare();
+        if self.found.is_none() && !self.committed.fill_buf()?.is_empty() {
+            self.differs()?;
+        }
+        let line = |bytes: Vec<u8>| {
+            (!bytes.is_empty()).then(|| bytes.strip_suffix(b"\n").unwrap_or(&bytes).to_vec())
+        };
+        Ok(self.found.map(|found| Difference {
+            line: self.number,
+            column: found.column,
+            committed: line(found.committed),
+            now: line(found.now),
+        }))
+    }
+
+    /// Takes note of bytes that are the same in both.
+    fn same(&mut self, bytes: &[u8]) {
+        match memrchr(b'\n', bytes) {
+            None => self.line.extend_from_slice(bytes),
+            Some(at) => {
+                self.number += memchr_iter(b'\n', bytes).count() as u64;
+                self.line.clear();
+                self.line.extend_from_slice(bytes.get(at + 1..).unwrap_or_default());
             }
         }
-        Ok(self.difference)
     }
 
-    fn next_wanted(&mut self) -> io::Result<()> {
-        self.wanted.clear();
+    /// Takes note of the line in hand, in which the next byte differs.
+    fn differs(&mut self) -> io::Result<()> {
+        let now = std::mem::take(&mut self.line);
+        let column = now.len() + 1;
+        let mut committed = now.clone();
         let limit = LINE_BYTES_MAX as u64;
-        Read::take(&mut self.committed, limit).read_until(b'\n', &mut self.wanted)?;
-        self.number += 1;
+        Read::take(&mut self.committed, limit).read_until(b'\n', &mut committed)?;
+        self.found = Some(Found { column, committed, now });
         Ok(())
-    }
-
-    fn compare(&mut self) {
-        if self.line == self.wanted {
-            return;
-        }
-        let same = self
-            .line
-            .iter()
-            .zip(&self.wanted)
-            .take_while(|(now, committed)| now == committed)
-            .count();
-        let line = |bytes: &Vec<u8>| {
-            (!bytes.is_empty()).then(|| bytes.strip_suffix(b"\n").unwrap_or(bytes).to_vec())
-        };
-        self.difference = Some(Difference {
-            line: self.number,
-            column: same + 1,
-            committed: line(&self.wanted),
-            now: line(&self.line),
-        });
     }
 }
 
 impl<R: BufRead> Write for Comparison<R> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut rest = bytes;
-        while self.difference.is_none() && !rest.is_empty() {
-            let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
-            let (part, remaining) = rest.split_at(end);
-            self.line.extend_from_slice(part);
+        while !rest.is_empty() {
+            if let Some(found) = &mut self.found {
+                if !found.now.ends_with(b"\n") {
+                    let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+                    found.now.extend_from_slice(rest.get(..end).unwrap_or_default());
+                }
+                break;
+            }
+            let committed = self.committed.fill_buf()?;
+            let same = common_prefix(committed, rest);
+            let (part, remaining) = rest.split_at(same);
+            let ended = same < committed.len().min(rest.len()) || committed.is_empty();
+            self.committed.consume(same);
+            self.same(part);
             rest = remaining;
-            if self.line.ends_with(b"\n") {
-                self.next_wanted()?;
-                self.compare();
-                self.line.clear();
+            if ended {
+                self.differs()?;
             }
         }
         Ok(bytes.len())
@@ -103,6 +119,13 @@ impl<R: BufRead> Write for Comparison<R> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// How many bytes two texts begin with in common.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let length = a.len().min(b.len());
+    let (a, b) = (a.get(..length).unwrap_or_default(), b.get(..length).unwrap_or_default());
+    if a == b { length } else { a.iter().zip(b).take_while(|(a, b)| a == b).count() }
 }
 
 /// Compares two texts in memory or on disk.

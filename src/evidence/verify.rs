@@ -405,6 +405,11 @@ impl Check<'_> {
         };
         for input in &started.inputs {
             let (role, path, made) = (input.role.as_str(), &input.path, input.sha256);
+            if !project.is_inside(path) {
+                let what = format!("the {role} lies outside of the project, and is not looked at");
+                self.add(Verdict::Unconfirmed, path, what);
+                continue;
+            }
             match project.digest(path) {
                 None => {
                     let what = format!("the {role} is not at hand");
@@ -420,6 +425,11 @@ impl Check<'_> {
             }
         }
         let corpus = &started.corpus;
+        if !project.is_inside(&corpus.name) {
+            let what = "the corpus lies outside of the project, and is not looked at";
+            self.add(Verdict::Unconfirmed, &corpus.name, what);
+            return;
+        }
         match project.corpus(&corpus.name) {
             Ok(found) if found.identity == *corpus => {}
             Ok(found) => {
@@ -511,10 +521,14 @@ fn prev_of(line: &[u8]) -> Option<Digest> {
 fn budget(project: &Library, started: &RunStarted) -> Option<LoopBudget> {
     let path = |role: InputRole| started.inputs.iter().find(|input| input.role == role);
     let policy = path(InputRole::Policy)?;
+    let contract = path(InputRole::Contract)?;
+    if !project.is_inside(&policy.path) || !project.is_inside(&contract.path) {
+        return None;
+    }
     if project.digest(&policy.path)? != policy.sha256 {
         return None;
     }
-    let folder = Utf8Path::new(&path(InputRole::Contract)?.path).parent()?;
+    let folder = Utf8Path::new(&contract.path).parent()?;
     let (contracts, _) = project.contracts(folder.as_str()).ok()?;
     Some(project.policy(&policy.path, &contracts).ok()?.loop_budget)
 }

@@ -147,9 +147,9 @@ impl<'a> Ledger<'a> {
         self.written += 1;
         (self.sink)(Push::Record(&record, &self.line, self.prev)).map_err(LedgerError::Sink)?;
         // Between an intent and its outcome nobody stops: the call would be in doubt for nothing.
-        if !self.grammar.is_running()
-            && self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed))
-        {
+        // And what has ended needs no stopping.
+        let may_stop = !self.grammar.is_running() && !self.grammar.is_finished();
+        if may_stop && self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
             self.make_durable()?;
             return Err(LedgerError::Interrupted);
         }

@@ -67,7 +67,9 @@ impl<R: BufRead> Reader<R> {
             self.torn = read;
             return Ok(None);
         }
-        let record: Record = serde_json::from_slice(&self.line)
+        let text = std::str::from_utf8(&self.line)
+            .map_err(|error| self.malformed(format!("it is no record: {error}")))?;
+        let record: Record = serde_json::from_str(text)
             .map_err(|error| self.malformed(format!("it is no record: {error}")))?;
         if !self.trusting {
             self.is_as_written(&record)?;
@@ -88,6 +90,11 @@ impl<R: BufRead> Reader<R> {
         self.number += 1;
         self.bytes += read as u64;
         Ok(Some(record))
+    }
+
+    /// Whether the lines are taken on trust.
+    pub fn is_trusting(&self) -> bool {
+        self.trusting
     }
 
     /// The line last read, without its line feed.
