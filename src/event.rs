@@ -345,6 +345,7 @@ pub struct GateDecided {
     /// Why, in words.
     pub reason: String,
     /// What was asked and what the limit is.
+    #[schemars(schema_with = "details_schema")]
     pub details: Details,
     /// The first 12 hexadecimal digits of the policy file's SHA-256.
     pub policy_version: String,
@@ -492,7 +493,13 @@ impl Rule {
 /// the trace.
 pub type Details = BTreeMap<Detail, Value>;
 
-/// A key of [`Details`].
+/// An object with no other keys than these.
+fn details_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let names = generator.subschema_for::<Detail>();
+    schemars::json_schema!({"type": "object", "propertyNames": names, "additionalProperties": true})
+}
+
+/// A key of `details`.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]

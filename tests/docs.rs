@@ -35,7 +35,8 @@ fn generated_part(path: &str, name: &str, content: &str) {
 }
 
 fn schema() -> Value {
-    let settings = schemars::generate::SchemaSettings::draft2020_12();
+    // As the ledger is written: every field is there, in this order.
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
     serde_json::to_value(settings.into_generator().into_root_schema_for::<Record>()).unwrap()
 }
 
@@ -132,7 +133,6 @@ fn the_ledger_page_says_what_the_types_say() {
         };
         let _ = write!(page, "\n### {name}\n\n{}\n\n{body}", description(definition));
     }
-    let _ = write!(page, "\n### Detail\n\n{}\n\n{}", description(&details()), words(&details()));
     generated_part("docs/ledger.md", "records", page.trim_end());
 }
 

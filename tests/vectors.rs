@@ -315,6 +315,10 @@ fn the_second_verifier_is_small() {
         .collect();
     assert_eq!(
         imports,
-        ["import argparse, base64, hashlib, json, os, re, stat", "from ed25519 import signed"]
+        [
+            "import argparse, base64, hashlib, json, os, re",
+            "from ed25519 import signed",
+            "from json_schema import in_order"
+        ]
     );
 }
