@@ -177,12 +177,12 @@ def surroundings(run, root, s, manifest, key):
         if key and envelope["signatures"][0]["keyid"] == sha(key) and not signed(key, sig, text):
             add("tampered", SIGNATURE, None, "the signature is not the key's")
     signer = SIGNATURE in names and envelope["signatures"][0]["keyid"]
-    if bool(key) != bool(signer) or key and signer != sha(key) or not root:
+    corpus = s["run"]["corpus"]["name"] + "/manifest.json"  # its documents are the program's to check
+    if bool(key) != bool(signer) or key and signer != sha(key) or not root or read(root, corpus, "unconfirmed") is None:
         add("unconfirmed", SIGNATURE, None, "no inputs are at hand, or no signature of the key, or no key")
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     args = [options.add_argument(name) for name in ("run", "--project", "--key")] and options.parse_args()
-    pem = open(args.key).read().split("-----")[2] if args.key else ""
     def budgets(policy):
         text = args.project and read(args.project, policy["path"], "absent") or b""
         return {k.decode(): int(v) for k, v in re.findall(rb"(?m)^  (max_\w+): (\d+)$", text) if sha(text) == policy["sha256"]}
@@ -190,7 +190,7 @@ def main():
         stated = re.search(rb'"head": "(\w+)"', read(args.run, MANIFEST))
         records, head, s = ledger(read(args.run, STATE), stated and stated[1].decode(), budgets)
         manifest = projections(args.run, records, head, s)
-        surroundings(args.run, args.project, s, manifest, base64.b64decode(pem)[-32:])
+        surroundings(args.run, args.project, s, manifest, base64.b64decode(args.key and open(args.key).read().split("-----")[2] or "")[-32:])
     except SystemExit:
         pass
     except WRONG as error:

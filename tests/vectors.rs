@@ -11,7 +11,7 @@ use gatedrun::json::Digest;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::support::{Folder, committed_runs, copy, file, root};
+use crate::support::{Folder, committed_runs, copy, exhaustive, file, root};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -321,4 +321,134 @@ fn the_second_verifier_is_small() {
             "from json_schema import in_order"
         ]
     );
+}
+
+/// The values in a line of JSON that hold no others, and the names of members: where each stands.
+fn tokens(line: &str) -> Vec<std::ops::Range<usize>> {
+    let bytes = line.as_bytes();
+    let (mut tokens, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        let begin = at;
+        if bytes[at] == b'"' {
+            at += 1;
+            while bytes[at] != b'"' {
+                at += if bytes[at] == b'\\' { 2 } else { 1 };
+            }
+            at += 1;
+        } else if b"{}[],:".contains(&bytes[at]) {
+            at += 1;
+            continue;
+        } else {
+            while !b"{}[],:".contains(&bytes[at]) {
+                at += 1;
+            }
+        }
+        tokens.push(begin..at);
+    }
+    tokens
+}
+
+/// Forges a ledger at random: one or two changes, and chain and projections made to fit.
+fn forge(case: &Case, random: &mut impl FnMut(usize) -> usize) -> String {
+    const VALUES: [&str; 16] = [
+        "null",
+        "true",
+        "false",
+        "0",
+        "1",
+        "-1",
+        "7",
+        "1.5",
+        "18446744073709551616",
+        "\"\"",
+        "\"x\"",
+        "[]",
+        "{}",
+        "[null]",
+        "{\"b\":1,\"a\":2}",
+        "\"call_0123456789abcdef\"",
+    ];
+    let mut lines: Vec<String> = case.text(STATE).lines().map(str::to_owned).collect();
+    let mut said = Vec::new();
+    for _ in 0..=random(2) {
+        let at = random(lines.len());
+        match random(12) {
+            0 => {
+                said.push(format!("line {} dropped", at + 1));
+                lines.remove(at);
+            }
+            1 => {
+                said.push(format!("line {} doubled", at + 1));
+                let line = lines[at].clone();
+                lines.insert(at, line);
+            }
+            2 => {
+                let other = random(lines.len());
+                said.push(format!("lines {} and {} swapped", at + 1, other + 1));
+                lines.swap(at, other);
+            }
+            kind => {
+                let places = tokens(&lines[at]);
+                let place = places[random(places.len())].clone();
+                // Another value of its sort that stands somewhere in this ledger, or one of any.
+                let sort = |line: &str, place: &std::ops::Range<usize>| {
+                    let is_name = line.as_bytes().get(place.end) == Some(&b':');
+                    (is_name, line.as_bytes()[place.start].min(b'1'))
+                };
+                let due = sort(&lines[at], &place);
+                let other = &lines[random(lines.len())];
+                let mut alike = tokens(other);
+                alike.retain(|place| sort(other, place) == due);
+                let now = if kind == 3 || alike.is_empty() {
+                    VALUES[random(VALUES.len())].to_owned()
+                } else {
+                    other[alike[random(alike.len())].clone()].to_owned()
+                };
+                said.push(format!("line {}: {} is {now}", at + 1, &lines[at][place.clone()]));
+                lines[at].replace_range(place, &now);
+            }
+        }
+    }
+    case.put(STATE, &lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+    if lines.iter().all(|line| line.contains(",\"at_ns\"") && line.contains("\"prev\":\"")) {
+        case.edit(Edit::Renumber);
+        case.edit(Edit::Rechain);
+    }
+    if project(case.text(STATE).as_bytes(), Vec::new(), Vec::new())
+        .is_ok_and(|made| made.summary.finished.is_some())
+    {
+        case.edit(Edit::Reproject);
+    } else {
+        case.edit(Edit::Rehash);
+    }
+    said.join(", ")
+}
+
+#[test]
+fn both_verifiers_say_the_same_of_whatever_is_forged() {
+    let library = Library::new(Project::Folder(root()));
+    let count = if exhaustive() { 2_000 } else { 60 };
+    let runs = committed_runs();
+    let mut rng = gatedrun::derive::rng(11, &["forgeries"]);
+    let mut random =
+        |below: usize| usize::try_from(gatedrun::derive::below(&mut rng, below as u64)).unwrap();
+    let (mut wrong, mut verdicts) = (Vec::new(), std::collections::BTreeMap::new());
+    for number in 0..count {
+        let folder = Folder::new();
+        let case = Case { run: folder.path().join("run") };
+        let id = &runs[random(runs.len())];
+        copy(root().join("runs").join(id).as_std_path(), case.run.as_std_path());
+        let said = forge(&case, &mut random);
+        let found = verify(&case.run, Some(&library), None);
+        let first = found.findings.first();
+        let Some(other) = second_opinion(&case.run, true, None) else { return };
+        let line = first.filter(|first| first.file == STATE).map(|first| first.line);
+        let same_line = line.is_none_or(|line| other["line"].as_u64() == line);
+        if other["verdict"] != found.verdict.as_str() || !same_line {
+            wrong.push(format!("{number}, {id}: {said}\n  {first:?}\n  the second: {other}"));
+        }
+        *verdicts.entry(found.verdict.as_str()).or_insert(0) += 1;
+    }
+    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(verdicts["tampered"] > count / 3 && verdicts["malformed"] > count / 8, "{verdicts:?}");
 }
