@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A second verifier, written from docs/ledger.md and its schema with the standard library; it shares no code with the
 program. verify_evidence.py RUN [--project FOLDER] [--key PUBLIC.pem] prints a verdict in JSON. Ledger and manifest are
-recomputed whole; of the trace each span's name, end and claims, of the report the counts; their rest by its digest."""
+recomputed whole; of the trace each span's name, end and claims, of the report the counts, of the corpus its manifest; the rest by digests."""
 import argparse, base64, hashlib, json, os, re
 from ed25519 import signed
 from json_schema import in_order

@@ -7,7 +7,7 @@ use gatedrun::evidence::facts::Facts;
 use gatedrun::evidence::recorder::{Recorded, project};
 use gatedrun::evidence::trace::{EVENTS_MAX, TEXT_CHARS_MAX};
 use gatedrun::evidence::verify::{FINDINGS_MAX, Verdict, Verification, verify};
-use gatedrun::evidence::{MANIFEST, REPORT, STATE, TRACE, report};
+use gatedrun::evidence::{MANIFEST, REPORT, STATE, TRACE, open, report};
 use gatedrun::inputs::{Library, Project};
 use gatedrun::json::Digest;
 use gatedrun::ledger::{Grammar, encode};
@@ -336,6 +336,33 @@ fn no_path_of_a_stranger_leads_out() {
         let found = forged.verify();
         assert_eq!(found.verdict, Verdict::Unconfirmed, "{name}: {:?}", found.findings);
         assert!(found.findings[0].what.contains("is not looked at"), "{:?}", found.findings);
+    }
+}
+
+#[test]
+fn a_file_is_opened_beneath_its_folder_or_not_at_all() {
+    let folder = Folder::new();
+    folder.write("outside.md", "x");
+    folder.write("run/work/a.md", "x");
+    let run = folder.path().join("run");
+    let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, run.join(at)).unwrap();
+    link("work", "inner");
+    link("a.md", "work/link.md");
+    link("../..", "work/out");
+    assert!(open::beneath(&run, "work/a.md").is_ok());
+    let outside = folder.path().join("outside.md");
+    for path in [
+        "../outside.md",
+        "work/../../outside.md",
+        outside.as_str(),
+        "inner/a.md",
+        "work/link.md",
+        "work/out/outside.md",
+        "work",
+        "work/none.md",
+        "",
+    ] {
+        assert!(open::beneath(&run, path).is_err(), "{path}");
     }
 }
 
