@@ -216,7 +216,7 @@ fn a_write_is_durable_before_it_has_its_name() {
     scripted(&folder, script, &[("version: 1\n", "version: 1\ndurability: fsync\n")]);
     let calls = "trace=openat2,fsync,fdatasync,renameat,rename,renameat2";
     let traced = std::process::Command::new("strace")
-        .args(["-f", "-e", calls, "-o", "calls.txt"])
+        .args(["-f", "-y", "-e", calls, "-o", "calls.txt"])
         .args([env!("CARGO_BIN_EXE_gatedrun"), "run", "tasks/test/script.json"])
         .current_dir(folder.path())
         .env_remove("CI")
@@ -233,11 +233,19 @@ fn a_write_is_durable_before_it_has_its_name() {
             .unwrap_or_else(|| panic!("{what} is missing after {from}: {calls}"));
         from + found
     };
-    let recorded = place("fdatasync(", 0);
+    let named = place("script.partial>)", place("fsync(", 0));
+    let recorded = place("fdatasync(", named);
     let opened = place(".tmp\", {flags=O_WRONLY|O_CREAT|O_EXCL", recorded);
     let synced = place("fsync(", opened);
     let renamed = place("renameat(", synced);
-    place("fsync(", renamed);
+    let mut last = place("fsync(", renamed);
+    // The finished run is on the disk, whole, before it is in its place.
+    for name in gatedrun::evidence::FILES {
+        last = place(&format!("script.partial/{name}>)"), place("fsync(", last));
+    }
+    last = place("script.partial>)", place("fsync(", last));
+    last = place("rename(", last);
+    place("runs/test>)", place("fsync(", last));
 }
 
 #[test]

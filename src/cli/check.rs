@@ -287,8 +287,8 @@ impl Drop for Scratch {
 
 /// Lays what the task makes now beside the committed run.
 fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
-    let proposed = Staging::begin(run, true).map_err(Stop::from).and_then(|staging| {
-        run::execute(inputs, &staging, Course::fresh(), 0, None)
+    let proposed = Staging::begin(run, true).map_err(Stop::from).and_then(|mut staging| {
+        run::execute(inputs, &mut staging, Course::fresh(), 0, None)
             .map_err(|failed| failed.stop(inputs, run))?;
         Ok(staging.settle(Settlement::Propose)?)
     });

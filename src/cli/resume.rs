@@ -59,7 +59,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     let reconciled = args.settle.as_deref().map(|text| settled(text, args)).transpose()?;
     let (project, task) = task_of(&args.run, args.task.as_deref())?;
-    let staging = Staging::resume(&args.run)?;
+    let mut staging = Staging::resume(&args.run)?;
     let recorded = scan(&staging)?;
     let inputs = Libraries::default().get(&project).load(&task, recorded.seed)?;
     print_head(&inputs, args.json, terminal)?;
@@ -81,7 +81,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         interrupt: Some(&interrupt),
     };
     let lines = (!args.json).then_some(&mut *terminal);
-    let done = execute(&inputs, &staging, course, recorded.bytes, lines)
+    let done = execute(&inputs, &mut staging, course, recorded.bytes, lines)
         .map_err(|failed| failed.stop(&inputs, &args.run))?;
     // What lies below runs/ is evidence-to-be, and CI cannot make evidence.
     let may_create = !in_ci() || super::project::run(&args.run).is_none();

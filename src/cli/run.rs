@@ -97,19 +97,20 @@ fn run_one(
 ) -> Result<u8, Stop> {
     let id = &inputs.task.id;
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
-    let staging = Staging::begin(&target, args.discard_partial)?;
+    let mut staging = Staging::begin(&target, args.discard_partial)?;
     print_head(inputs, args.json, terminal)?;
     let course = Course { interrupt: Some(interrupt), ..Course::fresh() };
-    let done = match execute(inputs, &staging, course, 0, (!args.json).then_some(&mut *terminal)) {
-        Ok(done) => done,
-        Err(failed) => {
-            // A script that does not fit its task leaves nothing that is worth keeping.
-            if !failed.is_resumable() {
-                staging.remove()?;
+    let done =
+        match execute(inputs, &mut staging, course, 0, (!args.json).then_some(&mut *terminal)) {
+            Ok(done) => done,
+            Err(failed) => {
+                // A script that does not fit its task leaves nothing that is worth keeping.
+                if !failed.is_resumable() {
+                    staging.remove()?;
+                }
+                return Err(failed.stop(inputs, &target));
             }
-            return Err(failed.stop(inputs, &target));
-        }
-    };
+        };
     let wants = Wants {
         accept: args.accept,
         json: args.json,
@@ -264,7 +265,7 @@ impl Failed {
 /// `recorded` bytes of the ledger are there already.
 pub(super) fn execute(
     inputs: &Inputs,
-    staging: &Staging,
+    staging: &mut Staging,
     course: Course<'_>,
     recorded: u64,
     mut terminal: Option<&mut Terminal>,

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
@@ -69,6 +70,7 @@ pub struct Staging {
     target: Utf8PathBuf,
     partial: Utf8PathBuf,
     lock: File,
+    durability: Durability,
 }
 
 /// What a finished run is to what was there before.
@@ -148,14 +150,20 @@ impl Staging {
 
     fn lock(target: &Utf8Path, partial: Utf8PathBuf) -> Result<Self, WriteError> {
         let lock = io_at(&partial, File::open(&partial))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let locked = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+        // Who held the lock may have put the folder in its place since, and another may have begun.
+        let held = io_at(&partial, lock.metadata())?;
+        let is_held = fs::symlink_metadata(&partial)
+            .is_ok_and(|place| (place.dev(), place.ino()) == (held.dev(), held.ino()));
+        if !locked || !is_held {
             let owner = open::read(&partial.join(OWNER), 64).unwrap_or_default();
             let owner = String::from_utf8_lossy(&owner);
             let owner = Some(owner.trim()).filter(|owner| !owner.is_empty());
             let owner = owner.map_or_else(String::new, |owner| format!(" ({owner})"));
             return Err(WriteError::Locked { path: partial, owner });
         }
-        Ok(Self { target: target.to_owned(), partial, lock })
+        let durability = Durability::Os;
+        Ok(Self { target: target.to_owned(), partial, lock, durability })
     }
 
     /// Says who holds the lock, for whoever finds it locked. The lock itself is the kernel's, and
@@ -204,12 +212,28 @@ impl Staging {
     ///
     /// # Errors
     /// The file system's.
-    pub fn ledger(&self, recorded: u64, durability: Durability) -> Result<StateFile, WriteError> {
+    pub fn ledger(
+        &mut self,
+        recorded: u64,
+        durability: Durability,
+    ) -> Result<StateFile, WriteError> {
+        self.durability = durability;
         let path = self.partial.join(STATE);
         let opened = File::options().append(true).create(true).open(&path);
         let file = io_at(&path, opened)?;
         io_at(&path, file.set_len(recorded))?;
+        // The name outlives what its bytes outlive.
+        self.make_durable(&self.partial)?;
+        self.make_durable(parent(&self.partial))?;
         Ok(StateFile { file, recorded, durability })
+    }
+
+    /// Makes a file, or the names in a folder, outlive a loss of power, where policy asks for it.
+    fn make_durable(&self, path: &Utf8Path) -> Result<(), WriteError> {
+        match self.durability {
+            Durability::Os => Ok(()),
+            Durability::Fsync => io_at(path, File::open(path).and_then(|file| file.sync_all())),
+        }
     }
 
     /// A new file in the folder.
@@ -277,7 +301,13 @@ impl Staging {
             Settlement::Accept => self.target.clone(),
             Settlement::Propose => proposal(&self.target),
         };
+        // What is renamed into its place is whole, after a loss of power too.
+        for name in FILES {
+            self.make_durable(&self.partial.join(name))?;
+        }
+        self.make_durable(&self.partial)?;
         put(&self.partial, &place)?;
+        self.make_durable(parent(&place))?;
         if settlement == Settlement::Accept {
             remove_folder_if_there(&proposal(&self.target))?;
         }
@@ -325,6 +355,11 @@ pub fn reject(target: &Utf8Path) -> Result<(), WriteError> {
     let proposal = proposal(target);
     check_own(&proposal)?;
     remove_folder_if_there(&proposal)
+}
+
+/// The folder that something lies in.
+fn parent(path: &Utf8Path) -> &Utf8Path {
+    path.parent().filter(|parent| !parent.as_str().is_empty()).unwrap_or(Utf8Path::new("."))
 }
 
 /// Where a proposal for a run lies.
