@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gatedrun::event::{Event, Record};
 use gatedrun::evidence::summary::decision_word;
 use gatedrun::inputs::Inputs;
-use gatedrun::replay::backtest::{Standing, backtest};
+use gatedrun::replay::backtest::{Change, Standing, backtest};
 use serde_json::{Value, json};
 
 use crate::support::{Folder, run};
@@ -55,6 +55,15 @@ fn executed(before: &[Record], after: &[Record]) -> Changes {
         }
     }
     changes
+}
+
+/// What a back-test says, in the same words.
+fn told(changes: &[Change]) -> Changes {
+    let about = |change: &Change| {
+        let word = change.was.as_ref().or(change.now.as_ref()).unwrap();
+        change.call_id.clone().unwrap_or_else(|| format!("step {} {word}", change.step))
+    };
+    changes.iter().map(|change| (about(change), change.was.clone(), change.now.clone())).collect()
 }
 
 fn random_task(folder: &Folder, policy: &str) -> Inputs {
@@ -108,21 +117,29 @@ fn a_thousand_random_runs_change_as_they_do_when_executed() {
         let (recorded, before) = run(base, &fresh("work"));
         folder.write("run/state.jsonl", &recorded.state);
         let old = base.replace_policy(&library, &format!("policy/{name}.yaml")).unwrap();
-        let tested = backtest(&folder.path().join("run"), base, &old, fresh("continued")).unwrap();
+        let run_folder = folder.path().join("run");
+        let tested = backtest(&run_folder, base, &old, Some(fresh("continued"))).unwrap();
+        let _ = fresh("continued");
+        let still = backtest(&run_folder, base, &old, None).unwrap();
         let (_, after) = run(base, &fresh("work"));
         base.replace_policy(&library, ["policy/v1.yaml", "policy/lenient.yaml"][seed % 2]).unwrap();
-        let found: Changes = tested
-            .changes
-            .iter()
-            .map(|change| {
-                let word = change.was.as_ref().or(change.now.as_ref()).unwrap();
-                let about = change.call_id.clone();
-                let about = about.unwrap_or_else(|| format!("step {} {word}", change.step));
-                (about, change.was.clone(), change.now.clone())
-            })
-            .collect();
         let due = executed(&before, &after);
-        assert_eq!(found, due, "seed {seed} under {name}: {tested:#?}");
+        assert_eq!(told(&tested.changes), due, "seed {seed} under {name}: {tested:#?}");
+        // Without a folder to go on in, nothing is executed, and no change is told that is none; a
+        // recorded decision of which none is told is unknown.
+        let known = told(&still.changes);
+        assert!(!still.continued && known.is_subset(&due), "seed {seed} under {name}: {still:#?}");
+        assert!(!folder.path().join("continued").exists());
+        assert_eq!((still.standing, still.from_step), (tested.standing, tested.from_step));
+        let unknown = told(&still.unknown);
+        let is_open = |about: &str| unknown.iter().any(|open| open.0 == about);
+        for (about, was, now) in &due {
+            let change = (about.clone(), was.clone(), now.clone());
+            assert!(
+                known.contains(&change) || is_open(about) || was.is_none(),
+                "seed {seed} under {name}: {change:?} of {still:#?}"
+            );
+        }
         let recorded = before.iter().filter(|r| matches!(r.event, Event::GateDecided(_))).count();
         assert_eq!(tested.decisions, recorded as u64, "seed {seed} under {name}");
         // A result that is cut otherwise may change what follows, and then may not.
@@ -172,7 +189,7 @@ fn what_was_written_before_the_change_is_there_after_it() {
     let mut inputs = recorded(&folder, script, "policy/lenient.yaml");
     let before = inputs.replace_policy(&folder.library(), "policy/next.yaml").unwrap();
     let work = folder.path().join("continued");
-    let tested = backtest(&folder.path().join("run"), &inputs, &before, work).unwrap();
+    let tested = backtest(&folder.path().join("run"), &inputs, &before, Some(work)).unwrap();
     assert!(tested.continued && tested.notes.is_empty(), "{tested:#?}");
     assert_eq!(tested.standing, Standing::Bounded(2));
     assert_eq!(tested.changes.len(), 1, "the URL read back is denied as before: {tested:#?}");
@@ -195,7 +212,7 @@ fn a_result_that_was_cut_otherwise_bounds_what_is_known() {
     let before = inputs.replace_policy(&folder.library(), "policy/v1.yaml").unwrap();
     let test = |before| {
         let work = folder.path().join("continued");
-        backtest(&folder.path().join("run"), &inputs, before, work).unwrap()
+        backtest(&folder.path().join("run"), &inputs, before, Some(work)).unwrap()
     };
     let tested = test(&before);
     assert_eq!(tested.standing, Standing::Bounded(step["step"].as_u64().unwrap()), "{tested:#?}");

@@ -201,6 +201,19 @@ fn another_policy_on_recorded_runs() {
     let ran = folder.gatedrun(&required);
     assert!(ran.code == 1 && ran.out.contains("deny:loop_budget -> allow"), "{}", ran.all());
     assert_eq!(folder.gatedrun(&args).code, 0, "nothing is required");
+    // Where nothing is executed, it is lost all the same, and what follows is not told.
+    let ran = folder.gatedrun(&[&required[..], &["--recorded-only"]].concat());
+    assert!(ran.code == 1 && ran.out.contains("deny:loop_budget -> allow"), "{}", ran.all());
+    let args = ["replay", RUN, "--policy", "lenient.yaml", "--recorded-only", "--require", "allow"];
+    let lenient = policy.replace("on_deny: terminate", "on_deny: continue");
+    folder.write("lenient.yaml", lenient.replace("denied: []", "denied: [fetch]"));
+    let ran = folder.gatedrun(&args);
+    assert!(
+        ran.code == 1 && ran.out.contains("bounded@2, what follows is unknown"),
+        "{}",
+        ran.all()
+    );
+    assert!(ran.out.contains("read       allow -> unknown  (required)"), "{}", ran.all());
     // One that ends the run earlier is met before the other is.
     folder.write("less.yaml", policy.replace("max_iterations: 10", "max_iterations: 2"));
     let args = ["replay", "runs/policy_gates/pg3_loop_budget", "--policy", "less.yaml"];

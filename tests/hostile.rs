@@ -120,11 +120,28 @@ fn written(records: &mut [Record]) -> &mut Value {
     })
 }
 
+/// Makes the call that wrote a file say that it wrote this one.
+fn write_to(records: &mut [Record], path: &str) {
+    let result = written(records);
+    result["path"] = json!(path);
+    let whole = gatedrun::json::canonical(result);
+    the(records, |event| match event {
+        Event::ToolFinished(finished)
+            if finished.origin.as_deref().is_some_and(|o| o.starts_with("work/")) =>
+        {
+            finished.bytes = whole.len() as u64;
+            finished.sha256 = Some(Digest::of(&whole));
+            Some(finished)
+        }
+        _ => None,
+    });
+}
+
 type Change = fn(&mut Vec<Record>);
 
 #[test]
 fn what_no_run_can_have_done_is_found_in_its_line() {
-    let cases: [(&str, &str, Change, &str); 9] = [
+    let cases: [(&str, &str, Change, &str); 10] = [
         (
             "a decision about the run that names a call",
             "budgets/cost",
@@ -193,22 +210,14 @@ fn what_no_run_can_have_done_is_found_in_its_line() {
         (
             "a write outside of its mount",
             WRITES,
-            |records| {
-                let result = written(records);
-                result["path"] = json!("work/../../elsewhere.md");
-                let whole = gatedrun::json::canonical(result);
-                the(records, |event| match event {
-                    Event::ToolFinished(finished)
-                        if finished.origin.as_deref().is_some_and(|o| o.starts_with("work/")) =>
-                    {
-                        finished.bytes = whole.len() as u64;
-                        finished.sha256 = Some(Digest::of(&whole));
-                        Some(finished)
-                    }
-                    _ => None,
-                });
-            },
+            |records| write_to(records, "work/../../elsewhere.md"),
             "path is work/../../elsewhere.md",
+        ),
+        (
+            "a write to what is only read",
+            WRITES,
+            |records| write_to(records, "corpus/op-19.md"),
+            "path is corpus/op-19.md",
         ),
         (
             "inputs without end",
@@ -288,6 +297,24 @@ fn the_budget_of_time_is_recomputed() {
     assert!(refused.contains("max_elapsed_ms"), "{refused}");
     let refused = held_to(4).unwrap_err();
     assert!(refused.starts_with("a call began after 4 ms"), "{refused}");
+    // A warning before a decision takes time, which that decision does not see.
+    let warned = |max_elapsed_ms: u64| {
+        let mut facts = Facts::default();
+        facts.hold_to(gatedrun::policy::spec::LoopBudget {
+            max_elapsed_ms: Some(max_elapsed_ms),
+            ..budget
+        });
+        let mut records = records("budgets/elapsed");
+        let call = records.iter().rposition(|record| {
+            matches!(&record.event, Event::GateDecided(gate) if gate.subject == Subject::Call)
+        });
+        records.truncate(call.unwrap() + 1);
+        let ms = (records[call.unwrap()].at_ns - records[0].at_ns) / 1_000_000;
+        assert_eq!(ms, 1_040, "the run is another now");
+        records.iter().try_for_each(|record| facts.push(record))
+    };
+    assert_eq!(warned(1_040), Ok(()));
+    assert!(warned(1_039).unwrap_err().starts_with("a call began after 1039 ms"));
     // Of the committed run that meets this budget, every event before the deny is in time.
     let library = Library::new(Project::Folder(root()));
     let run = root().join("runs/budgets/elapsed");
@@ -328,6 +355,25 @@ fn no_path_of_a_stranger_leads_out() {
         let found = forged.verify();
         assert_eq!(found.verdict, Verdict::Unconfirmed, "{path}: {:?}", found.findings);
         assert!(found.findings[0].what.contains("is not looked at"), "{:?}", found.findings);
+    }
+    // The worst finding is the verdict, wherever it comes.
+    for (changed, order) in [
+        (true, [Verdict::Unconfirmed, Verdict::Tampered]),
+        (false, [Verdict::Tampered, Verdict::Unconfirmed]),
+    ] {
+        let forged = Forged::of("canonical/v1", |records| {
+            let inputs = &mut the(records, begin).inputs;
+            inputs[0].path = "../elsewhere".to_owned();
+            let last = inputs.iter_mut().rfind(|input| input.role == InputRole::Contract).unwrap();
+            last.sha256 = if changed { Digest::ZERO } else { last.sha256 };
+        });
+        if !changed {
+            forged.folder.write("run/work/strange.md", "x");
+        }
+        let found = forged.verify();
+        let verdicts: Vec<Verdict> = found.findings.iter().map(|found| found.verdict).collect();
+        assert_eq!(verdicts, order, "{:?}", found.findings);
+        assert_eq!(found.verdict, Verdict::Tampered);
     }
     for name in ["/etc", "..", "data/../.."] {
         let forged = Forged::of("canonical/v1", |records| {
@@ -419,7 +465,12 @@ fn a_run_of_any_length_makes_a_report_and_a_span_that_can_be_read() {
         .position(|r| matches!(&r.event, Event::GateDecided(g) if g.subject == Subject::Step));
     let warning = events[at.unwrap()].clone();
     let count = 3_000;
-    let more = std::iter::repeat_n(warning, count);
+    let more = (0..count).map(|number| {
+        let mut record = warning.clone();
+        let Event::GateDecided(gate) = &mut record.event else { panic!("{record:?}") };
+        gate.reason = format!("number {number}.");
+        record
+    });
     events.splice(at.unwrap()..at.unwrap(), more);
     let made = projected(events);
     let trace: Value = serde_json::from_slice(&made.trace).unwrap();
@@ -432,6 +483,9 @@ fn a_run_of_any_length_makes_a_report_and_a_span_that_can_be_read() {
     let rows = report.lines().filter(|line| line.contains("| warn |")).count();
     assert!(rows <= report::ROWS_MAX && rows > report::ROWS_MAX / 2, "{rows}");
     assert!(report.contains(" more, which the ledger has* |"), "{report}");
+    let is_told = |number: usize| report.contains(&format!("number {number}."));
+    assert!(is_told(0) && is_told(100) && !is_told(count / 2), "{report}");
+    assert!(is_told(count - 100) && is_told(count - 1), "{report}");
     let last = report.lines().rfind(|line| line.contains("deny")).unwrap();
     assert!(last.contains("max\\_cost"), "the end of a long run is told: {last}");
 }

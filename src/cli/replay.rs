@@ -36,6 +36,9 @@ pub struct Args {
     /// Try this policy on the runs: which decisions change, and from where on
     #[arg(long, value_name = "FILE")]
     policy: Option<Utf8PathBuf>,
+    /// Execute nothing after a change either: what follows it is unknown
+    #[arg(long, requires = "policy")]
+    recorded_only: bool,
     /// A decision that must not be lost: deny, allow, or with its rule, as in deny:url_allowlist
     #[arg(long, value_name = "DECISION", requires = "policy")]
     require: Vec<String>,
@@ -234,7 +237,8 @@ fn backtest_all(
     for run in runs {
         let inputs = loader.load(run, args.task.as_deref())?;
         let before = inputs.replace_policy(&here, policy.as_str())?;
-        let work = scratch.path().join(tested.len().to_string());
+        let work = || scratch.path().join(tested.len().to_string());
+        let work = (!args.recorded_only).then(work);
         let result = backtest(run, inputs, &before, work);
         inputs.policy = before;
         let test = result.map_err(|what| Stop {
@@ -329,10 +333,12 @@ fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
     };
     let tone = if tested.lost.is_empty() { Tone::Strong } else { Tone::Bad };
     terminal.line(&format!("{}: {}, {standing}", tested.run, terminal.paint(tone, &changes)))?;
-    for change in &test.changes {
+    let changed = test.changes.iter().map(|change| (change, "not reached"));
+    let unknown = test.unknown.iter().map(|change| (change, "unknown"));
+    for (change, otherwise) in changed.chain(unknown) {
         let what = change.tool.as_deref().unwrap_or("the run");
         let was = change.was.as_deref().unwrap_or("not decided");
-        let now = change.now.as_deref().unwrap_or("not reached");
+        let now = change.now.as_deref().unwrap_or(otherwise);
         let lost = if tested.lost.contains(change) { "  (required)" } else { "" };
         terminal.line(&format!(
             "  step {:<3} {:<10} {was} -> {}{lost}",
@@ -343,11 +349,6 @@ fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
         if let Some(reason) = change.reason.as_deref().filter(|_| now != "allow") {
             terminal.line(&format!("           {}", escape(reason)))?;
         }
-    }
-    for change in &test.unknown {
-        let what = change.tool.as_deref().unwrap_or("the run");
-        let was = change.was.as_deref().unwrap_or_default();
-        terminal.line(&format!("  step {:<3} {} {was} -> unknown", change.step, escape(what)))?;
     }
     for note in &test.notes {
         terminal.line(&format!("  {}", escape(note)))?;

@@ -2,8 +2,8 @@
 //! unknown, because another decision would have led elsewhere.
 //!
 //! First the loop runs over the record, with the other policy at the gate and nothing executed,
-//! until a decision changes. Then, where the LLM is a stub, it goes on from there for real, in a
-//! folder of its own; where it is not, what follows is said to be unknown.
+//! until a decision changes. Then, where the LLM is a stub and the caller has a folder for it, it goes
+//! on from there for real; otherwise what follows is said to be unknown.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -89,7 +89,8 @@ struct Made {
 type About = (Option<String>, u64, Option<String>);
 
 /// Tries the policy of `inputs` on the run in `folder`. What is gone on with for real writes to
-/// `work`. `before` is the policy that the run was made with, where it is at hand.
+/// `work`; without it nothing is executed. `before` is the policy that the run was made with, where
+/// it is at hand.
 ///
 /// # Errors
 /// Why the record cannot be read.
@@ -97,7 +98,7 @@ pub fn backtest(
     folder: &Utf8Path,
     inputs: &Inputs,
     before: &Policy,
-    work: Utf8PathBuf,
+    work: Option<Utf8PathBuf>,
 ) -> Result<Backtest, String> {
     let judged = Mutex::new(Judged::default());
     let state = || open::open(&folder.join(STATE)).map_err(|error| format!("{STATE}: {error}"));
@@ -107,7 +108,9 @@ pub fn backtest(
     let course = Course::from(Past::trusted(state()?, |divergence: &Divergence| {
         lock(&judged).judge(divergence)
     }));
-    let result = drive(inputs, work.clone(), course, |push| {
+    // A past runs no tool, so nothing is written here.
+    let nowhere = Utf8PathBuf::new();
+    let result = drive(inputs, nowhere, course, |push| {
         if let Push::Record(record, ..) = push {
             if let Some(step) = record.step {
                 lock(&judged).step = step;
@@ -157,35 +160,27 @@ pub fn backtest(
         None => seen.step,
     };
     test.from_step = test.changes.iter().map(|change| change.step).chain([step]).min();
-    let change = divergence.as_ref().and_then(|divergence| first_change(divergence, step, inputs));
-    let ends = change.as_ref().is_some_and(|(_, ends)| *ends);
-    let first = change.map(|(change, _)| change);
+    let was = recorded.first().filter(|made| made.seq == at);
+    let now = divergence.as_ref().and_then(|divergence| Made::instead(divergence, step));
+    let is_decision = was.is_some() || now.is_some();
+    let ends = divergence.as_ref().is_some_and(|divergence| ends_the_run(divergence, inputs));
     let is_last = recorded.iter().all(|made| made.seq == at);
-    if !(ends || first.is_some() && is_last) {
+    if !(ends || is_decision && is_last) {
         test.standing = Standing::Bounded(step);
     }
-    if first.is_none() {
+    if !is_decision {
         let what = divergence.as_ref().map_or("a result that was cut", |d| d.computed.kind());
         test.notes.push(format!("step {step}: {what} is another, so the LLM hears something else"));
     }
-    let stub = seen.path == Some(ExecutionPath::Stub);
-    if ends {
-        let made = first.map(|change| Made {
-            seq: at,
-            step,
-            call_id: change.call_id,
-            tool: change.tool,
-            word: change.now.unwrap_or_default(),
-            reason: change.reason.unwrap_or_default(),
-            ends_the_run: false,
-        });
-        test.changes.extend(differences(&recorded, made.as_slice(), 0));
-    } else if stub {
-        go_on(folder, inputs, work, at, &recorded, &mut test)?;
-    } else {
-        test.changes.extend(first);
-        let rest = recorded.iter().filter(|made| made.seq > at);
-        test.unknown.extend(rest.map(|made| made.change_to(None)));
+    match work.filter(|_| seen.path == Some(ExecutionPath::Stub)) {
+        _ if ends => test.changes.extend(differences(&recorded, now.as_slice(), 0)),
+        Some(work) => go_on(folder, inputs, work, at, &recorded, &mut test)?,
+        None => {
+            let (first, rest) = recorded.split_at(usize::from(was.is_some()));
+            let begun = if now.is_none() { step } else { 0 };
+            test.changes.extend(differences(first, now.as_slice(), begun));
+            test.unknown.extend(rest.iter().map(|made| made.change_to(None)));
+        }
     }
     Ok(test)
 }
@@ -230,34 +225,11 @@ fn go_on(
     Ok(())
 }
 
-/// The first decision that is another, and whether the run ends with it.
-fn first_change(divergence: &Divergence, step: u64, inputs: &Inputs) -> Option<(Change, bool)> {
-    let gate = |event: &Event| match event {
-        Event::GateDecided(gate) => Some((**gate).clone()),
-        _ => None,
-    };
-    let (was, now) = (gate(&divergence.recorded.event), gate(&divergence.computed));
-    if was.is_none() && now.is_none() {
-        return None;
-    }
-    let ends = now.as_ref().is_some_and(|now| {
-        let on_deny = now.rule_id.map(|rule| inputs.policy.on_deny(rule));
-        now.decision == Decision::Deny && on_deny == Some(OnDeny::Terminate)
-    });
-    let either = now.as_ref().or(was.as_ref());
-    // The run goes on where a rule ended it.
-    let lifted = was.as_ref().is_some_and(|was| was.subject == Subject::Step);
-    let word = now.as_ref().map(decision_word);
-    let change = Change {
-        seq: was.as_ref().map(|_| divergence.recorded.seq),
-        step,
-        call_id: either.and_then(|gate| gate.call_id.clone()),
-        tool: either.and_then(|gate| gate.tool.clone()),
-        was: was.as_ref().map(decision_word),
-        now: word.or_else(|| lifted.then(|| Decision::Allow.as_str().to_owned())),
-        reason: now.map(|gate| gate.reason),
-    };
-    Some((change, ends))
+/// Whether the run ends with what is decided now.
+fn ends_the_run(divergence: &Divergence, inputs: &Inputs) -> bool {
+    let Event::GateDecided(now) = &divergence.computed else { return false };
+    let on_deny = now.rule_id.map(|rule| inputs.policy.on_deny(rule));
+    now.decision == Decision::Deny && on_deny == Some(OnDeny::Terminate)
 }
 
 /// The decisions of a record from an event on.
@@ -326,6 +298,13 @@ impl Made {
             reason: gate.reason.clone(),
             ends_the_run: gate.subject == Subject::Step && gate.decision == Decision::Deny,
         })
+    }
+
+    /// What is decided instead of what was recorded, if a decision is.
+    fn instead(divergence: &Divergence, step: u64) -> Option<Self> {
+        let event = divergence.computed.clone();
+        Self::of(&Record { event, ..divergence.recorded.clone() }, step)
+            .map(|made| Self { step, ..made })
     }
 
     /// A call is the same call wherever its decision stands; a decision about the run is the same
