@@ -234,6 +234,7 @@ fn a_write_is_durable_before_it_has_its_name() {
         from + found
     };
     let named = place("script.partial>)", place("fsync(", 0));
+    let named = place("runs/test>)", place("fsync(", named));
     let recorded = place("fdatasync(", named);
     let opened = place(".tmp\", {flags=O_WRONLY|O_CREAT|O_EXCL", recorded);
     let synced = place("fsync(", opened);
@@ -246,6 +247,37 @@ fn a_write_is_durable_before_it_has_its_name() {
     last = place("script.partial>)", place("fsync(", last));
     last = place("rename(", last);
     place("runs/test>)", place("fsync(", last));
+}
+
+/// Who is slow to lock the folder of a run gets the lock of one that has been finished in the
+/// meantime, under another name, and must not take it for its own.
+#[test]
+fn a_lock_is_on_the_folder_that_is_there() {
+    let folder = Folder::project();
+    scripted(&folder, json!([{"final_answer": "done"}]), &[]);
+    let slow = std::process::Command::new("strace")
+        .args(["-f", "-e", "trace=flock", "-e", "inject=flock:delay_enter=3000000"])
+        .args([env!("CARGO_BIN_EXE_gatedrun"), "run", "tasks/test/script.json"])
+        .current_dir(folder.path())
+        .env_remove("CI")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn();
+    let Ok(slow) = slow else {
+        println!("skipped: there is no strace here");
+        return;
+    };
+    let since = std::time::Instant::now();
+    while !folder.path().join("runs/test/script.partial").exists() {
+        assert!(since.elapsed().as_secs() < 60, "the slow one has not begun");
+    }
+    let ran = folder.gatedrun(&["run", "tasks/test/script.json"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let slow = slow.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&slow.stderr);
+    assert!(slow.status.code() == Some(2) && told.contains("another process"), "{told}");
+    let runs: Vec<_> = std::fs::read_dir(folder.path().join("runs/test")).unwrap().collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
 }
 
 #[test]

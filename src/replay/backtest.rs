@@ -177,8 +177,7 @@ pub fn backtest(
         Some(work) => go_on(folder, inputs, work, at, &recorded, &mut test)?,
         None => {
             let (first, rest) = recorded.split_at(usize::from(was.is_some()));
-            let begun = if now.is_none() { step } else { 0 };
-            test.changes.extend(differences(first, now.as_slice(), begun));
+            test.changes.extend(differences(first, now.as_slice(), step));
             test.unknown.extend(rest.iter().map(|made| made.change_to(None)));
         }
     }
