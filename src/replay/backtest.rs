@@ -302,8 +302,8 @@ impl Made {
     /// What is decided instead of what was recorded, if a decision is.
     fn instead(divergence: &Divergence, step: u64) -> Option<Self> {
         let event = divergence.computed.clone();
-        Self::of(&Record { event, ..divergence.recorded.clone() }, step)
-            .map(|made| Self { step, ..made })
+        let step = Some(step);
+        Self::of(&Record { step, event, ..divergence.recorded.clone() }, 0)
     }
 
     /// A call is the same call wherever its decision stands; a decision about the run is the same
