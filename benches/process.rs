@@ -179,9 +179,8 @@ fn clean(folder: &Path) {
 }
 
 fn run(args: &[&str], at: &Path) {
-    let status =
-        Command::new(BIN).args(args).current_dir(at).stdout(Stdio::null()).status().unwrap();
-    assert!(status.success(), "{args:?}");
+    let ran = Command::new(BIN).args(args).current_dir(at).stdout(Stdio::null()).output().unwrap();
+    assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -213,8 +212,9 @@ fn timed(work: impl FnOnce()) -> f64 {
 
 /// The most memory that a process held, as the kernel says.
 fn peak_kib(args: &[&str], at: &Path) -> u64 {
-    let mut child =
-        Command::new(BIN).args(args).current_dir(at).stdout(Stdio::null()).spawn().unwrap();
+    let mut command = Command::new(BIN);
+    command.args(args).current_dir(at).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     loop {
