@@ -1,3 +1,5 @@
+use std::process::{Command, Stdio};
+
 use gatedrun::corpus::Corpus;
 use gatedrun::event::{AttemptOutcome, Event, FailureMode, TerminalReason};
 use gatedrun::tools::{bound, search, summarize};
@@ -203,6 +205,22 @@ fn a_write_over_its_bound_writes_nothing() {
     assert!(!folder.path().join("work/large.md").exists());
 }
 
+/// A run of the scripted task under strace; `None` where there is none, or where it may not trace.
+fn strace(folder: &Folder, options: &[&str]) -> Option<Command> {
+    if !Command::new("strace").arg("true").output().is_ok_and(|ran| ran.status.success()) {
+        println!("skipped: there is no strace here, or it may not trace");
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command
+        .arg("-f")
+        .args(options)
+        .args([env!("CARGO_BIN_EXE_gatedrun"), "run", "tasks/test/script.json"])
+        .current_dir(folder.path())
+        .env_remove("CI");
+    Some(command)
+}
+
 /// What the kernel is asked, in order: the temporary file is whole and durable before it gets its
 /// name, and the name is durable before the call is over.
 #[test]
@@ -215,16 +233,8 @@ fn a_write_is_durable_before_it_has_its_name() {
     // The policy asks for a ledger that is on the disk before the write begins.
     scripted(&folder, script, &[("version: 1\n", "version: 1\ndurability: fsync\n")]);
     let calls = "trace=openat2,fsync,fdatasync,renameat,rename,renameat2";
-    let traced = std::process::Command::new("strace")
-        .args(["-f", "-y", "-e", calls, "-o", "calls.txt"])
-        .args([env!("CARGO_BIN_EXE_gatedrun"), "run", "tasks/test/script.json"])
-        .current_dir(folder.path())
-        .env_remove("CI")
-        .output();
-    let Ok(traced) = traced else {
-        println!("skipped: there is no strace here");
-        return;
-    };
+    let Some(mut strace) = strace(&folder, &["-y", "-e", calls, "-o", "calls.txt"]) else { return };
+    let traced = strace.output().unwrap();
     assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
     let calls = String::from_utf8(folder.read("calls.txt")).unwrap();
     let place = |what: &str, from: usize| {
@@ -255,18 +265,10 @@ fn a_write_is_durable_before_it_has_its_name() {
 fn a_lock_is_on_the_folder_that_is_there() {
     let folder = Folder::project();
     scripted(&folder, json!([{"final_answer": "done"}]), &[]);
-    let slow = std::process::Command::new("strace")
-        .args(["-f", "-e", "trace=flock", "-e", "inject=flock:delay_enter=3000000"])
-        .args([env!("CARGO_BIN_EXE_gatedrun"), "run", "tasks/test/script.json"])
-        .current_dir(folder.path())
-        .env_remove("CI")
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .spawn();
-    let Ok(slow) = slow else {
-        println!("skipped: there is no strace here");
-        return;
-    };
+    let delayed = ["-e", "trace=flock", "-e", "inject=flock:delay_enter=3000000"];
+    let Some(mut slow) = strace(&folder, &delayed) else { return };
+    slow.stdout(Stdio::null()).stderr(Stdio::piped());
+    let slow = slow.spawn().unwrap();
     let since = std::time::Instant::now();
     while !folder.path().join("runs/test/script.partial").exists() {
         assert!(since.elapsed().as_secs() < 60, "the slow one has not begun");
