@@ -155,7 +155,7 @@ fn links_devices_and_folders_in_the_work_folder_lead_nowhere() {
         assert_eq!((reason, why.contains("hard link")), (denied, true), "{why}");
         let fifo = |folder: &Folder| {
             let path = folder.path().join("work/x");
-            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+            assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
         };
         let (reason, why) = outcome_of(fifo, call.clone());
         assert_eq!((reason, why.contains("no regular file")), (denied, true), "{why}");
@@ -208,7 +208,6 @@ fn a_write_over_its_bound_writes_nothing() {
 /// A run of the scripted task under strace; `None` where there is none, or where it may not trace.
 fn strace(folder: &Folder, options: &[&str]) -> Option<Command> {
     if !Command::new("strace").arg("true").output().is_ok_and(|ran| ran.status.success()) {
-        println!("skipped: there is no strace here, or it may not trace");
         return None;
     }
     let mut command = Command::new("strace");
@@ -233,7 +232,10 @@ fn a_write_is_durable_before_it_has_its_name() {
     // The policy asks for a ledger that is on the disk before the write begins.
     scripted(&folder, script, &[("version: 1\n", "version: 1\ndurability: fsync\n")]);
     let calls = "trace=openat2,fsync,fdatasync,renameat,rename,renameat2";
-    let Some(mut strace) = strace(&folder, &["-y", "-e", calls, "-o", "calls.txt"]) else { return };
+    let Some(mut strace) = strace(&folder, &["-y", "-e", calls, "-o", "calls.txt"]) else {
+        println!("skipped: there is no strace here, or it may not trace");
+        return;
+    };
     let traced = strace.output().unwrap();
     assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
     let calls = String::from_utf8(folder.read("calls.txt")).unwrap();
@@ -266,7 +268,10 @@ fn a_lock_is_on_the_folder_that_is_there() {
     let folder = Folder::project();
     scripted(&folder, json!([{"final_answer": "done"}]), &[]);
     let delayed = ["-e", "trace=flock", "-e", "inject=flock:delay_enter=3000000"];
-    let Some(mut slow) = strace(&folder, &delayed) else { return };
+    let Some(mut slow) = strace(&folder, &delayed) else {
+        println!("skipped: there is no strace here, or it may not trace");
+        return;
+    };
     slow.stdout(Stdio::null()).stderr(Stdio::piped());
     let slow = slow.spawn().unwrap();
     let since = std::time::Instant::now();
