@@ -214,6 +214,15 @@ fn another_policy_on_recorded_runs() {
         ran.all()
     );
     assert!(ran.out.contains("read       allow -> unknown  (required)"), "{}", ran.all());
+    // What a deny means for the run is policy too: it ends, or goes on, with the same decision.
+    for part in ["runs/on_deny", "tasks/on_deny"] {
+        copy(root().join(part).as_std_path(), folder.path().join(part).as_std_path());
+    }
+    let ends =
+        folder.gatedrun(&["replay", "runs/on_deny", "--policy", "policy/variants/budgets.yaml"]);
+    let goes_on = ["replay", "runs/policy_gates", "--policy", "policy/variants/continue.yaml"];
+    let goes_on = folder.gatedrun(&[&goes_on[..], &["--recorded-only"]].concat());
+    insta::assert_snapshot!("backtest_on_deny", ends.all() + &goes_on.all());
     // One that ends the run earlier is met before the other is.
     folder.write("less.yaml", policy.replace("max_iterations: 10", "max_iterations: 2"));
     let args = ["replay", "runs/policy_gates/pg3_loop_budget", "--policy", "less.yaml"];

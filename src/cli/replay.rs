@@ -260,7 +260,7 @@ fn backtest_all(
         let decisions: u64 = tested.iter().map(|one| one.test.decisions).sum();
         let touched = tested.iter().filter(|one| one.test.from_step.is_some()).count();
         terminal.line(&format!(
-            "runs: {}, decisions: {decisions}, under {policy}: {changed} changed, in {touched} of the runs{}",
+            "runs: {}, decisions: {decisions}, under {policy}: {changed} changed; runs that are not as before: {touched}{}",
             tested.len(),
             if args.require.is_empty() {
                 String::new()

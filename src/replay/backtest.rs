@@ -168,7 +168,9 @@ pub fn backtest(
     if !(ends || is_decision && is_last) {
         test.standing = Standing::Bounded(step);
     }
-    if !is_decision {
+    if let Some(note) = divergence.as_ref().and_then(|divergence| other_course(divergence, ends)) {
+        test.notes.push(format!("step {step}: {note}"));
+    } else if !is_decision {
         let what = divergence.as_ref().map_or("a result that was cut", |d| d.computed.kind());
         test.notes.push(format!("step {step}: {what} is another, so the LLM hears something else"));
     }
@@ -224,11 +226,28 @@ fn go_on(
     Ok(())
 }
 
-/// Whether the run ends with what is decided now.
+/// Whether the run ends with what is now: by a deny, or since a deny that was recorded ends it.
 fn ends_the_run(divergence: &Divergence, inputs: &Inputs) -> bool {
-    let Event::GateDecided(now) = &divergence.computed else { return false };
-    let on_deny = now.rule_id.map(|rule| inputs.policy.on_deny(rule));
-    now.decision == Decision::Deny && on_deny == Some(OnDeny::Terminate)
+    match &divergence.computed {
+        Event::GateDecided(now) => {
+            let on_deny = now.rule_id.map(|rule| inputs.policy.on_deny(rule));
+            now.decision == Decision::Deny && on_deny == Some(OnDeny::Terminate)
+        }
+        // A step that leaves out calls is the last one.
+        Event::StepFinished(_) => matches!(divergence.recorded.event, Event::GateDecided(_)),
+        Event::RunFinished(_) => true,
+        _ => false,
+    }
+}
+
+/// How the run takes another course where no decision is made anew.
+fn other_course(divergence: &Divergence, ends: bool) -> Option<&'static str> {
+    match (&divergence.recorded.event, &divergence.computed) {
+        (_, Event::GateDecided(_)) => None,
+        (Event::RunFinished(_), _) => Some("the run goes on, where it ended before"),
+        _ if ends => Some("the run ends, where it went on before"),
+        _ => None,
+    }
 }
 
 /// The decisions of a record from an event on.
