@@ -7,14 +7,16 @@ use gatedrun::evidence::facts::Facts;
 use gatedrun::evidence::recorder::{Recorded, project};
 use gatedrun::evidence::trace::{EVENTS_MAX, TEXT_CHARS_MAX};
 use gatedrun::evidence::verify::{FINDINGS_MAX, Verdict, Verification, verify};
-use gatedrun::evidence::{MANIFEST, REPORT, STATE, TRACE, open, report};
+use gatedrun::evidence::{ATTESTATION, FILES, MANIFEST, REPORT, STATE, TRACE, open, report};
 use gatedrun::inputs::{Library, Project};
 use gatedrun::json::Digest;
 use gatedrun::ledger::{Grammar, encode};
 use gatedrun::policy::spec::LoopBudget;
 use serde_json::{Value, json};
 
-use crate::support::{Folder, copy, file, read_ledger, root};
+use crate::support::{Folder, copy, exhaustive, file, read_ledger, root};
+use crate::vectors::forged;
+use crate::verify::fifo;
 
 const WRITES: &str = "on_deny/mixed";
 
@@ -368,6 +370,76 @@ fn no_path_of_a_stranger_leads_out() {
         let found = forged.verify();
         assert_eq!(found.verdict, Verdict::Unconfirmed, "{name}: {:?}", found.findings);
         assert!(found.findings[0].what.contains("is not looked at"), "{:?}", found.findings);
+    }
+}
+
+/// Every command that reads a run, on the one in `run/` that was to be of this task.
+fn every_command(folder: &Folder, id: &str) -> Vec<(i32, String)> {
+    let (task, project) = (root().join(format!("tasks/{id}.json")), root());
+    let committed = root().join("runs").join(id);
+    let policy = root().join("policy/variants/continue.yaml");
+    let of_task = ["--task", task.as_str()];
+    // As it is: links and FIFOs are copied as what they are.
+    let copied = std::process::Command::new("cp")
+        .args(["-a", "run", "cut.partial"])
+        .current_dir(folder.path())
+        .status();
+    assert!(copied.unwrap().success());
+    let commands: [&[&str]; 9] = [
+        &["verify", "run", "--project", project.as_str()],
+        &["replay", "run"],
+        &["replay", "run", "--policy", policy.as_str()],
+        &["check", "run"],
+        &["diff", "run", committed.as_str()],
+        &["diff", committed.as_str(), "run", "--json"],
+        &["show", "run"],
+        &["sign", "run", "--key", "key.pem"],
+        &["resume", "cut"],
+    ];
+    let of_a_task = |args: &[&str]| ["replay", "check", "resume"].contains(&args[0]);
+    commands
+        .iter()
+        .map(|args| {
+            let more = if of_a_task(args) { &of_task[..] } else { &[] };
+            let (code, told) = folder.gatedrun_in_time(&[args, more].concat());
+            (code, format!("{} {told}", args.join(" ")))
+        })
+        .collect()
+}
+
+#[test]
+fn whatever_is_forged_every_command_has_an_answer() {
+    let count = if exhaustive() { 2_000 } else { 30 };
+    let mut rng = gatedrun::derive::rng(12, &["forgeries"]);
+    let mut random =
+        |below: usize| usize::try_from(gatedrun::derive::below(&mut rng, below as u64)).unwrap();
+    for number in 0..count {
+        let (folder, id, said) = forged(&mut random);
+        folder.gatedrun(&["keygen", "key.pem"]);
+        for (code, told) in every_command(&folder, &id) {
+            assert!((0..=7).contains(&code), "{number}, {id}: {said}: {code} {told}");
+        }
+    }
+}
+
+#[test]
+fn no_command_waits_for_a_file_that_is_none() {
+    for name in FILES.into_iter().chain([ATTESTATION]) {
+        for what in ["nothing", "a FIFO", "a folder", "a link"] {
+            let forged = Forged::of("canonical/v1", |_| {});
+            forged.folder.gatedrun(&["keygen", "key.pem"]);
+            let path = forged.run.join(name);
+            let _ = std::fs::remove_file(&path);
+            match what {
+                "a FIFO" => fifo(&path),
+                "a folder" => std::fs::create_dir(&path).unwrap(),
+                "a link" => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+                _ => {}
+            }
+            for (code, told) in every_command(&forged.folder, "canonical/v1") {
+                assert!((0..=7).contains(&code), "{name} is {what}: {code} {told}");
+            }
+        }
     }
 }
 

@@ -133,6 +133,29 @@ impl Folder {
             .unwrap()
     }
 
+    /// Runs the program where it could wait for ever; its exit code and what it says in error.
+    pub fn gatedrun_in_time(&self, args: &[&str]) -> (i32, String) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gatedrun"))
+            .args(args)
+            .current_dir(self.path())
+            .env_clear()
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let since = std::time::Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if since.elapsed().as_secs() > 30 {
+                child.kill().unwrap();
+                panic!("{args:?} has not ended");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let ended = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        (ended.status.code().unwrap_or(-1), told)
+    }
+
     /// Runs the program with this on its standard input.
     pub fn gatedrun_stdin(&self, args: &[&str], input: &str) -> Ran {
         use std::io::Write;

@@ -348,6 +348,17 @@ fn tokens(line: &str) -> Vec<std::ops::Range<usize>> {
     tokens
 }
 
+/// A committed run that was forged at random, in `run/` of a folder: which it was, and how.
+pub fn forged(random: &mut impl FnMut(usize) -> usize) -> (Folder, String, String) {
+    let runs = committed_runs();
+    let folder = Folder::new();
+    let case = Case { run: folder.path().join("run") };
+    let id = runs[random(runs.len())].clone();
+    copy(root().join("runs").join(&id).as_std_path(), case.run.as_std_path());
+    let said = forge(&case, random);
+    (folder, id, said)
+}
+
 /// Forges a ledger at random: one or two changes, and chain and projections made to fit.
 fn forge(case: &Case, random: &mut impl FnMut(usize) -> usize) -> String {
     const VALUES: [&str; 16] = [
@@ -428,20 +439,16 @@ fn forge(case: &Case, random: &mut impl FnMut(usize) -> usize) -> String {
 fn both_verifiers_say_the_same_of_whatever_is_forged() {
     let library = Library::new(Project::Folder(root()));
     let count = if exhaustive() { 2_000 } else { 60 };
-    let runs = committed_runs();
     let mut rng = gatedrun::derive::rng(11, &["forgeries"]);
     let mut random =
         |below: usize| usize::try_from(gatedrun::derive::below(&mut rng, below as u64)).unwrap();
     let (mut wrong, mut verdicts) = (Vec::new(), std::collections::BTreeMap::new());
     for number in 0..count {
-        let folder = Folder::new();
-        let case = Case { run: folder.path().join("run") };
-        let id = &runs[random(runs.len())];
-        copy(root().join("runs").join(id).as_std_path(), case.run.as_std_path());
-        let said = forge(&case, &mut random);
-        let found = verify(&case.run, Some(&library), None);
+        let (folder, id, said) = forged(&mut random);
+        let run = folder.path().join("run");
+        let found = verify(&run, Some(&library), None);
         let first = found.findings.first();
-        let Some(other) = second_opinion(&case.run, true, None) else { return };
+        let Some(other) = second_opinion(&run, true, None) else { return };
         let line = first.filter(|first| first.file == STATE).map(|first| first.line);
         let same_line = line.is_none_or(|line| other["line"].as_u64() == line);
         if other["verdict"] != found.verdict.as_str() || !same_line {

@@ -160,7 +160,7 @@ fn whatever_the_bytes_are_there_is_a_verdict() {
     assert_eq!(copy.verify().verdict, Verdict::Verified);
 }
 
-fn fifo(path: &Utf8Path) {
+pub fn fifo(path: &Utf8Path) {
     let mode = rustix::fs::Mode::from_raw_mode(0o644);
     rustix::fs::mknodat(rustix::fs::CWD, path.as_std_path(), rustix::fs::FileType::Fifo, mode, 0)
         .unwrap();

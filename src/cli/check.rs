@@ -1,24 +1,23 @@
 //! `gatedrun check`
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use walkdir::WalkDir;
 
 use crate::event::Record;
-use crate::evidence::attest;
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
 use crate::evidence::text::{shortened, terminal as escape};
 use crate::evidence::verify::contents;
 use crate::evidence::write::{Settlement, Staging};
-use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE};
+use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
 use crate::inputs::{Inputs, Library, Project};
 use crate::isolation::confined;
 use crate::json::Digest;
+use crate::ledger::LINE_BYTES_MAX;
 use crate::run::Course;
 
 use super::output::{Terminal, Tone};
@@ -115,7 +114,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
 fn statement(passed: &[Utf8PathBuf], failed: &[Utf8PathBuf]) -> Vec<u8> {
     let subject = passed.iter().chain(failed).filter_map(|run| {
         let path = run.join(MANIFEST);
-        let bytes = std::fs::read(&path).ok()?;
+        let bytes = open::read(&path, LINE_BYTES_MAX as u64).ok()?;
         Some(attest::Subject::new(path, Digest::of(&bytes)))
     });
     let names = |runs: &[Utf8PathBuf]| runs.iter().map(ToString::to_string).collect();
@@ -196,22 +195,18 @@ fn check_one(
 
 /// The seed that the run was made with, so that a run of another seed can be checked too.
 pub(super) fn seed_of(run: &Utf8Path) -> Option<u64> {
-    let bytes = std::fs::read(run.join(MANIFEST)).ok()?;
+    let bytes = open::read(&run.join(MANIFEST), LINE_BYTES_MAX as u64).ok()?;
     serde_json::from_slice::<serde_json::Value>(&bytes).ok()?.get("seed")?.as_u64()
 }
 
 /// Executes the task again, comparing as it goes. Nothing is kept and nothing is written but what
 /// the task itself writes, and that goes to `work`, in a folder of this process's own.
 fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Checked, Stop> {
-    let open = |name: &str| -> Result<Box<dyn io::BufRead + Send>, String> {
-        let file = File::open(run.join(name)).map_err(|error| error.to_string())?;
-        Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
-    };
     let mut differences: Vec<(String, Drift)> = Vec::new();
-    let mut comparison = |name: &str| match open(name) {
-        Ok(committed) => Comparison::new(committed),
-        Err(what) => {
-            differences.push((name.to_owned(), Drift::Unreadable(what)));
+    let mut comparison = |name: &str| match open::open(&run.join(name)) {
+        Ok(committed) => Comparison::new(Box::new(committed) as Box<dyn io::BufRead + Send>),
+        Err(error) => {
+            differences.push((name.to_owned(), Drift::Unreadable(error.to_string())));
             Comparison::new(Box::new(io::empty()) as Box<dyn io::BufRead + Send>)
         }
     };
@@ -243,8 +238,8 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
     compared(STATE, recorded.state.finish());
     compared(TRACE, recorded.trace.finish());
     for (name, bytes) in [(REPORT, &recorded.report), (MANIFEST, &recorded.manifest)] {
-        let result = File::open(run.join(name))
-            .and_then(|file| compare::difference(BufReader::with_capacity(1 << 16, file), bytes));
+        let result = open::open(&run.join(name))
+            .and_then(|committed| compare::difference(committed, bytes.as_slice()));
         compared(name, result);
     }
     differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
@@ -367,9 +362,9 @@ pub(super) fn print_differences(
     terminal: &mut Terminal,
 ) -> Result<(), Stop> {
     for name in FILES {
-        let bytes = std::fs::read(now.join(name))?;
-        let drift = match File::open(committed.join(name)) {
-            Ok(file) => match compare::difference(BufReader::new(file), &bytes)? {
+        let made = open::open(&now.join(name))?;
+        let drift = match open::open(&committed.join(name)) {
+            Ok(committed) => match compare::difference(committed, made)? {
                 Some(difference) => Drift::Differs(difference),
                 None => continue,
             },

@@ -1,13 +1,12 @@
 //! `gatedrun regression`: outcome and decisions of every task now, against its committed run.
 
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use crate::evidence::STATE;
 use crate::evidence::expect::Observed;
+use crate::evidence::{STATE, open};
 use crate::inputs::{Inputs, Project};
 use crate::ledger::Reader;
 
@@ -128,8 +127,13 @@ fn compare(project: &Utf8Path, inputs: &Inputs, work: Utf8PathBuf) -> Result<Row
 
 /// What a committed ledger shows; `None` if there is none.
 fn committed(path: &Utf8Path) -> Result<Option<Observed>, Stop> {
-    let Ok(file) = File::open(path) else { return Ok(None) };
-    let mut reader = Reader::new(BufReader::new(file));
+    let mut reader = match open::open(path) {
+        Ok(file) => Reader::new(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Stop { message: format!("{path}: {error}"), code: exit::DRIFT });
+        }
+    };
     let mut observed = Observed::default();
     loop {
         match reader.next_record() {

@@ -1,15 +1,12 @@
 //! `gatedrun show`
 
-use std::fs::File;
-use std::io::BufReader;
-
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
 use crate::event::RunStarted;
-use crate::evidence::STATE;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::terminal as escape;
+use crate::evidence::{STATE, open};
 use crate::ledger::Reader;
 
 use super::output::{Terminal, Tone};
@@ -41,10 +38,10 @@ struct Shown<'a> {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let path = args.run.join(STATE);
-    let file = File::open(&path).map_err(|error| {
+    let file = open::open(&path).map_err(|error| {
         Stop::usage(format!("{path}: it cannot be read: {error}; name a run's folder"))
     })?;
-    let mut reader = Reader::new(BufReader::new(file));
+    let mut reader = Reader::new(file);
     let mut lines = Vec::new();
     let (mut summary, mut collected, mut rows) = (Summary::default(), Steps::default(), Vec::new());
     loop {

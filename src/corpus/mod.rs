@@ -10,7 +10,7 @@ pub mod index;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -261,11 +261,14 @@ fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, String> {
     } else {
         DOCUMENT_BYTES_MAX
     };
+    let cannot = |error: io::Error| format!("it cannot be read: {error}");
+    // Looked at before it is opened: opening a FIFO would wait for ever.
+    if !path.metadata().map_err(cannot)?.is_file() {
+        return Err("it is no regular file".to_owned());
+    }
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("it cannot be read: {error}"))?;
+    let file = fs::File::open(path).map_err(cannot)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > limit {
         return Err(format!("it is larger than {limit} bytes; split it"));
     }

@@ -132,9 +132,9 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 ///
 /// # Errors
 /// Either reader's.
-pub fn difference(committed: impl BufRead, now: &[u8]) -> io::Result<Option<Difference>> {
+pub fn difference(committed: impl BufRead, mut now: impl Read) -> io::Result<Option<Difference>> {
     let mut comparison = Comparison::new(committed);
-    comparison.write_all(now)?;
+    io::copy(&mut now, &mut comparison)?;
     comparison.finish()
 }
 

@@ -359,7 +359,7 @@ impl Check<'_> {
         }
         for (name, due) in [(REPORT, &recorded.report), (MANIFEST, &recorded.manifest)] {
             let compared = open::open(&self.run.join(name))
-                .and_then(|committed| super::compare::difference(committed, due));
+                .and_then(|committed| super::compare::difference(committed, due.as_slice()));
             match compared {
                 Ok(None) => {}
                 Ok(Some(difference)) => self.differs(name, &difference),

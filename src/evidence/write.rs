@@ -275,10 +275,9 @@ impl Staging {
         for name in FILES {
             let committed = self.target.join(name);
             let now = self.partial.join(name);
-            let Ok(committed) = File::open(&committed) else { return Ok(Standing::Different) };
-            let bytes = io_at(&now, fs::read(&now))?;
-            let difference = compare::difference(BufReader::new(committed), &bytes);
-            if io_at(&now, difference)?.is_some() {
+            let Ok(committed) = open::open(&committed) else { return Ok(Standing::Different) };
+            let made = io_at(&now, open::open(&now))?;
+            if io_at(&now, compare::difference(committed, made))?.is_some() {
                 return Ok(Standing::Different);
             }
         }
