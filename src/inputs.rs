@@ -18,7 +18,7 @@ use crate::event::{Input, InputRole, RunStarted};
 use crate::json::Digest;
 use crate::policy::spec::{self, Policy};
 use crate::problem::{Problem, Problems};
-use crate::task::{LlmSpec, Task};
+use crate::task::{LlmSpec, PARTIAL_ENDING, PROPOSAL_ENDING, Task};
 use crate::{derive, tools};
 
 /// The largest input file, in bytes.
@@ -178,8 +178,15 @@ impl Library {
         path.strip_prefix("./").unwrap_or(path).to_owned()
     }
 
-    /// A task below `tasks/` is called what its path says.
+    /// A task below `tasks/` is called what its path says, and its run is found under that name.
     fn check_id(&self, task: &Task, path: &str) -> Result<(), Problem> {
+        for ending in [PROPOSAL_ENDING, PARTIAL_ENDING] {
+            if task.id.split('/').any(|part| part.ends_with(ending)) {
+                let what =
+                    format!("a part of the id ends in {ending:?}, as what is no run yet does");
+                return Err(Problem::new(path, what).at("/id").mend("choose another name"));
+            }
+        }
         let named = path.strip_prefix("tasks/").and_then(|rest| rest.strip_suffix(".json"));
         match named {
             Some(named) if named != task.id => Err(Problem::new(

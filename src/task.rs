@@ -19,6 +19,13 @@ pub const META_SCHEMA: &str = include_str!("../tasks/task.schema.json");
 
 static META: Embedded = Embedded::new(|| Schema::embedded(META_SCHEMA));
 
+/// What the folder of a proposed run ends in. No part of a task's id does, since such folders are
+/// passed over where runs are looked for.
+pub const PROPOSAL_ENDING: &str = ".new";
+
+/// What the folder of a run in the making ends in; no part of a task's id does either.
+pub const PARTIAL_ENDING: &str = ".partial";
+
 /// A task, checked.
 #[derive(Debug, Clone)]
 pub struct Task {

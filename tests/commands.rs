@@ -232,6 +232,23 @@ fn another_policy_on_recorded_runs() {
     assert_eq!(ran.code, 2, "{}", ran.all());
 }
 
+#[test]
+fn no_run_is_passed_over_for_its_name() {
+    let folder = Folder::project();
+    for (id, runs) in [("work/v1", 1), ("other/work", 2), ("new/v1", 3)] {
+        let at = folder.path().join("runs").join(id);
+        copy(root().join(RUN).as_std_path(), at.as_std_path());
+        let ran = folder.gatedrun(&["verify", "runs", "--json"]);
+        assert_eq!(json_lines(&ran).len(), runs, "{id}: {}", ran.all());
+    }
+    // What lies in a run's own folder of that name is the run's.
+    copy(root().join(RUN).as_std_path(), folder.path().join("runs/new/v1/work/v1").as_std_path());
+    let lines = json_lines(&folder.gatedrun(&["verify", "runs", "--json"]));
+    let tampered: Vec<_> = lines.iter().filter(|line| line["verdict"] == "tampered").collect();
+    assert_eq!((lines.len(), tampered.len()), (3, 1), "{lines:?}");
+    assert_eq!(tampered[0]["run"], "runs/new/v1");
+}
+
 /// A task that takes a while: so many searches.
 fn long(folder: &Folder, steps: u64) {
     let mut task: Value = serde_json::from_slice(&folder.read(TASK)).unwrap();

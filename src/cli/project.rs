@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 use crate::builtin;
 use crate::evidence::{FILES, WORK};
 use crate::inputs::{Library, Project};
+use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::Stop;
 
@@ -93,8 +94,16 @@ pub fn find_runs(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
     }
     let mut runs = Vec::new();
     let walk = WalkDir::new(path).sort_by_file_name().into_iter();
-    let skipped = |name: &str| name.ends_with(".new") || name.ends_with(".partial") || name == WORK;
-    for entry in walk.filter_entry(|entry| !skipped(&entry.file_name().to_string_lossy())) {
+    // What a run wrote is in it; a folder of runs may have that name too.
+    let is_work = |entry: &DirEntry| {
+        let within = entry.path().parent().and_then(Utf8Path::from_path);
+        entry.file_name() == WORK && within.is_some_and(is_run)
+    };
+    let skipped = |entry: &DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        name.ends_with(PROPOSAL_ENDING) || name.ends_with(PARTIAL_ENDING) || is_work(entry)
+    };
+    for entry in walk.filter_entry(|entry| !skipped(entry)) {
         let entry = entry.map_err(|error| {
             let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
             Stop::usage(format!("{path}: it cannot be read: {what}; name a run's folder"))

@@ -7,7 +7,8 @@ use walkdir::WalkDir;
 
 use crate::evidence::STATE;
 use crate::evidence::diff::diff;
-use crate::evidence::write::{accept, reject};
+use crate::evidence::write::{accept, proposal, reject};
+use crate::task::PROPOSAL_ENDING;
 
 use super::diff::print_diff;
 use super::output::{Terminal, Tone};
@@ -87,7 +88,7 @@ fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
             Stop::usage(format!("{folder}: it cannot be read: {error}; name a folder of runs"))
         })?;
         let path = utf8(entry.path())?;
-        let Some(target) = path.as_str().strip_suffix(".new") else { continue };
+        let Some(target) = path.as_str().strip_suffix(PROPOSAL_ENDING) else { continue };
         if entry.file_type().is_dir() && path.join(STATE).is_file() {
             targets.push(Utf8PathBuf::from(target));
         }
@@ -96,7 +97,7 @@ fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
 }
 
 fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
-    let proposal = Utf8PathBuf::from(format!("{target}.new"));
+    let proposal = proposal(target);
     terminal.line(&terminal.paint(Tone::Strong, target.as_str()))?;
     if !target.exists() {
         return Ok(terminal.line("  no run is there yet; `gatedrun show` shows the proposal")?);

@@ -12,6 +12,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use crate::policy::path::RECEIPTS_SUFFIX;
 use crate::policy::spec::Durability;
+use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::{ATTESTATION, FILES, MANIFEST, REPORT, STATE, TRACE, WORK, compare, open};
 
@@ -364,13 +365,13 @@ fn parent(path: &Utf8Path) -> &Utf8Path {
 /// Where a proposal for a run lies.
 pub fn proposal(target: &Utf8Path) -> Utf8PathBuf {
     let name = target.file_name().unwrap_or("run");
-    target.with_file_name(format!("{name}.new"))
+    target.with_file_name(format!("{name}{PROPOSAL_ENDING}"))
 }
 
 /// Where a run for a folder is made.
 fn partial(target: &Utf8Path) -> Utf8PathBuf {
     let name = target.file_name().unwrap_or("run");
-    target.with_file_name(format!("{name}.partial"))
+    target.with_file_name(format!("{name}{PARTIAL_ENDING}"))
 }
 
 /// Whether a run, or one in the making, has a file of this name.
