@@ -403,7 +403,13 @@ fn report_orphans(
 pub(super) fn find_tasks(root: &Utf8Path) -> Result<Vec<String>, Stop> {
     let tasks = root.join("tasks");
     let mut ids = Vec::new();
-    for entry in WalkDir::new(&tasks).sort_by_file_name().into_iter().flatten() {
+    if !tasks.exists() {
+        return Ok(ids);
+    }
+    for entry in WalkDir::new(&tasks).sort_by_file_name() {
+        let entry = entry.map_err(|error| {
+            Stop::usage(format!("{tasks}: it cannot be read: {error}; make it readable"))
+        })?;
         let file = project::utf8(entry.path())?;
         let path = file.strip_prefix(&tasks).map(Utf8Path::as_str).unwrap_or_default();
         if let Some(id) = path.strip_suffix(".json").filter(|id| !id.ends_with(".schema")) {
