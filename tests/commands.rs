@@ -431,34 +431,92 @@ fn diff_aligns_steps_and_review_walks_proposals() {
     assert_eq!(folder.gatedrun(&["review"]).code, 0);
 }
 
+fn search(query: &str) -> Value {
+    json!({"tool": "search", "arguments": {"query": query}})
+}
+
+/// Makes a run with this script in `runs/test/NAME`.
+fn scripted_as(folder: &Folder, name: &str, script: &Value) {
+    let mut task: Value = serde_json::from_slice(&folder.read(TASK)).unwrap();
+    task.as_object_mut().unwrap().remove("expected");
+    task["id"] = format!("test/{name}").into();
+    task["llm"] = json!({"script": script});
+    folder.write(&format!("tasks/test/{name}.json"), task.to_string());
+    let ran = folder.gatedrun(&["run", &format!("tasks/test/{name}.json"), "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+}
+
+/// A step of one run, and the one that stands for it in another.
+type Pair = (Option<u64>, Option<u64>);
+
+/// The difference of two such runs, and which steps stand for which.
+fn diff_of(folder: &Folder, a: &str, b: &str) -> (Value, Vec<Pair>) {
+    let (a, b) = (format!("runs/test/{a}"), format!("runs/test/{b}"));
+    let found: Value =
+        serde_json::from_str(&folder.gatedrun(&["diff", &a, &b, "--json"]).out).unwrap();
+    let step = |pair: &Value, side: &str| pair[side]["step"].as_u64();
+    let steps = found["steps"].as_array().unwrap().iter();
+    let pairs = steps.map(|pair| (step(pair, "a"), step(pair, "b"))).collect();
+    (found, pairs)
+}
+
 #[test]
-fn diff_finds_a_step_that_was_put_in() {
+fn diff_finds_a_step_or_a_call_that_was_put_in() {
     let folder = Folder::project();
-    let write = |name: &str, script: Value| {
-        let mut task: Value = serde_json::from_slice(&folder.read(TASK)).unwrap();
-        task.as_object_mut().unwrap().remove("expected");
-        task["id"] = format!("test/{name}").into();
-        task["llm"] = json!({"script": script});
-        folder.write(&format!("tasks/test/{name}.json"), task.to_string());
-        let ran = folder.gatedrun(&["run", &format!("tasks/test/{name}.json")]);
-        assert_eq!(ran.code, 0, "{}", ran.all());
-    };
-    let search =
-        |query: &str| json!({"calls": [{"tool": "search", "arguments": {"query": query}}]});
+    let one = |query: &str| json!({"calls": [search(query)]});
     let end = json!({"final_answer": "done"});
-    write("a", json!([search("one"), search("two"), end]));
-    write("b", json!([search("one"), search("between"), search("two"), end]));
-    let ran = folder.gatedrun(&["diff", "runs/test/a", "runs/test/b", "--json"]);
-    let found: Value = serde_json::from_str(&ran.out).unwrap();
-    let pairs: Vec<(Value, Value)> = found["steps"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|pair| (pair["a"]["step"].clone(), pair["b"]["step"].clone()))
-        .collect();
-    let due =
-        [(json!(1), json!(1)), (Value::Null, json!(2)), (json!(2), json!(3)), (json!(3), json!(4))];
-    assert_eq!(pairs, due);
+    scripted_as(&folder, "a", &json!([one("one"), one("two"), end]));
+    scripted_as(&folder, "b", &json!([one("one"), one("between"), one("two"), end]));
+    let (_, pairs) = diff_of(&folder, "a", "b");
+    assert_eq!(
+        pairs,
+        [(Some(1), Some(1)), (None, Some(2)), (Some(2), Some(3)), (Some(3), Some(4))]
+    );
+    scripted_as(&folder, "c", &json!([{"calls": [search("one"), search("two")]}, end]));
+    let more = json!([{"calls": [search("zero"), search("one"), search("two")]}, end]);
+    scripted_as(&folder, "d", &more);
+    for (a, b, what, side) in [("c", "d", "call 1", "b"), ("d", "c", "call 1", "a")] {
+        let (found, _) = diff_of(&folder, a, b);
+        let differences = found["steps"][0]["differences"].as_array().unwrap();
+        let calls: Vec<&Value> = differences
+            .iter()
+            .filter(|difference| difference["what"].as_str().unwrap().starts_with("call"))
+            .collect();
+        assert!(calls.len() == 1 && calls[0]["what"] == what, "{found:#}");
+        assert!(calls[0][side].as_str().unwrap().contains("zero"), "{found:#}");
+    }
+}
+
+/// Two long runs that have nothing in common but their ends: no aligning goes on for ever.
+#[test]
+fn diff_of_long_runs_ends() {
+    let folder = Folder::lenient_project();
+    folder.edit("policy/v1.yaml", "max_iterations: 10", "max_iterations: 1000000");
+    folder.edit("policy/v1.yaml", "max_tokens: 50000", "max_tokens: 1000000000000");
+    let count = if crate::support::exhaustive() { 60_000 } else { 300 };
+    let end = json!({"final_answer": "done"});
+    let begin = json!({"calls": [search("begin")]});
+    let steps = |word: &str| {
+        let query = json!({"$concat": [word, {"$step": {}}]});
+        json!({"calls": [{"tool": "search", "arguments": {"query": query, "top_k": 1}}], "repeat": count})
+    };
+    scripted_as(&folder, "a", &json!([begin, steps("relay "), end]));
+    scripted_as(&folder, "b", &json!([begin, steps("team "), end]));
+    let since = Instant::now();
+    let (_, pairs) = diff_of(&folder, "a", "b");
+    assert!(since.elapsed() < Duration::from_secs(60));
+    let due: Vec<_> = (1..=count + 2).map(|step| (Some(step), Some(step))).collect();
+    assert!(pairs == due, "{} pairs", pairs.len());
+    // One that was put in before the same ones moves them, and no more.
+    let put_in = json!({"calls": [search("put in")]});
+    scripted_as(
+        &folder,
+        "c",
+        &json!([begin, put_in, {"calls": [search("same")], "repeat": 3}, end]),
+    );
+    scripted_as(&folder, "d", &json!([begin, {"calls": [search("same")], "repeat": 3}, end]));
+    let (_, pairs) = diff_of(&folder, "d", "c");
+    assert_eq!(pairs[..3], [(Some(1), Some(1)), (None, Some(2)), (Some(2), Some(3))]);
 }
 
 #[test]

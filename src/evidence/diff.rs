@@ -5,7 +5,7 @@ use std::io::BufRead;
 
 use camino::Utf8Path;
 use serde::Serialize;
-use similar::{Algorithm, DiffTag, capture_diff_slices};
+use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use crate::event::{Decision, Event, Record};
 use crate::json;
@@ -126,7 +126,7 @@ pub fn diff(a: &Utf8Path, b: &Utf8Path) -> Result<Diff, String> {
     }
     Ok(Diff {
         first: found,
-        steps: aligned(&first.steps, &second.steps),
+        steps: aligned_steps(&first.steps, &second.steps),
         outcome: outcomes(&first.summary, &second.summary),
     })
 }
@@ -242,51 +242,88 @@ fn text(value: &serde_json::Value) -> String {
     String::from_utf8_lossy(&json::canonical(value)).into_owned()
 }
 
-/// What a step proposes: what makes it the same step in another run.
-fn proposal(step: &StepView) -> (Vec<(&str, &str)>, bool) {
-    let calls = step.calls.iter().map(|call| (call.tool.as_str(), call.arguments.as_str()));
-    (calls.collect(), step.final_answer.is_some())
+/// What a call proposes: what makes it the same call in another run.
+fn proposed(call: &CallView) -> String {
+    format!("{} {}", call.tool, call.arguments)
 }
 
-fn aligned(a: &[StepView], b: &[StepView]) -> Vec<StepPair> {
-    let proposals = |steps: &'_ [StepView]| -> Vec<String> {
-        steps.iter().map(|step| format!("{:?}", proposal(step))).collect()
+/// What a step proposes.
+fn proposal(step: &StepView) -> String {
+    let calls: Vec<String> = step.calls.iter().map(proposed).collect();
+    format!("{calls:?} {}", step.final_answer.is_some())
+}
+
+/// Up to how many that differ in a row are held against each other; more than these stand for those
+/// at their place. The cost grows with the square.
+const ALIGNED_MAX: usize = 50_000;
+
+/// Who stands for whom in two lists; of those that stand in the place of others, each for the one
+/// at its place there.
+fn aligned<'s, T>(
+    a: &'s [T],
+    b: &'s [T],
+    key: impl Fn(&T) -> String,
+) -> Vec<(Option<&'s T>, Option<&'s T>)> {
+    let keys = |list: &[T]| -> Vec<String> { list.iter().map(&key).collect() };
+    let (keys_a, keys_b) = (keys(a), keys(b));
+    let first = keys_a.iter().zip(&keys_b).take_while(|(a, b)| a == b).count();
+    let rest = a.len().min(b.len()) - first;
+    let pairs = keys_a.iter().rev().zip(keys_b.iter().rev());
+    let last = pairs.take(rest).take_while(|(a, b)| a == b).count();
+    let (old_len, new_len) = (a.len() - first - last, b.len() - first - last);
+    let operations = if old_len.max(new_len) <= ALIGNED_MAX {
+        capture_diff_slices(Algorithm::Myers, &keys_a, &keys_b)
+    } else {
+        let (old_index, new_index) = (first + old_len, first + new_len);
+        vec![
+            DiffOp::Equal { old_index: 0, new_index: 0, len: first },
+            DiffOp::Replace { old_index: first, old_len, new_index: first, new_len },
+            DiffOp::Equal { old_index, new_index, len: last },
+        ]
     };
-    let (keys_a, keys_b) = (proposals(a), proposals(b));
     let mut pairs = Vec::new();
-    for operation in capture_diff_slices(Algorithm::Myers, &keys_a, &keys_b) {
-        let (tag, left, right) = operation.as_tag_tuple();
+    for operation in operations {
+        let (_, left, right) = operation.as_tag_tuple();
         let (left, right) = (a.get(left).unwrap_or_default(), b.get(right).unwrap_or_default());
-        // Of steps that stand in the place of others, each stands for the one at its place there.
-        let both = if matches!(tag, DiffTag::Equal | DiffTag::Replace) {
-            left.len().min(right.len())
-        } else {
-            0
-        };
-        for (a, b) in left.iter().zip(right).take(both) {
-            pairs.push(StepPair {
-                differences: step_differences(a, b),
-                a: Some(a.clone()),
-                b: Some(b.clone()),
-            });
-        }
-        let alone = |a: Option<&StepView>, b: Option<&StepView>| StepPair {
-            a: a.cloned(),
-            b: b.cloned(),
-            differences: Vec::new(),
-        };
-        pairs.extend(left.iter().skip(both).map(|step| alone(Some(step), None)));
-        pairs.extend(right.iter().skip(both).map(|step| alone(None, Some(step))));
+        let count = left.len().max(right.len());
+        pairs.extend((0..count).map(|index| (left.get(index), right.get(index))));
     }
     pairs
 }
 
+fn aligned_steps(a: &[StepView], b: &[StepView]) -> Vec<StepPair> {
+    let pairs = aligned(a, b, proposal).into_iter();
+    let pair = |(a, b): (Option<&StepView>, Option<&StepView>)| StepPair {
+        a: a.cloned(),
+        b: b.cloned(),
+        differences: match (a, b) {
+            (Some(a), Some(b)) => step_differences(a, b),
+            _ => Vec::new(),
+        },
+    };
+    pairs.map(pair).collect()
+}
+
 fn step_differences(a: &StepView, b: &StepView) -> Vec<Difference> {
     let mut found = Differences::default();
-    for index in 0..a.calls.len().max(b.calls.len()) {
-        let name = |what: &str| format!("call {} {what}", index + 1);
-        let none = CallView::default();
-        let (x, y) = (a.calls.get(index).unwrap_or(&none), b.calls.get(index).unwrap_or(&none));
+    let (mut number_a, mut number_b) = (0, 0);
+    for (x, y) in aligned(&a.calls, &b.calls, proposed) {
+        number_a += usize::from(x.is_some());
+        number_b += usize::from(y.is_some());
+        let whole = |call: &CallView| format!("{} {}", proposed(call), call.decision);
+        let (x, y) = match (x, y) {
+            (Some(x), Some(y)) => (x, y),
+            (x, y) => {
+                let number = if x.is_some() { number_a } else { number_b };
+                let (x, y) = (x.map(whole), y.map(whole));
+                found.option(&format!("call {number}"), x.as_deref(), y.as_deref());
+                continue;
+            }
+        };
+        let name = |what: &str| match number_a == number_b {
+            true => format!("call {number_a} {what}"),
+            false => format!("call {number_a} (now {number_b}) {what}"),
+        };
         found.compare(&name("tool"), &x.tool, &y.tool);
         found.compare(&name("arguments"), &x.arguments, &y.arguments);
         found.compare(&name("decision"), &x.decision, &y.decision);
