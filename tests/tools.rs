@@ -112,6 +112,25 @@ fn write_makes_parents_replaces_whole_and_leaves_nothing_behind() {
     assert_eq!(manifest["work"]["work/a/b/c.md"]["bytes"], 8);
 }
 
+#[test]
+fn a_receipt_that_a_crash_cut_short_spoils_no_other() {
+    let folder = Folder::project();
+    let path = folder.write("work.receipts", r#"{"did":"replaced","idem"#);
+    let write = |content: &str| {
+        let call = json!({"tool": "write", "arguments": {"path": "work/a.md", "content": content}});
+        let script = json!([{"calls": [call]}, {"final_answer": "done"}]);
+        run(&scripted(&folder, script, &[]), &folder.path().join("work"));
+    };
+    write("one");
+    write("one");
+    write("two");
+    let receipts = std::fs::read_to_string(path).unwrap();
+    let did = |line: &str| serde_json::from_str::<Value>(line).ok().map(|line| line["did"].clone());
+    let did: Vec<Option<Value>> = receipts.lines().map(did).collect();
+    let said = |word: &str| Some(json!(word));
+    assert_eq!(did, [None, said("replaced"), said("found"), said("replaced")], "{receipts}");
+}
+
 /// The outcome of one call in a folder that something else has prepared.
 fn outcome_of(prepare: impl Fn(&Folder), call: Value) -> (TerminalReason, String) {
     let folder = Folder::project();

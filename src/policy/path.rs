@@ -5,7 +5,7 @@
 //! with `RESOLVE_BENEATH`, so nothing that happens between the check and the use can lead out.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -272,7 +272,8 @@ impl ReadCapability {
             ReadSource::File(file) => {
                 let mut bytes = Vec::new();
                 let mut file = file;
-                let from_start = std::io::Seek::rewind(&mut file)
+                let from_start = file
+                    .rewind()
                     .and_then(|()| file.take(self.bytes_max + 1).read_to_end(&mut bytes));
                 if let Err(error) = from_start {
                     let message = format!("{} cannot be read: {}", self.name, error.kind());
@@ -416,7 +417,7 @@ impl WorkFolder {
 
     /// Adds a line to the receipts beside the folder: what was done under which key. They say how
     /// often a write took place, to whoever asks, and belong to no artifact; that one could not be
-    /// written changes nothing of what was done.
+    /// written changes nothing of what was done. What a crash left of a line stays a line of its own.
     fn receipt(&self, names: &[String], content: &[u8], key: &str, did: &str) {
         let line = serde_json::json!({
             "idempotency_key": key,
@@ -425,8 +426,11 @@ impl WorkFolder {
             "did": did,
         });
         let path = format!("{}{RECEIPTS_SUFFIX}", self.path);
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        let file = std::fs::OpenOptions::new().read(true).append(true).create(true).open(path);
+        let _ = file.and_then(|mut file| {
+            let end = if ends_in_a_line(&mut file)? { "" } else { "\n" };
+            file.write_all(format!("{end}{line}\n").as_bytes())
+        });
     }
 
     /// Writes a temporary file, makes it durable, and renames it into place.
@@ -476,6 +480,17 @@ fn holds(mut file: File, content: &[u8]) -> bool {
     let mut bytes = Vec::with_capacity(content.len() + 1);
     let limit = content.len() as u64 + 1;
     Read::take(&mut file, limit).read_to_end(&mut bytes).is_ok() && bytes == content
+}
+
+/// Whether a file is empty, or its last line is whole.
+fn ends_in_a_line(file: &mut File) -> std::io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 fn open_root(path: &Utf8Path) -> Result<OwnedFd, Failure> {
