@@ -12,7 +12,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::json::Digest;
+use crate::json::{Digest, JsonText};
 
 /// The version of the ledger's format that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -913,7 +913,7 @@ pub struct ToolFinished {
     /// Whether there is a result.
     pub ok: bool,
     /// The result, cut to policy's bound; null if there is none.
-    pub result: Option<Value>,
+    pub result: Option<JsonText>,
     /// Size in bytes of the whole result as canonical JSON; 0 if there is none.
     pub bytes: u64,
     /// SHA-256 of the whole result as canonical JSON; null if there is none.

@@ -9,7 +9,7 @@ use crate::event::{
     LlmReplied, ProposedCall, Record, Rule, Subject, TerminalReason, ToolAttempted, ToolError,
     ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
 };
-use crate::json::{self, Digest};
+use crate::json::{Digest, JsonText};
 use crate::ledger::{Ledger, LedgerError};
 use crate::policy::gate::{Allowed, Denied, Gate, Opening, Standing, StepState, Verdict, Warning};
 use crate::policy::spec::OnDeny;
@@ -75,7 +75,7 @@ struct Running<'c> {
 #[derive(Debug)]
 pub struct Handled {
     /// The result as recorded, if there is one.
-    pub result: Option<Value>,
+    pub result: Option<JsonText>,
     /// Why there is none, in words that its proposer may read.
     pub error: Option<String>,
     /// The failure mode that it showed.
@@ -426,18 +426,23 @@ impl<'a, 'l> Governor<'a, 'l> {
         };
         match outcome {
             Ok(Output { mut result, origin }) => {
-                let whole = json::canonical(&result);
-                finished.bytes = whole.len() as u64;
-                finished.sha256 = Some(Digest::of(&whole));
+                let whole = JsonText::of(&result);
+                let canonical = whole.canonical();
+                let bytes = canonical.len();
+                finished.bytes = bytes as u64;
+                finished.sha256 = Some(Digest::of(&canonical));
                 finished.origin = origin;
-                finished.cut = whole.len() > bytes_max;
-                if tools::bound::cut(&mut result, whole.len(), bytes_max) {
+                finished.cut = bytes > bytes_max;
+                drop(canonical);
+                if !finished.cut {
                     finished.ok = true;
-                    finished.result = Some(result);
+                    finished.result = Some(whole);
+                } else if tools::bound::cut(&mut result, bytes, bytes_max) {
+                    finished.ok = true;
+                    finished.result = Some(JsonText::of(&result));
                 } else {
                     let message = format!(
-                        "the result has {} bytes and no text that could be cut; results.max_bytes is {bytes_max}",
-                        whole.len()
+                        "the result has {bytes} bytes and no text that could be cut; results.max_bytes is {bytes_max}"
                     );
                     finished.error = Some(ToolError::new(ErrorClass::TooLarge, message));
                 }
@@ -498,7 +503,7 @@ fn recorded_attempt(next: &Record, then: Option<&Record>, trusted: Option<u64>) 
     }
     let Event::ToolFinished(finished) = &then?.event else { return None };
     let as_it_is = finished.cut || trusted.is_some_and(|bytes_max| finished.bytes <= bytes_max);
-    let whole = finished.result.as_ref().filter(|_| !as_it_is).cloned();
+    let whole = finished.result.as_ref().filter(|_| !as_it_is).map(JsonText::value);
     let recorded = whole.is_none().then(|| finished.clone());
     let output = Output { result: whole.unwrap_or_default(), origin: finished.origin.clone() };
     Some(Attempt { attempted: Attempted::Ended(Ok(output)), recorded })

@@ -1,3 +1,6 @@
+use std::borrow::Cow;
+
+use gatedrun::json::JsonText;
 use gatedrun::{json, yaml};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -39,6 +42,94 @@ proptest! {
     fn no_bytes_make_the_parsers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = json::parse(&bytes);
         let _ = yaml::parse(&bytes);
+    }
+}
+
+/// What is read as a text is held to what parser and writer make of it; whether it was taken as its
+/// own canonical form.
+fn checked(text: &str) -> Option<bool> {
+    let mut read: JsonText = serde_json::from_str(text).ok()?;
+    let checked = read.check();
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) => {
+            let due = JsonText::of(&value);
+            assert_eq!(due.as_str(), value.to_string(), "{text}");
+            let found = checked.unwrap();
+            assert_eq!(found.is_none(), due.as_str() == read.as_str(), "{text}");
+            assert!(found.is_none_or(|found| found == due), "{text}");
+            assert_eq!(*due.canonical(), json::canonical(&value), "{text}");
+            assert_eq!(*read.canonical(), json::canonical(&value), "{text}");
+        }
+        Err(_) => assert!(checked.is_err(), "{text}"),
+    }
+    Some(matches!(read.canonical(), Cow::Borrowed(_)))
+}
+
+proptest! {
+    #[test]
+    fn a_text_is_judged_as_parser_and_writer_judge_it(
+        text in r#"(\{("[a-cé\\n]{0,2}":(-?[0-9]{1,17}|"[ -~\\né]{0,4}"|\[(1,)?2\]|1\.50?|null),?){0,3}\}|"(\\[nrtu"/\\]|[0-9a-f]{1,4}|é){0,6}"|-?[0-9]{1,18}(\.[0-9]{1,3})?(e[0-9])?)"#
+    ) {
+        checked(&text);
+    }
+
+    #[test]
+    fn the_text_of_any_value_is_as_it_is_written(value in value()) {
+        checked(&value.to_string());
+        checked(&serde_json::to_string_pretty(&value).unwrap());
+    }
+}
+
+#[test]
+fn a_plain_text_is_its_own_canonical_form() {
+    let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    for text in [
+        "null",
+        "true",
+        "false",
+        "0",
+        "-1",
+        "999999999999999",
+        "\"\"",
+        "[]",
+        "{}",
+        r#"{"a":[1,{"b":"x\ny\u0000\u001f\"\\"}],"b":{}}"#,
+        "\"\u{7f}é\u{2028}\"",
+        &deep(64),
+    ] {
+        assert_eq!(checked(text), Some(true), "{text}");
+    }
+    for text in [
+        "-0",
+        "1.0",
+        "1e3",
+        "9007199254740993",
+        "-9007199254740993",
+        "99999999999999999999",
+        "[1, 2]",
+        "[ ]",
+        "{ }",
+        r#"{"a" :1}"#,
+        r#"{"a": 1}"#,
+        r#"{"a":1 }"#,
+        r#"{"b":1,"a":2}"#,
+        r#"{"a":1,"a":1}"#,
+        r#"{"é":1}"#,
+        r#"{"\n":1}"#,
+        r#""\/""#,
+        r#""\u0041""#,
+        r#""\u000a""#,
+        r#""\u001F""#,
+        r#""\u0008""#,
+        r#""\u000c""#,
+        r#""\u0009""#,
+        r#""\u000d""#,
+        r#""\ud83d\ude00""#,
+        r#""\ud800""#,
+        &deep(65),
+        &deep(200),
+    ] {
+        assert_eq!(checked(text), Some(false), "{text}");
     }
 }
 

@@ -9,7 +9,7 @@ use gatedrun::evidence::trace::{EVENTS_MAX, TEXT_CHARS_MAX};
 use gatedrun::evidence::verify::{FINDINGS_MAX, Verdict, Verification, verify};
 use gatedrun::evidence::{ATTESTATION, FILES, MANIFEST, REPORT, STATE, TRACE, open, report};
 use gatedrun::inputs::{Library, Project};
-use gatedrun::json::Digest;
+use gatedrun::json::{Digest, JsonText};
 use gatedrun::ledger::{Grammar, encode};
 use gatedrun::policy::spec::LoopBudget;
 use serde_json::{Value, json};
@@ -111,33 +111,22 @@ fn begin(event: &mut Event) -> Option<&mut RunStarted> {
     }
 }
 
-/// The result of the call that wrote a file.
-fn written(records: &mut [Record]) -> &mut Value {
-    the(records, |event| match event {
-        Event::ToolFinished(finished) => finished.result.as_mut().filter(|result| {
-            result
-                .get("path")
-                .is_some_and(|path| path.as_str().is_some_and(|path| path.starts_with("work/")))
-        }),
-        _ => None,
-    })
-}
-
 /// Makes the call that wrote a file say that it wrote this one.
 fn write_to(records: &mut [Record], path: &str) {
-    let result = written(records);
-    result["path"] = json!(path);
-    let whole = gatedrun::json::canonical(result);
-    the(records, |event| match event {
+    let finished = the(records, |event| match event {
         Event::ToolFinished(finished)
-            if finished.origin.as_deref().is_some_and(|o| o.starts_with("work/")) =>
+            if finished.origin.as_deref().is_some_and(|origin| origin.starts_with("work/")) =>
         {
-            finished.bytes = whole.len() as u64;
-            finished.sha256 = Some(Digest::of(&whole));
             Some(finished)
         }
         _ => None,
     });
+    let mut result = finished.result.as_ref().unwrap().value();
+    result["path"] = json!(path);
+    let result = JsonText::of(&result);
+    finished.bytes = result.canonical().len() as u64;
+    finished.sha256 = Some(Digest::of(&result.canonical()));
+    finished.result = Some(result);
 }
 
 type Change = fn(&mut Vec<Record>);

@@ -2,7 +2,7 @@ use std::io::BufReader;
 
 use gatedrun::clock::Clock;
 use gatedrun::event::*;
-use gatedrun::json::Digest;
+use gatedrun::json::{Digest, JsonText};
 use gatedrun::ledger::{Grammar, Ledger, LedgerError, Past, Push, Reader, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ fn event() -> impl Strategy<Value = Event> {
             Event::ToolFinished(ToolFinished {
                 call_id,
                 ok: error.is_none(),
-                result: Some(result),
+                result: Some(JsonText::of(&result)),
                 bytes: 7,
                 sha256: Some(Digest::of(b"r")),
                 cut,

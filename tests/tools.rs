@@ -85,7 +85,7 @@ fn a_result_over_the_bound_is_cut_and_its_digest_kept() {
     let finished = finished.unwrap();
     assert!(finished.cut && finished.ok && finished.bytes > 1024);
     let kept = finished.result.unwrap();
-    assert!(gatedrun::json::canonical(&kept).len() <= 1024);
+    assert!(kept.canonical().len() <= 1024);
     let whole = json!({"path": "corpus/op-01.md", "bytes": inputs.corpus.get("op-01.md").unwrap().text.len(), "text": inputs.corpus.get("op-01.md").unwrap().text});
     assert_eq!(finished.sha256, Some(gatedrun::json::Digest::of_value(&whole)));
     assert_eq!(recorded.summary.cut, 1);

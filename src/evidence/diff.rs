@@ -211,7 +211,8 @@ impl<R: BufRead> Side<R> {
                 let error = finished.error.as_ref();
                 let error =
                     error.map(|error| format!("{}: {}", error.class.as_str(), error.message));
-                let result = finished.result.as_ref().map(text).or(error);
+                let result = finished.result.as_ref().map(|result| result.as_str().to_owned());
+                let result = result.or(error);
                 if let Some(call) = self.running() {
                     call.result = result;
                 }

@@ -12,11 +12,11 @@ use crate::event::{
     InputRole, LlmCalled, LlmReplied, Record, Rule, RunFinished, RunStarted, Subject,
     TerminalReason, ToolAttempted, ToolError, ToolFinished, ToolStarted, Totals,
 };
-use crate::json::{self, Digest};
+use crate::json::Digest;
 use crate::policy::path::{Mount, MountPath};
 use crate::policy::spec::LoopBudget;
 
-use super::manifest;
+use super::manifest::{self, Written};
 
 /// What is remembered between events.
 #[derive(Debug, Default)]
@@ -226,14 +226,15 @@ impl Facts {
             return Err("there is either a result or an error, and ok says which".to_owned());
         }
         if let (Some(result), false) = (&finished.result, finished.cut) {
-            let whole = json::canonical(result);
+            let whole = result.canonical();
             same("bytes", &finished.bytes, &(whole.len() as u64))?;
             let stated = finished.sha256.unwrap_or(Digest::ZERO);
             same("sha256", &stated, &Digest::of(&whole))?;
         }
-        if let Some(path) = manifest::written(self.tool.as_deref().unwrap_or_default(), finished) {
-            let read = MountPath::parse(path).ok().filter(|path| path.mount == Mount::Work);
-            same("path", &path, &read.map(|path| path.to_string()).unwrap_or_default().as_str())?;
+        let tool = self.tool.as_deref().unwrap_or_default();
+        if let Some(Written { path, .. }) = manifest::written(tool, finished) {
+            let read = MountPath::parse(&path).ok().filter(|path| path.mount == Mount::Work);
+            same("path", &path, &read.map(|path| path.to_string()).unwrap_or_default())?;
         }
         finished.error.as_ref().map_or(Ok(()), classified)
     }

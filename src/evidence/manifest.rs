@@ -71,13 +71,9 @@ impl Work {
         match &record.event {
             Event::ToolStarted(started) => self.tool.clone_from(&started.tool),
             Event::ToolFinished(finished) => {
-                let path = written(&self.tool, finished);
-                let digest = finished.result.as_ref().and_then(|result| {
-                    let sha256 = serde_json::from_value(result.get("sha256")?.clone()).ok()?;
-                    Some(FileDigest { sha256, bytes: result.get("bytes")?.as_u64()? })
-                });
-                if let (Some(path), Some(digest)) = (path, digest) {
-                    self.files.insert(path.to_owned(), digest);
+                if let Some(Written { path, digest: Some(digest) }) = written(&self.tool, finished)
+                {
+                    self.files.insert(path, digest);
                 }
             }
             Event::RunStarted(_)
@@ -93,10 +89,23 @@ impl Work {
     }
 }
 
-/// The path of the file that a call of `write` has replaced, as its result names it.
-pub fn written<'f>(tool: &str, finished: &'f ToolFinished) -> Option<&'f str> {
-    let result = finished.result.as_ref().filter(|_| tool == "write")?;
-    result.get("path")?.as_str()
+/// What a call of `write` says that it has replaced.
+#[derive(Debug)]
+pub struct Written {
+    /// The file's path.
+    pub path: String,
+    /// Its digest and size, where the result has them.
+    pub digest: Option<FileDigest>,
+}
+
+/// The file that a call of `write` has replaced, as its result names it.
+pub fn written(tool: &str, finished: &ToolFinished) -> Option<Written> {
+    let result = finished.result.as_ref().filter(|_| tool == "write")?.value();
+    let digest = || {
+        let sha256 = serde_json::from_value(result.get("sha256")?.clone()).ok()?;
+        Some(FileDigest { sha256, bytes: result.get("bytes")?.as_u64()? })
+    };
+    Some(Written { path: result.get("path")?.as_str()?.to_owned(), digest: digest() })
 }
 
 /// The manifest's bytes.

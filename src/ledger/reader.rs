@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use crate::event::{Event, FORMAT, Record};
+use crate::event::{Event, FORMAT, Record, ToolFinished};
 use crate::json::Digest;
 
 use super::grammar::Grammar;
@@ -69,10 +69,10 @@ impl<R: BufRead> Reader<R> {
         }
         let text = std::str::from_utf8(&self.line)
             .map_err(|error| self.malformed(format!("it is no record: {error}")))?;
-        let record: Record = serde_json::from_str(text)
+        let mut record: Record = serde_json::from_str(text)
             .map_err(|error| self.malformed(format!("it is no record: {error}")))?;
         if !self.trusting {
-            self.is_as_written(&record)?;
+            self.is_as_written(&mut record)?;
         }
         if let Event::RunStarted(started) = &record.event
             && started.format != FORMAT
@@ -135,7 +135,14 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Checks the line's encoding, number and link.
-    fn is_as_written(&mut self, record: &Record) -> Result<(), LedgerError> {
+    fn is_as_written(&mut self, record: &mut Record) -> Result<(), LedgerError> {
+        if let Event::ToolFinished(ToolFinished { result: Some(result), .. }) = &mut record.event {
+            let due = result.check();
+            let due = due.map_err(|error| self.malformed(format!("it is no record: {error}")))?;
+            if let Some(due) = due {
+                *result = due;
+            }
+        }
         self.again.clear();
         encode(record, &mut self.again);
         if self.again != self.line {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::event::{LlmIdentity, LlmReplied, Usage};
-use crate::json::Digest;
+use crate::json::{Digest, JsonText};
 
 /// Something that proposes calls until it has an answer.
 pub trait Llm {
@@ -100,7 +100,7 @@ pub enum Message<'a> {
         call: usize,
         /// The result as recorded.
         #[serde(skip_serializing_if = "Option::is_none")]
-        result: Option<&'a Value>,
+        result: Option<&'a JsonText>,
         /// Why there is no result: a denial or an error, in words.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,

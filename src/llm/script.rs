@@ -167,7 +167,7 @@ impl Llm for ScriptLlm<'_> {
         if let Message::Tool { step, call, result: Some(result), .. } = message
             && self.wanted.contains(&(*step, *call))
         {
-            self.kept.insert((*step, *call), (*result).clone());
+            self.kept.insert((*step, *call), result.value());
         }
     }
 

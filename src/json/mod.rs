@@ -4,12 +4,16 @@
 //! differently. It refuses what other readers disagree on: duplicate keys, integers outside i64,
 //! lone surrogates, trailing bytes. It knows nothing of files.
 
+mod text;
+
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+
+pub use text::JsonText;
 
 /// A SHA-256, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
