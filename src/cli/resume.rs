@@ -1,6 +1,6 @@
 //! `gatedrun resume`
 
-use std::io::{BufReader, Read};
+use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -76,7 +76,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     };
     let interrupt = interrupt::flag()?;
     let course = Course {
-        past: Past::cut_short(BufReader::with_capacity(1 << 16, past)),
+        past: Past::cut_short(past),
         recovery: Recovery { reconciled, rebuild: false },
         interrupt: Some(&interrupt),
     };

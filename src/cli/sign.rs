@@ -1,7 +1,7 @@
 //! `gatedrun sign` and `gatedrun keygen`
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -54,8 +54,7 @@ pub(super) fn sign(args: &SignArgs, terminal: &mut Terminal) -> Result<u8, Stop>
                 code: exit::DRIFT,
             });
         }
-        let ledger: Box<dyn BufRead> = Box::new(open::open(&folder.join(STATE))?);
-        let recorded = project(ledger, io::sink(), io::sink())
+        let recorded = project(open::open(&folder.join(STATE))?, io::sink(), io::sink())
             .map_err(|error| Stop::usage(format!("{folder}/{STATE}: {error}")))?;
         let statement = attest::run_statement(&recorded.summary, &recorded.manifest);
         write_whole(&path, &attest::sign(&statement, &key))?;

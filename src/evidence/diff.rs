@@ -1,7 +1,7 @@
 //! Compares two runs: the first event that differs, then step by step. Steps are aligned by what
 //! they propose and not by their number, so that one step more does not make all the rest differ.
 
-use std::io::BufRead;
+use std::io::Read;
 
 use camino::Utf8Path;
 use serde::Serialize;
@@ -157,7 +157,7 @@ struct Side<R> {
     steps: Vec<StepView>,
 }
 
-impl<R: BufRead> Side<R> {
+impl<R: Read> Side<R> {
     fn new(ledger: R) -> Self {
         Self {
             reader: Reader::new(ledger),

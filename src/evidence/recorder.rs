@@ -2,7 +2,7 @@
 //! and what is projected from a committed ledger all come through here, so they cannot differ.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
+use std::io::{self, Read, Write};
 
 use sha2::{Digest as _, Sha256};
 
@@ -126,7 +126,7 @@ impl<S: Write, T: Write> Recorder<S, T> {
 /// # Errors
 /// The first line of the ledger that is wrong.
 pub fn project<S: Write, T: Write>(
-    ledger: impl BufRead,
+    ledger: impl Read,
     state: S,
     trace: T,
 ) -> Result<Recorded<S, T>, LedgerError> {

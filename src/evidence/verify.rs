@@ -6,7 +6,7 @@
 //! nothing is held but the lines in hand.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use camino::Utf8Path;
 use ed25519_dalek::VerifyingKey;
@@ -270,7 +270,7 @@ impl Check<'_> {
     }
 
     /// The line that was changed, where a line is not what the lines before it promise.
-    fn wrong_line(&mut self, reader: &mut Reader<impl BufRead>, error: &LedgerError) {
+    fn wrong_line(&mut self, reader: &mut Reader<impl Read>, error: &LedgerError) {
         let (verdict, line, what) = match error {
             LedgerError::Malformed { line, what } => (Verdict::Malformed, *line, what.clone()),
             LedgerError::Grammar { line, what } => (Verdict::Tampered, *line, what.clone()),
@@ -289,7 +289,7 @@ impl Check<'_> {
     /// is told by what the line after them says.
     fn unlinked(
         &mut self,
-        reader: &mut Reader<impl BufRead>,
+        reader: &mut Reader<impl Read>,
         line: u64,
         stated: Digest,
         computed: Digest,
@@ -578,7 +578,7 @@ pub fn contents(
 fn is_written(run: &Utf8Path, path: &str, due: FileDigest) -> Result<(), String> {
     let mut hasher = Sha256::new();
     let read = open::beneath(run, path).and_then(|file| {
-        let mut file = io::Read::take(file, due.bytes.saturating_add(1));
+        let mut file = Read::take(file, due.bytes.saturating_add(1));
         io::copy(&mut file, &mut Hashing(&mut hasher))
     });
     read.map_err(|error| format!("it cannot be read: {error}"))?;

@@ -77,19 +77,20 @@ impl Grammar {
         }
         self.at_ns = record.at_ns;
         let state = std::mem::replace(&mut self.state, State::Finished);
-        self.state = self.follow(&state, record).map_err(|what| {
+        let due = state.expects();
+        self.state = self.follow(state, record).map_err(|what| {
             wrong(match what {
                 Some(what) => what,
-                None => format!("{} stands where {} is due", record.event.kind(), state.expects()),
+                None => format!("{} stands where {due} is due", record.event.kind()),
             })
         })?;
         Ok(())
     }
 
     /// The state after `record`; `Err(None)` where its kind is not due.
-    fn follow(&mut self, state: &State, record: &Record) -> Result<State, Option<String>> {
+    fn follow(&mut self, state: State, record: &Record) -> Result<State, Option<String>> {
         let in_step = Some(self.step);
-        let due_step = match (&record.event, state) {
+        let due_step = match (&record.event, &state) {
             (Event::RunStarted(_) | Event::RunFinished(_), _) => None,
             (Event::GateDecided(_), State::BetweenSteps) => None,
             (Event::StepStarted(_), _) => Some(self.step + 1),
@@ -144,18 +145,18 @@ impl Grammar {
                 }
             }
             (State::Allowed(call_id), Event::ToolStarted(started)) => {
-                if started.call_id != *call_id {
+                if started.call_id != call_id {
                     return Err(Some(format!(
                         "{} starts, but {call_id} was allowed",
                         started.call_id
                     )));
                 }
-                State::Running { call_id: call_id.clone(), attempts: 0, settled: false }
+                State::Running { call_id, attempts: 0, settled: false }
             }
             (
                 State::Running { call_id, attempts, settled: false },
                 Event::ToolAttempted(attempted),
-            ) if attempted.call_id == *call_id => {
+            ) if attempted.call_id == call_id => {
                 if attempted.attempt != attempts + 1 {
                     return Err(Some(format!(
                         "attempt {} stands where attempt {} is due",
@@ -165,7 +166,7 @@ impl Grammar {
                 }
                 self.totals.attempts += 1;
                 State::Running {
-                    call_id: call_id.clone(),
+                    call_id,
                     attempts: attempted.attempt,
                     settled: attempted.outcome != AttemptOutcome::TransientFailure,
                 }
@@ -174,11 +175,11 @@ impl Grammar {
             (
                 State::Running { call_id, attempts, settled: false },
                 Event::ToolReconciled(reconciled),
-            ) if reconciled.call_id == *call_id => {
-                State::Running { call_id: call_id.clone(), attempts: *attempts, settled: false }
+            ) if reconciled.call_id == call_id => {
+                State::Running { call_id, attempts, settled: false }
             }
             (State::Running { call_id, settled: true, .. }, Event::ToolFinished(finished))
-                if finished.call_id == *call_id =>
+                if finished.call_id == call_id =>
             {
                 State::Deciding
             }

@@ -6,6 +6,7 @@
 //! know where its lines go: that is the sink's business.
 
 mod grammar;
+mod lines;
 mod reader;
 mod past;
 

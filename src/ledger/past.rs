@@ -6,7 +6,7 @@
 //! here. Only where nothing is left may it reach for the world, and only if it may go on at all.
 
 use std::collections::VecDeque;
-use std::io::BufRead;
+use std::io::Read;
 
 use crate::event::{Event, Record};
 use crate::json::Digest;
@@ -76,14 +76,14 @@ impl<'a> Past<'a> {
     }
 
     /// The events of a run that was cut short, to be carried on: nothing may differ.
-    pub fn cut_short(ledger: impl BufRead + Send + 'a) -> Self {
+    pub fn cut_short(ledger: impl Read + Send + 'a) -> Self {
         Self { source: source(ledger), dry: false, ..Self::none() }
     }
 
     /// The events of a run that is only looked at: where they end, the loop ends. `judge` says
     /// what may differ.
     pub fn whole(
-        ledger: impl BufRead + Send + 'a,
+        ledger: impl Read + Send + 'a,
         judge: impl FnMut(&Divergence) -> Answer + Send + 'a,
     ) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl<'a> Past<'a> {
 
     /// As [`Past::whole`], with what the lines say of each other and of results taken on trust.
     pub fn trusted(
-        ledger: impl BufRead + Send + 'a,
+        ledger: impl Read + Send + 'a,
         judge: impl FnMut(&Divergence) -> Answer + Send + 'a,
     ) -> Self {
         let source = read(Reader::trusting(ledger));
@@ -113,7 +113,7 @@ impl<'a> Past<'a> {
     /// The first `records` events of a run, to be gone on from as if nothing had followed.
     pub fn first(
         records: u64,
-        ledger: impl BufRead + Send + 'a,
+        ledger: impl Read + Send + 'a,
         judge: impl FnMut(&Divergence) -> Answer + Send + 'a,
     ) -> Self {
         let mut all = source(ledger);
@@ -188,11 +188,11 @@ impl<'a> Past<'a> {
     }
 }
 
-fn source<'a>(ledger: impl BufRead + Send + 'a) -> Source<'a> {
+fn source<'a>(ledger: impl Read + Send + 'a) -> Source<'a> {
     read(Reader::new(ledger))
 }
 
-fn read<'a>(mut reader: Reader<impl BufRead + Send + 'a>) -> Source<'a> {
+fn read<'a>(mut reader: Reader<impl Read + Send + 'a>) -> Source<'a> {
     Box::new(move || {
         let record = reader.next_record()?;
         Ok(record.map(|record| Recorded {

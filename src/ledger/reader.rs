@@ -1,11 +1,12 @@
 //! Reads a ledger back: every line is checked before anything in it is believed.
 
-use std::io::{self, BufRead};
+use std::io::{self, Read};
 
 use crate::event::{Event, FORMAT, Record, ToolFinished};
 use crate::json::Digest;
 
 use super::grammar::Grammar;
+use super::lines::{Lines, Next};
 use super::{LINE_BYTES_MAX, LedgerError, encode};
 
 /// Reads a ledger line by line, in memory bounded by its longest line.
@@ -14,8 +15,7 @@ use super::{LINE_BYTES_MAX, LedgerError, encode};
 /// without a line feed is what a crash leaves; it is no record, and [`Reader::torn`] tells its
 /// size.
 pub struct Reader<R> {
-    source: R,
-    line: Vec<u8>,
+    lines: Lines<R>,
     again: Vec<u8>,
     number: u64,
     prev: Digest,
@@ -25,7 +25,7 @@ pub struct Reader<R> {
     trusting: bool,
 }
 
-impl<R: BufRead> Reader<R> {
+impl<R: Read> Reader<R> {
     /// A reader that takes the lines' links and the way they are written on trust, and looks at
     /// what they say alone: for questions that are not whether the ledger was changed.
     pub fn trusting(source: R) -> Self {
@@ -35,8 +35,7 @@ impl<R: BufRead> Reader<R> {
     /// A reader at the start of a ledger.
     pub fn new(source: R) -> Self {
         Self {
-            source,
-            line: Vec::new(),
+            lines: Lines::new(source),
             again: Vec::new(),
             number: 0,
             prev: Digest::ZERO,
@@ -52,22 +51,18 @@ impl<R: BufRead> Reader<R> {
     /// # Errors
     /// The first line that is not what the lines before it promise, with its number.
     pub fn next_record(&mut self) -> Result<Option<Record>, LedgerError> {
-        self.line.clear();
-        let limit = LINE_BYTES_MAX as u64 + 1;
-        let read = io::Read::take(&mut self.source, limit)
-            .read_until(b'\n', &mut self.line)
-            .map_err(LedgerError::Read)?;
-        if read == 0 {
-            return Ok(None);
-        }
-        if self.line.pop_if(|last| *last == b'\n').is_none() {
-            if read > LINE_BYTES_MAX {
+        match self.lines.advance().map_err(LedgerError::Read)? {
+            Next::Line => {}
+            Next::End => return Ok(None),
+            Next::Torn => {
+                self.torn = self.lines.line().len();
+                return Ok(None);
+            }
+            Next::TooLong => {
                 return Err(self.malformed(format!("it is longer than {LINE_BYTES_MAX} bytes")));
             }
-            self.torn = read;
-            return Ok(None);
         }
-        let text = std::str::from_utf8(&self.line)
+        let text = std::str::from_utf8(self.lines.line())
             .map_err(|error| self.malformed(format!("it is no record: {error}")))?;
         let mut record: Record = serde_json::from_str(text)
             .map_err(|error| self.malformed(format!("it is no record: {error}")))?;
@@ -83,12 +78,12 @@ impl<R: BufRead> Reader<R> {
                 started.format, started.agent_version
             )));
         }
-        self.grammar.accept(&record)?;
         if !self.trusting {
-            self.prev = Digest::of(&self.line);
+            self.grammar.accept(&record)?;
+            self.prev = Digest::of(self.lines.line());
         }
         self.number += 1;
-        self.bytes += read as u64;
+        self.bytes += self.lines.line().len() as u64 + 1;
         Ok(Some(record))
     }
 
@@ -99,7 +94,7 @@ impl<R: BufRead> Reader<R> {
 
     /// The line last read, without its line feed.
     pub fn line(&self) -> &[u8] {
-        &self.line
+        self.lines.line()
     }
 
     /// SHA-256 of the last whole line: the ledger's head.
@@ -128,10 +123,8 @@ impl<R: BufRead> Reader<R> {
     /// # Errors
     /// The source's.
     pub fn following_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut line = Vec::new();
-        let limit = LINE_BYTES_MAX as u64 + 1;
-        io::Read::take(&mut self.source, limit).read_until(b'\n', &mut line)?;
-        Ok(line.pop_if(|last| *last == b'\n').map(|_| line))
+        let next = self.lines.advance()?;
+        Ok((next == Next::Line).then(|| self.lines.line().to_vec()))
     }
 
     /// Checks the line's encoding, number and link.
@@ -145,8 +138,9 @@ impl<R: BufRead> Reader<R> {
         }
         self.again.clear();
         encode(record, &mut self.again);
-        if self.again != self.line {
-            let column = self.again.iter().zip(&self.line).take_while(|(a, b)| a == b).count() + 1;
+        let line = self.lines.line();
+        if self.again != line {
+            let column = self.again.iter().zip(line).take_while(|(a, b)| a == b).count() + 1;
             return Err(self.wrong(format!(
                 "column {column}: it is not written as the ledger writes (key order, spaces or numbers)"
             )));

@@ -251,8 +251,8 @@ fn other_course(divergence: &Divergence, ends: bool) -> Option<&'static str> {
 }
 
 /// The decisions of a record from an event on.
-fn decisions(state: impl io::BufRead, from: u64) -> Result<Vec<Made>, String> {
-    let mut reader = Reader::new(state);
+fn decisions(state: impl io::Read, from: u64) -> Result<Vec<Made>, String> {
+    let mut reader = Reader::trusting(state);
     let (mut made, mut step) = (Vec::new(), 0);
     while let Some(record) = reader.next_record().map_err(|error| format!("{STATE}: {error}"))? {
         step = record.step.unwrap_or(step);
