@@ -123,7 +123,7 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// # Errors
     /// The ledger's.
     pub fn recorded_reply(&mut self) -> Result<Option<LlmReplied>, LedgerError> {
-        self.ledger.recorded(|next, _| match &next.event {
+        self.ledger.recorded(false, |next, _| match &next.event {
             Event::LlmReplied(replied) => Some(replied.clone()),
             _ => None,
         })
@@ -210,8 +210,8 @@ impl<'a, 'l> Governor<'a, 'l> {
         self.warn(Some(step), warnings)?;
         let event = self.gate.call_event(call, &mut verdict);
         self.state.tools.push(call.tool.clone());
-        self.state.decisions.push(event.decision.as_str().to_owned());
-        self.state.errors.extend(event.error_class.map(|class| class.as_str().to_owned()));
+        self.state.decisions.push(event.decision);
+        self.state.errors.extend(event.error_class);
         self.ledger.push(Some(step), Event::GateDecided(Box::new(event)))?;
         match verdict {
             Verdict::Deny(denied) => {
@@ -228,6 +228,9 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// Whether what the call needs was opened before, and what the kernel said then.
     fn opening(&mut self, call: &ProposedCall) -> Result<Opening, LedgerError> {
         let past = self.ledger.past();
+        if past.next_lacks(&["\"subject\":\"step\"", "\"open_refused\":"])? {
+            return Ok(Opening::Recorded(None));
+        }
         let mut ahead = 0;
         // Before the decision about the call there may be warnings, about the step.
         while let Some(record) = past.peek(ahead)? {
@@ -325,7 +328,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         let bytes_max = self.gate.policy().results.max_bytes;
         let trusted = self.ledger.past().is_trusting().then_some(bytes_max);
         let pick = |next: &Record, then: Option<&Record>| recorded_attempt(next, then, trusted);
-        if let Some(recorded) = self.ledger.recorded(pick)? {
+        if let Some(recorded) = self.ledger.recorded(true, pick)? {
             self.rebuild(running, &recorded.attempted);
             return Ok(recorded);
         }
@@ -459,12 +462,8 @@ impl<'a, 'l> Governor<'a, 'l> {
         finished: ToolFinished,
     ) -> Result<Handled, LedgerError> {
         let mut handled = settled(&finished, attempts);
-        self.state
-            .results
-            .extend(finished.sha256.filter(|_| finished.ok).map(|sha256| sha256.to_string()));
-        self.state
-            .errors
-            .extend(finished.error.as_ref().map(|error| error.class.as_str().to_owned()));
+        self.state.results.extend(finished.sha256.filter(|_| finished.ok));
+        self.state.errors.extend(finished.error.as_ref().map(|error| error.class));
         let event = self.ledger.push(Some(step), Event::ToolFinished(finished))?;
         if let Event::ToolFinished(finished) = event {
             handled.result = finished.result;

@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 
 use crate::agent::{Agent, RunError};
 use crate::clock::Clock;
-use crate::event::Record;
+use crate::event::{Event, Record};
 use crate::evidence::recorder::{Recorded, Recorder};
 use crate::governor::{Governor, Recovery};
 use crate::inputs::{self, Inputs};
@@ -79,8 +79,16 @@ pub fn drive(
     let llm = inputs::llm(inputs);
     let started = inputs.started(llm.identity());
     let mounts = Mounts::new(inputs.corpus.clone(), work);
-    let gate = Gate::new(&inputs.policy, &inputs.contracts, &inputs.task.fixtures, mounts);
-    let ledger = Ledger::new(Clock::logical(), course.past, sink).interrupted_by(course.interrupt);
+    // Decisions bear the version that the record says, so that those of another policy are told apart
+    // by what they decide alone. The two policies themselves are told apart by the first event.
+    let mut past = course.past;
+    let version = match past.peek(0)?.map(|record| &record.event) {
+        Some(Event::RunStarted(recorded)) => recorded.policy_version.clone(),
+        _ => inputs.policy.version.clone(),
+    };
+    let gate = Gate::new(&inputs.policy, &inputs.contracts, &inputs.task.fixtures, mounts)
+        .labelled(version);
+    let ledger = Ledger::new(Clock::logical(), past, sink).interrupted_by(course.interrupt);
     let seed = inputs.task.seed;
     let governor = Governor::new(gate, &inputs.task.faults, seed, ledger, course.recovery);
     let opening = [

@@ -45,6 +45,14 @@ impl Digest {
         hex
     }
 
+    /// The 64 digits.
+    pub fn hex(&self) -> [u8; 64] {
+        let mut hex = [b'0'; 64];
+        // There is room for two digits a byte.
+        let _ = base16ct::lower::encode(&self.0, &mut hex);
+        hex
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -59,8 +67,7 @@ impl From<Sha256> for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut hex = [0u8; 64];
-        f.write_str(base16ct::lower::encode_str(&self.0, &mut hex).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(&self.hex()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -72,10 +79,8 @@ impl fmt::Debug for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut hex = [0u8; 64];
-        let text = base16ct::lower::encode_str(&self.0, &mut hex)
-            .map_err(|_| serde::ser::Error::custom("a digest is 32 bytes"))?;
-        serializer.serialize_str(text)
+        let hex = self.hex();
+        serializer.serialize_str(std::str::from_utf8(&hex).map_err(serde::ser::Error::custom)?)
     }
 }
 

@@ -23,7 +23,7 @@ use super::{JsonError, canonical, is_plain};
 /// ```
 #[derive(Debug, Clone)]
 pub struct JsonText {
-    text: Arc<RawValue>,
+    text: Arc<Box<RawValue>>,
     /// Whether the text is known to be its value's canonical form too.
     is_canonical: bool,
 }
@@ -33,7 +33,7 @@ impl JsonText {
     pub fn of(value: &Value) -> Self {
         // A value is always written.
         let text = to_raw_value(value).unwrap_or_default();
-        Self { text: text.into(), is_canonical: is_plain(value) }
+        Self { text: Arc::new(text), is_canonical: is_plain(value) }
     }
 
     /// The text.
@@ -88,7 +88,7 @@ impl Serialize for JsonText {
 impl<'de> Deserialize<'de> for JsonText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(Self { text: text.into(), is_canonical: false })
+        Ok(Self { text: Arc::new(text), is_canonical: false })
     }
 }
 

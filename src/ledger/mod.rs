@@ -13,12 +13,15 @@ mod past;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
+
 use crate::clock::Clock;
 use crate::event::{Event, Record};
 use crate::json::Digest;
 
 pub use grammar::Grammar;
-pub use past::{Answer, Divergence, Past};
+use past::Taken;
+pub use past::{Answer, Divergence, Pair, Past};
 pub use reader::Reader;
 
 /// The longest line that a reader accepts, in bytes.
@@ -128,7 +131,7 @@ impl<'a> Ledger<'a> {
     /// The sink's; [`LedgerError::Grammar`] for an event that may not follow, a defect of the
     /// caller, refused before it is written; and that the record says something else or ends.
     pub fn push(&mut self, step: Option<u64>, event: Event) -> Result<Event, LedgerError> {
-        if self.past.peek(0)?.is_some() {
+        if self.past.is_more()? {
             return self.repeat(step, event);
         }
         self.may_go_on()?;
@@ -159,41 +162,51 @@ impl<'a> Ledger<'a> {
 
     /// Takes the recorded event that this is.
     fn repeat(&mut self, step: Option<u64>, event: Event) -> Result<Event, LedgerError> {
-        let Some(recorded) = self.past.take(step, &event)? else { return Ok(event) };
-        let record = recorded.record;
+        let record = match self.past.take(step, &event)? {
+            Taken::Added => return Ok(event),
+            Taken::Recorded(record) => record,
+            Taken::Computed { seq, at_ns } => {
+                let record = Record { seq, at_ns, step, event, prev: self.prev };
+                self.past.pass(&record)?;
+                record
+            }
+        };
         self.grammar.accept(&record)?;
         self.clock.follow(record.at_ns);
         if let Event::ToolAttempted(attempted) = &record.event {
             self.clock.wait(attempted.backoff_ms.unwrap_or(0));
         }
-        self.prev = recorded.sha256;
+        let (line, sha256) = self.past.line();
+        self.prev = sha256;
         self.seq = record.seq + 1;
-        (self.sink)(Push::Record(&record, &recorded.line, self.prev)).map_err(LedgerError::Sink)?;
+        (self.sink)(Push::Record(&record, line, sha256)).map_err(LedgerError::Sink)?;
         Ok(record.event)
     }
 
     /// What was recorded of something that cannot be computed; `None` where it is still to happen.
-    /// `pick` gets the recorded events that are next.
+    /// `pick` gets the next recorded event and, where it asks for `two`, the one after it.
     ///
     /// # Errors
     /// That the record ends, or says that something else happened.
     pub fn recorded<T>(
         &mut self,
+        two: bool,
         pick: impl FnOnce(&Record, Option<&Record>) -> Option<T>,
     ) -> Result<Option<T>, LedgerError> {
-        let goes_on = self.past.goes_on();
-        let (Some(next), then) = self.past.next_two()? else {
+        let (Some(next), then) = self.past.next(two)? else {
             self.may_go_on()?;
             return Ok(None);
         };
-        match pick(next, then) {
-            Some(picked) => Ok(Some(picked)),
-            None if then.is_none() && goes_on => Ok(None),
-            None => Err(LedgerError::Grammar {
-                line: self.seq + 1,
-                what: "the record says that something else happened next".to_owned(),
-            }),
+        if let Some(picked) = pick(next, then) {
+            return Ok(Some(picked));
         }
+        if self.past.goes_on() && self.past.peek(1)?.is_none() {
+            return Ok(None);
+        }
+        Err(LedgerError::Grammar {
+            line: self.seq + 1,
+            what: "the record says that something else happened next".to_owned(),
+        })
     }
 
     /// The recorded events that are still to come.
@@ -216,7 +229,7 @@ impl<'a> Ledger<'a> {
     /// # Errors
     /// A line of the past that is wrong.
     pub fn elapsed_ms(&mut self) -> Result<u64, LedgerError> {
-        let recorded = self.past.peek(0)?.map(|record| record.at_ns);
+        let recorded = self.past.next_at_ns()?;
         Ok(self.clock.elapsed_ms(recorded))
     }
 
@@ -231,6 +244,25 @@ impl<'a> Ledger<'a> {
 
 /// Appends a record's line, without its line feed.
 pub fn encode(record: &Record, line: &mut Vec<u8>) {
+    write_unlinked(record.seq, record.at_ns, record.step, &record.event, line);
+    line.extend_from_slice(LINK);
+    line.extend_from_slice(&record.prev.hex());
+    line.extend_from_slice(b"\"}");
+}
+
+/// What stands before the SHA-256 of the line before.
+const LINK: &[u8] = b",\"prev\":\"";
+
+/// Appends a record's line up to its link to the line before.
+fn write_unlinked(seq: u64, at_ns: u64, step: Option<u64>, event: &Event, line: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Unlinked<'e> {
+        seq: u64,
+        at_ns: u64,
+        step: Option<u64>,
+        event: &'e Event,
+    }
     // A `Vec` never fails to be written, and a record holds no map with keys that are no strings.
-    let _ = serde_json::to_writer(line, record);
+    let _ = serde_json::to_writer(&mut *line, &Unlinked { seq, at_ns, step, event });
+    line.pop();
 }

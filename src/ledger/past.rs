@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::io::Read;
 
+use memchr::memmem;
+
 use crate::event::{Event, Record};
 use crate::json::Digest;
 
@@ -36,7 +38,24 @@ pub struct Divergence {
     pub computed: Event,
 }
 
-/// What to do about a [`Divergence`].
+/// A recorded event, and the computed one that does not equal it.
+#[derive(Debug, Clone, Copy)]
+pub struct Pair<'r> {
+    /// What was recorded.
+    pub recorded: &'r Record,
+    /// The step of what was computed.
+    pub step: Option<u64>,
+    /// What was computed.
+    pub computed: &'r Event,
+}
+
+impl From<Pair<'_>> for Divergence {
+    fn from(pair: Pair<'_>) -> Self {
+        Self { recorded: pair.recorded.clone(), step: pair.step, computed: pair.computed.clone() }
+    }
+}
+
+/// What to do about a [`Pair`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// Stop there.
@@ -49,83 +68,97 @@ pub enum Answer {
     Removed,
 }
 
-type Source<'a> = Box<dyn FnMut() -> Result<Option<Recorded>, LedgerError> + Send + 'a>;
-type Judge<'a> = Box<dyn FnMut(&Divergence) -> Answer + Send + 'a>;
+type Source<'a> = Reader<Box<dyn Read + Send + 'a>>;
+type Judge<'a> = Box<dyn FnMut(Pair<'_>) -> Answer + Send + 'a>;
 
 /// The recorded events that are still to come.
 pub struct Past<'a> {
     source: Source<'a>,
     judge: Judge<'a>,
+    /// How many lines may still be read.
+    left: u64,
+    /// Whether the source has a line in hand that nobody has looked into.
+    unread: bool,
+    /// The events that somebody has looked at, in order; the unread line comes after them.
     ahead: VecDeque<Recorded>,
-    dry: bool,
+    /// The line of the event that was taken last, where it was looked at before.
+    taken: Option<(Vec<u8>, Digest)>,
     goes_on: bool,
-    trusting: bool,
+}
+
+/// What became of a computed event.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// It was recorded so, at this number and time.
+    Computed {
+        /// The number.
+        seq: u64,
+        /// The time.
+        at_ns: u64,
+    },
+    /// This was recorded, and is what counts.
+    Recorded(Record),
+    /// It comes on top of what was recorded.
+    Added,
 }
 
 impl<'a> Past<'a> {
     /// No past: everything is still to happen.
     pub fn none() -> Self {
-        Self {
-            source: Box::new(|| Ok(None)),
-            judge: Box::new(|_| Answer::Stop),
-            ahead: VecDeque::new(),
-            dry: true,
-            goes_on: true,
-            trusting: false,
-        }
+        Self::of(Reader::new(Box::new(std::io::empty())), 0, true, |_| Answer::Stop)
     }
 
     /// The events of a run that was cut short, to be carried on: nothing may differ.
     pub fn cut_short(ledger: impl Read + Send + 'a) -> Self {
-        Self { source: source(ledger), dry: false, ..Self::none() }
+        Self::of(Reader::new(Box::new(ledger)), u64::MAX, true, |_| Answer::Stop)
     }
 
     /// The events of a run that is only looked at: where they end, the loop ends. `judge` says
     /// what may differ.
     pub fn whole(
         ledger: impl Read + Send + 'a,
-        judge: impl FnMut(&Divergence) -> Answer + Send + 'a,
+        judge: impl FnMut(Pair<'_>) -> Answer + Send + 'a,
     ) -> Self {
-        Self {
-            source: source(ledger),
-            judge: Box::new(judge),
-            ahead: VecDeque::new(),
-            dry: false,
-            goes_on: false,
-            trusting: false,
-        }
+        Self::of(Reader::new(Box::new(ledger)), u64::MAX, false, judge)
     }
 
     /// As [`Past::whole`], with what the lines say of each other and of results taken on trust.
     pub fn trusted(
         ledger: impl Read + Send + 'a,
-        judge: impl FnMut(&Divergence) -> Answer + Send + 'a,
+        judge: impl FnMut(Pair<'_>) -> Answer + Send + 'a,
     ) -> Self {
-        let source = read(Reader::trusting(ledger));
-        Self { source, trusting: true, ..Self::whole(std::io::empty(), judge) }
-    }
-
-    /// Whether results are taken as they were recorded.
-    pub fn is_trusting(&self) -> bool {
-        self.trusting
+        Self::of(Reader::trusting(Box::new(ledger)), u64::MAX, false, judge)
     }
 
     /// The first `records` events of a run, to be gone on from as if nothing had followed.
     pub fn first(
         records: u64,
         ledger: impl Read + Send + 'a,
-        judge: impl FnMut(&Divergence) -> Answer + Send + 'a,
+        judge: impl FnMut(Pair<'_>) -> Answer + Send + 'a,
     ) -> Self {
-        let mut all = source(ledger);
-        let mut left = records;
-        let some = move || match left.checked_sub(1) {
-            Some(less) => {
-                left = less;
-                all()
-            }
-            None => Ok(None),
-        };
-        Self { source: Box::new(some), goes_on: true, ..Self::whole(std::io::empty(), judge) }
+        Self::of(Reader::new(Box::new(ledger)), records, true, judge)
+    }
+
+    fn of(
+        source: Source<'a>,
+        left: u64,
+        goes_on: bool,
+        judge: impl FnMut(Pair<'_>) -> Answer + Send + 'a,
+    ) -> Self {
+        Self {
+            source,
+            judge: Box::new(judge),
+            left,
+            unread: false,
+            ahead: VecDeque::new(),
+            taken: None,
+            goes_on,
+        }
+    }
+
+    /// Whether results are taken as they were recorded.
+    pub fn is_trusting(&self) -> bool {
+        self.source.is_trusting()
     }
 
     /// Whether the loop may reach for the world where the record ends.
@@ -133,32 +166,76 @@ impl<'a> Past<'a> {
         self.goes_on
     }
 
+    /// Whether there is another recorded event.
+    ///
+    /// # Errors
+    /// The file system's, and a line that is too long.
+    pub fn is_more(&mut self) -> Result<bool, LedgerError> {
+        Ok(!self.ahead.is_empty() || self.advance()?)
+    }
+
+    /// Goes to the next line, where none is in hand.
+    fn advance(&mut self) -> Result<bool, LedgerError> {
+        if !self.unread && self.left > 0 {
+            self.unread = self.source.advance()?;
+            self.left -= 1;
+            if !self.unread {
+                self.left = 0;
+            }
+        }
+        Ok(self.unread)
+    }
+
     /// The recorded event that is `ahead` places away, from 0.
     ///
     /// # Errors
     /// The first line that is wrong.
     pub fn peek(&mut self, ahead: usize) -> Result<Option<&Record>, LedgerError> {
-        while !self.dry && self.ahead.len() <= ahead {
-            match (self.source)()? {
-                Some(recorded) => self.ahead.push_back(recorded),
-                None => self.dry = true,
-            }
+        while self.ahead.len() <= ahead && self.advance()? {
+            let record = self.source.record()?;
+            self.unread = false;
+            let line = if self.is_trusting() { Vec::new() } else { self.source.line().to_vec() };
+            self.ahead.push_back(Recorded { record, line, sha256: self.source.head() });
         }
         Ok(self.ahead.get(ahead).map(|recorded| &recorded.record))
     }
 
-    /// The next recorded event, and the one after it.
+    /// The next recorded event and, where `two` are asked for, the one after it.
     ///
     /// # Errors
     /// The first line that is wrong.
-    pub fn next_two(&mut self) -> Result<(Option<&Record>, Option<&Record>), LedgerError> {
-        self.peek(1)?;
+    pub fn next(&mut self, two: bool) -> Result<(Option<&Record>, Option<&Record>), LedgerError> {
+        self.peek(usize::from(two))?;
         let record = |at: usize| self.ahead.get(at).map(|recorded| &recorded.record);
-        Ok((record(0), record(1)))
+        Ok((record(0), record(1).filter(|_| two)))
     }
 
-    /// Takes the recorded event that is the computed one; `None` where the computed one comes on
-    /// top of what was recorded.
+    /// When the next recorded event happened.
+    ///
+    /// # Errors
+    /// Where the line does not say so, that it is wrong.
+    pub fn next_at_ns(&mut self) -> Result<Option<u64>, LedgerError> {
+        if self.ahead.is_empty()
+            && self.advance()?
+            && let Some(at_ns) = self.source.at_ns()
+        {
+            return Ok(Some(at_ns));
+        }
+        Ok(self.peek(0)?.map(|record| record.at_ns))
+    }
+
+    /// Whether the text of the next recorded event, which nobody has looked into, holds none of these:
+    /// a way not to look into it.
+    ///
+    /// # Errors
+    /// The file system's, and a line that is too long.
+    pub fn next_lacks(&mut self, texts: &[&str]) -> Result<bool, LedgerError> {
+        let unread = self.ahead.is_empty() && self.advance()?;
+        let line = self.source.line();
+        Ok(unread && texts.iter().all(|text| memmem::find(line, text.as_bytes()).is_none()))
+    }
+
+    /// Takes the recorded event that is the computed one. What is the same in its line is not read.
     ///
     /// # Errors
     /// [`LedgerError::Diverged`] where it is another, and a line that is wrong.
@@ -166,48 +243,58 @@ impl<'a> Past<'a> {
         &mut self,
         step: Option<u64>,
         computed: &Event,
-    ) -> Result<Option<Recorded>, LedgerError> {
+    ) -> Result<Taken, LedgerError> {
+        if self.ahead.is_empty()
+            && self.advance()?
+            && let Some((seq, at_ns)) = self.source.says(step, computed)
+        {
+            return Ok(Taken::Computed { seq, at_ns });
+        }
         loop {
             self.peek(0)?;
-            let Some(recorded) = self.ahead.pop_front() else { return Ok(None) };
+            let Some(recorded) = self.ahead.pop_front() else { return Ok(Taken::Added) };
             if recorded.record.step == step && recorded.record.event == *computed {
-                return Ok(Some(recorded));
+                return Ok(self.took(recorded));
             }
-            let divergence =
-                Divergence { recorded: recorded.record.clone(), step, computed: computed.clone() };
-            match (self.judge)(&divergence) {
-                Answer::Stop => return Err(LedgerError::Diverged(Box::new(divergence))),
-                Answer::Same => return Ok(Some(recorded)),
+            let pair = Pair { recorded: &recorded.record, step, computed };
+            match (self.judge)(pair) {
+                Answer::Stop => return Err(LedgerError::Diverged(Box::new(pair.into()))),
+                Answer::Same => return Ok(self.took(recorded)),
                 Answer::Added => {
                     self.ahead.push_front(recorded);
-                    return Ok(None);
+                    return Ok(Taken::Added);
                 }
                 Answer::Removed => {}
             }
         }
     }
-}
 
-fn source<'a>(ledger: impl Read + Send + 'a) -> Source<'a> {
-    read(Reader::new(ledger))
-}
+    fn took(&mut self, recorded: Recorded) -> Taken {
+        self.taken = Some((recorded.line, recorded.sha256));
+        Taken::Recorded(recorded.record)
+    }
 
-fn read<'a>(mut reader: Reader<impl Read + Send + 'a>) -> Source<'a> {
-    Box::new(move || {
-        let record = reader.next_record()?;
-        Ok(record.map(|record| Recorded {
-            record,
-            line: if reader.is_trusting() { Vec::new() } else { reader.line().to_vec() },
-            sha256: reader.head(),
-        }))
-    })
+    /// The line in hand, of which nothing was read, is this record's.
+    pub(super) fn pass(&mut self, record: &Record) -> Result<(), LedgerError> {
+        self.source.pass(record)?;
+        (self.unread, self.taken) = (false, None);
+        Ok(())
+    }
+
+    /// The line of the event that was taken last, and its SHA-256.
+    pub(super) fn line(&self) -> (&[u8], Digest) {
+        match &self.taken {
+            Some((line, sha256)) => (line, *sha256),
+            None => (self.source.line(), self.source.head()),
+        }
+    }
 }
 
 impl std::fmt::Debug for Past<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Past")
             .field("ahead", &self.ahead)
-            .field("dry", &self.dry)
+            .field("left", &self.left)
             .field("goes_on", &self.goes_on)
             .finish_non_exhaustive()
     }

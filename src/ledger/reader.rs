@@ -2,12 +2,14 @@
 
 use std::io::{self, Read};
 
+use memchr::memchr;
+
 use crate::event::{Event, FORMAT, Record, ToolFinished};
 use crate::json::Digest;
 
 use super::grammar::Grammar;
 use super::lines::{Lines, Next};
-use super::{LINE_BYTES_MAX, LedgerError, encode};
+use super::{LINE_BYTES_MAX, LINK, LedgerError, encode, write_unlinked};
 
 /// Reads a ledger line by line, in memory bounded by its longest line.
 ///
@@ -51,17 +53,26 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// The first line that is not what the lines before it promise, with its number.
     pub fn next_record(&mut self) -> Result<Option<Record>, LedgerError> {
+        if self.advance()? { self.record().map(Some) } else { Ok(None) }
+    }
+
+    /// Goes to the next line, without a look into it; false at the end.
+    pub(super) fn advance(&mut self) -> Result<bool, LedgerError> {
         match self.lines.advance().map_err(LedgerError::Read)? {
-            Next::Line => {}
-            Next::End => return Ok(None),
+            Next::Line => Ok(true),
+            Next::End => Ok(false),
             Next::Torn => {
                 self.torn = self.lines.line().len();
-                return Ok(None);
+                Ok(false)
             }
             Next::TooLong => {
-                return Err(self.malformed(format!("it is longer than {LINE_BYTES_MAX} bytes")));
+                Err(self.malformed(format!("it is longer than {LINE_BYTES_MAX} bytes")))
             }
         }
+    }
+
+    /// The record that the line in hand is.
+    pub(super) fn record(&mut self) -> Result<Record, LedgerError> {
         let text = std::str::from_utf8(self.lines.line())
             .map_err(|error| self.malformed(format!("it is no record: {error}")))?;
         let mut record: Record = serde_json::from_str(text)
@@ -78,13 +89,40 @@ impl<R: Read> Reader<R> {
                 started.format, started.agent_version
             )));
         }
+        self.pass(&record)?;
+        Ok(record)
+    }
+
+    /// Whether the line in hand is the one that the ledger writes for this event: the record's number
+    /// and time then. Nothing is made of a line to say so.
+    pub(super) fn says(&mut self, step: Option<u64>, event: &Event) -> Option<(u64, u64)> {
+        let at_ns = self.at_ns()?;
+        self.again.clear();
+        write_unlinked(self.number, at_ns, step, event, &mut self.again);
+        let link = self.lines.line().strip_prefix(self.again.as_slice())?.strip_prefix(LINK)?;
+        let link = link.strip_suffix(b"\"}")?;
+        let is_linked = self.trusting || link == self.prev.hex();
+        is_linked.then_some((self.number, at_ns))
+    }
+
+    /// When the event in the line in hand happened.
+    pub(super) fn at_ns(&self) -> Option<u64> {
+        let line = self.lines.line().strip_prefix(b"{\"seq\":")?;
+        let comma = memchr(b',', line)?;
+        let rest = line.get(comma..)?.strip_prefix(b",\"at_ns\":")?;
+        let digits = rest.get(..memchr(b',', rest)?)?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
+    /// Takes the line in hand for this record's.
+    pub(super) fn pass(&mut self, record: &Record) -> Result<(), LedgerError> {
         if !self.trusting {
-            self.grammar.accept(&record)?;
+            self.grammar.accept(record)?;
             self.prev = Digest::of(self.lines.line());
         }
         self.number += 1;
         self.bytes += self.lines.line().len() as u64 + 1;
-        Ok(Some(record))
+        Ok(())
     }
 
     /// Whether the lines are taken on trust.

@@ -27,6 +27,8 @@ use super::url::{self, ParsedUrl, Target};
 #[derive(Debug)]
 pub struct Gate<'a> {
     policy: &'a Policy,
+    /// What its decisions name as the policy's version.
+    version: String,
     contracts: &'a Contracts,
     fixtures: &'a BTreeMap<String, String>,
     mounts: Mounts,
@@ -60,11 +62,11 @@ pub struct StepState {
     /// The tools.
     pub tools: Vec<String>,
     /// What was decided.
-    pub decisions: Vec<String>,
+    pub decisions: Vec<Decision>,
     /// The digests of the results.
-    pub results: Vec<String>,
-    /// The names of the errors.
-    pub errors: Vec<String>,
+    pub results: Vec<Digest>,
+    /// The classes of the errors.
+    pub errors: Vec<ErrorClass>,
 }
 
 /// A budget, what is used of it, and what comes next.
@@ -115,8 +117,9 @@ pub struct Allowed {
     call_id: String,
     tool: String,
     arguments: Value,
+    /// Null, and no grants, for a recorded decision: such a call runs only once [`Gate::reopen`]
+    /// allows it.
     plain: Value,
-    /// Empty for a recorded decision: such a call runs only once [`Gate::reopen`] allows it.
     grants: Vec<Grant>,
     opened: bool,
     details: Details,
@@ -232,6 +235,7 @@ impl<'a> Gate<'a> {
     ) -> Self {
         Self {
             policy,
+            version: policy.version.clone(),
             contracts,
             fixtures,
             mounts,
@@ -240,6 +244,13 @@ impl<'a> Gate<'a> {
             states: HashMap::new(),
             last_state: None,
         }
+    }
+
+    /// The same gate, whose decisions name this version.
+    #[must_use]
+    pub fn labelled(mut self, version: String) -> Self {
+        self.version = version;
+        self
     }
 
     /// Decides about a call, now. Whatever it is made of, the answer is an allow or a deny with a
@@ -285,7 +296,10 @@ impl<'a> Gate<'a> {
             Ok(grants) => Verdict::Allow(Box::new(Allowed {
                 call_id: call.call_id.clone(),
                 tool: call.tool.clone(),
-                plain: without_targets(case.contract, &case.arguments),
+                plain: match opening {
+                    Opening::Now => without_targets(case.contract, &case.arguments),
+                    Opening::Recorded(_) => Value::Null,
+                },
                 arguments: case.arguments,
                 grants,
                 opened: *opening == Opening::Now,
@@ -309,6 +323,7 @@ impl<'a> Gate<'a> {
             .and_then(|()| self.arg_schema(&mut case))
             .and_then(|()| self.open(&mut case, &Opening::Now));
         allowed.grants = opened.map_err(|denied| *denied)?;
+        allowed.plain = without_targets(case.contract, &case.arguments);
         allowed.opened = true;
         Ok(())
     }
@@ -417,14 +432,16 @@ impl<'a> Gate<'a> {
         for limit in limits {
             let Some(max) = limit.max else { continue };
             let then = limit.used.saturating_add(limit.next);
-            let mut details = Details::from([
-                (Detail::LimitKind, limit.kind.into()),
-                (limit.details.1, max.into()),
-            ]);
+            let details = |told: u64| {
+                Details::from([
+                    (Detail::LimitKind, limit.kind.into()),
+                    (limit.details.0, told.into()),
+                    (limit.details.1, max.into()),
+                ])
+            };
             if then > max {
                 // Steps and calls are told as they stand; what is spent, with what would come.
-                let told = if limit.next == 1 { limit.used } else { then };
-                details.insert(limit.details.0, told.into());
+                let details = details(if limit.next == 1 { limit.used } else { then });
                 return Err(Denied {
                     rule: Rule::LoopBudget,
                     reason: format!(
@@ -438,7 +455,7 @@ impl<'a> Gate<'a> {
             let Some(percent) = self.policy.loop_budget.warn_at_percent else { continue };
             let large = u128::from(then) * 100 >= u128::from(max) * u128::from(percent);
             if large && self.warned.insert(limit.kind) {
-                details.insert(limit.details.0, then.into());
+                let mut details = details(then);
                 details.insert(Detail::WarnAtPercent, percent.into());
                 warnings.push(Warning {
                     reason: format!(
@@ -457,13 +474,19 @@ impl<'a> Gate<'a> {
         let Some(rule) = &self.policy.progress else { return };
         let mut chosen = Map::new();
         for field in &rule.fields {
-            let (name, values) = match field {
-                StateField::Tools => ("tools", &state.tools),
-                StateField::Decisions => ("decisions", &state.decisions),
-                StateField::Results => ("results", &state.results),
-                StateField::Errors => ("errors", &state.errors),
+            let (name, values): (&str, Vec<String>) = match field {
+                StateField::Tools => ("tools", state.tools.clone()),
+                StateField::Decisions => {
+                    ("decisions", state.decisions.iter().map(|d| d.as_str().to_owned()).collect())
+                }
+                StateField::Results => {
+                    ("results", state.results.iter().map(Digest::to_string).collect())
+                }
+                StateField::Errors => {
+                    ("errors", state.errors.iter().map(|e| e.as_str().to_owned()).collect())
+                }
             };
-            chosen.insert(name.to_owned(), Value::from(values.clone()));
+            chosen.insert(name.to_owned(), Value::from(values));
         }
         let fingerprint = Digest::of_value(&Value::Object(chosen));
         let count = self.states.entry(fingerprint).or_insert(0);
@@ -822,7 +845,7 @@ impl<'a> Gate<'a> {
             error_class: rule_id.map(ErrorClass::of_rule),
             reason,
             details,
-            policy_version: self.policy.version.clone(),
+            policy_version: self.version.clone(),
         }
     }
 
@@ -855,7 +878,7 @@ impl<'a> Gate<'a> {
             error_class: None,
             reason,
             details,
-            policy_version: self.policy.version.clone(),
+            policy_version: self.version.clone(),
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -16,7 +17,7 @@ use crate::agent::RunError;
 use crate::event::{Decision, Detail, Event, ExecutionPath, GateDecided, Record, Subject};
 use crate::governor::Recovery;
 use crate::inputs::Inputs;
-use crate::ledger::{Answer, Divergence, LedgerError, Past, Push, Reader};
+use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past, Push, Reader};
 use crate::policy::spec::{OnDeny, Policy};
 use crate::run::{Course, drive};
 
@@ -100,20 +101,21 @@ pub fn backtest(
     before: &Policy,
     work: Option<Utf8PathBuf>,
 ) -> Result<Backtest, String> {
-    let judged = Mutex::new(Judged::default());
+    let (judged, at_step) = (Mutex::new(Judged::default()), AtomicU64::new(0));
     let state = || open::open(&folder.join(STATE)).map_err(|error| format!("{STATE}: {error}"));
     let mut seen = Seen::default();
     let bound = |policy: &Policy| policy.results.max_bytes;
     let same_bound = bound(before) == bound(&inputs.policy);
-    let course = Course::from(Past::trusted(state()?, |divergence: &Divergence| {
-        lock(&judged).judge(divergence)
+    let course = Course::from(Past::trusted(state()?, |pair: Pair<'_>| {
+        let mut judged = judged.lock().unwrap_or_else(PoisonError::into_inner);
+        judged.judge(pair, at_step.load(Ordering::Relaxed))
     }));
     // A past runs no tool, so nothing is written here.
     let nowhere = Utf8PathBuf::new();
     let result = drive(inputs, nowhere, course, |push| {
         if let Push::Record(record, ..) = push {
             if let Some(step) = record.step {
-                lock(&judged).step = step;
+                at_step.store(step, Ordering::Relaxed);
             }
             seen.push(record);
             // What was cut cannot be cut otherwise: the rest of it is not recorded.
@@ -186,10 +188,6 @@ pub fn backtest(
     Ok(test)
 }
 
-fn lock<'m>(judged: &'m Mutex<Judged>) -> std::sync::MutexGuard<'m, Judged> {
-    judged.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Goes on for real from the event at which the course is another.
 fn go_on(
     folder: &Utf8Path,
@@ -203,7 +201,7 @@ fn go_on(
     let mut judged = Judged::default();
     let course = Course {
         recovery: Recovery { rebuild: true, reconciled: None },
-        ..Course::from(Past::first(at, state, move |divergence| judged.judge(divergence)))
+        ..Course::from(Past::first(at, state, move |pair| judged.judge(pair, 0)))
     };
     let (mut now, mut step) = (Vec::new(), 0);
     // The last step that the run begins.
@@ -375,13 +373,13 @@ impl Seen {
 /// Says what may differ under another policy without another course being taken.
 #[derive(Debug, Default)]
 struct Judged {
-    step: u64,
     warnings: Vec<Change>,
     notes: Vec<String>,
 }
 
 impl Judged {
-    fn judge(&mut self, divergence: &Divergence) -> Answer {
+    /// `at_step` is the step of the events before.
+    fn judge(&mut self, pair: Pair<'_>, at_step: u64) -> Answer {
         let warning = |event: &Event| match event {
             Event::GateDecided(gate)
                 if gate.subject == Subject::Step && gate.decision == Decision::Allow =>
@@ -390,8 +388,8 @@ impl Judged {
             }
             _ => None,
         };
-        let step = divergence.recorded.step.unwrap_or(self.step + 1);
-        match (&divergence.recorded.event, &divergence.computed) {
+        let step = pair.recorded.step.unwrap_or(at_step + 1);
+        match (&pair.recorded.event, pair.computed) {
             (Event::RunStarted(recorded), Event::RunStarted(computed)) => {
                 for input in &computed.inputs {
                     let other = recorded
@@ -415,7 +413,7 @@ impl Judged {
             }
             (recorded, computed) => match (warning(recorded), warning(computed)) {
                 (Some(was), _) => {
-                    self.warn(Some(divergence.recorded.seq), step, Some(&was), None);
+                    self.warn(Some(pair.recorded.seq), step, Some(&was), None);
                     Answer::Removed
                 }
                 (None, Some(now)) => {

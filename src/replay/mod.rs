@@ -11,9 +11,9 @@ use std::io::{self, BufRead};
 use camino::Utf8Path;
 
 use crate::agent::RunError;
-use crate::event::{Event, GateDecided, Input, InputRole, Record, RunStarted};
+use crate::event::{Event, Input, InputRole, Record, RunStarted};
 use crate::inputs::Inputs;
-use crate::ledger::{Answer, Divergence, LedgerError, Past};
+use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past};
 use crate::run::{Course, run};
 
 use crate::evidence::compare::{self, Comparison, Difference};
@@ -65,11 +65,11 @@ pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
         Err(unreadable) => return unreadable,
     };
     let mut beginning = None;
-    let judge = |divergence: &Divergence| {
-        if matches!(divergence.recorded.event, Event::RunStarted(_)) {
-            beginning = Some(divergence.clone());
+    let judge = |pair: Pair<'_>| {
+        if matches!(pair.recorded.event, Event::RunStarted(_)) {
+            beginning = Some(Divergence::from(pair));
         }
-        tolerate(divergence)
+        tolerate(pair)
     };
     let course = Course::from(Past::whole(past, judge));
     let (state, trace) = (Comparison::new(state), Comparison::new(trace));
@@ -119,25 +119,15 @@ pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
 }
 
 /// What may differ: which inputs the run begins with, so that what they change is found further on.
-fn tolerate(divergence: &Divergence) -> Answer {
-    match (&divergence.recorded.event, &divergence.computed) {
+fn tolerate(pair: Pair<'_>) -> Answer {
+    match (&pair.recorded.event, pair.computed) {
         (Event::RunStarted(recorded), Event::RunStarted(computed))
             if recorded.run_id == computed.run_id =>
         {
             Answer::Same
         }
-        (Event::GateDecided(recorded), Event::GateDecided(computed))
-            if is_same_but_for_version(recorded, computed) =>
-        {
-            Answer::Same
-        }
         _ => Answer::Stop,
     }
-}
-
-fn is_same_but_for_version(recorded: &GateDecided, computed: &GateDecided) -> bool {
-    let version = recorded.policy_version.clone();
-    *recorded == GateDecided { policy_version: version, ..computed.clone() }
 }
 
 fn failed(error: RunError, beginning: Option<&Divergence>) -> Replay {
