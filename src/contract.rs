@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::event::Effect;
-use crate::json::{self, Digest};
+use crate::json::{self, Digest, JsonText};
 use crate::problem::{Problem, Problems};
 use crate::schema::{Embedded, Schema, Violation};
 
@@ -35,7 +35,9 @@ pub struct Contract {
     /// Whether a call changes nothing.
     pub read_only: bool,
     /// The whole contract, as the LLM's function list shows it.
-    pub text: Value,
+    pub text: JsonText,
+    /// The schema of each argument.
+    pub properties: Map<String, Value>,
     defaults: Map<String, Value>,
     input: Schema,
     output: Schema,
@@ -108,9 +110,10 @@ impl Contract {
             idempotent: flag("idempotentHint"),
             read_only: flag("readOnlyHint"),
             defaults,
+            properties,
             input,
             output,
-            text,
+            text: JsonText::of(&text),
         })
     }
 

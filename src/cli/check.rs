@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
 use crate::event::Record;
@@ -195,8 +195,12 @@ fn check_one(
 
 /// The seed that the run was made with, so that a run of another seed can be checked too.
 pub(super) fn seed_of(run: &Utf8Path) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        seed: u64,
+    }
     let bytes = open::read(&run.join(MANIFEST), LINE_BYTES_MAX as u64).ok()?;
-    serde_json::from_slice::<serde_json::Value>(&bytes).ok()?.get("seed")?.as_u64()
+    serde_json::from_slice(&bytes).ok().map(|manifest: Manifest| manifest.seed)
 }
 
 /// Executes the task again, comparing as it goes. Nothing is kept and nothing is written but what

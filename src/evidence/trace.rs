@@ -468,11 +468,13 @@ impl<W: Write> Trace<W> {
             line.extend_from_slice(b"\",\"parentSpanId\":\"");
             line.extend_from_slice(parent);
         }
-        // Writing to a `Vec` cannot fail.
-        let _ = write!(
-            line,
-            "\",\"name\":\"{name}\",\"kind\":1,\"startTimeUnixNano\":\"{start_ns}\",\"endTimeUnixNano\":\"{end_ns}\",\"attributes\":["
-        );
+        line.extend_from_slice(b"\",\"name\":\"");
+        line.extend_from_slice(name.as_bytes());
+        line.extend_from_slice(b"\",\"kind\":1,\"startTimeUnixNano\":\"");
+        number(line, start_ns);
+        line.extend_from_slice(b"\",\"endTimeUnixNano\":\"");
+        number(line, end_ns);
+        line.extend_from_slice(b"\",\"attributes\":[");
         attributes(run, self.step.number, &mut Attributes { out: line, any: false });
         line.push(b']');
         if *parent == SpanId::default() && !run.events.is_empty() {
@@ -521,18 +523,25 @@ impl Attributes<'_> {
     fn digest(&mut self, key: &str, value: &Digest) {
         self.key(key);
         self.out.extend_from_slice(b"\"stringValue\":");
-        let _ = serde_json::to_writer(&mut *self.out, value);
-        self.out.extend_from_slice(b"}}");
+        self.out.push(b'"');
+        self.out.extend_from_slice(&value.hex());
+        self.out.extend_from_slice(b"\"}}");
     }
 
     fn int(&mut self, key: &str, value: u64) {
         self.key(key);
-        let _ = write!(self.out, "\"intValue\":\"{value}\"}}}}");
+        self.out.extend_from_slice(b"\"intValue\":\"");
+        number(self.out, value);
+        self.out.extend_from_slice(b"\"}}");
     }
 
     fn flag(&mut self, key: &str, value: bool) {
         self.key(key);
-        let _ = write!(self.out, "\"boolValue\":{value}}}}}");
+        self.out.extend_from_slice(if value {
+            b"\"boolValue\":true}}"
+        } else {
+            b"\"boolValue\":false}}"
+        });
     }
 
     fn value(&mut self, key: &str, value: &Value) {
@@ -562,6 +571,12 @@ impl Attributes<'_> {
             self.class(error.class);
         }
     }
+}
+
+/// A number's digits: most of what a span holds besides names, so no formatter is asked.
+fn number(out: &mut Vec<u8>, value: u64) {
+    // A `Vec` never fails to be written.
+    let _ = serde_json::to_writer(out, &value);
 }
 
 /// A text in JSON, cut where it is too long.

@@ -78,7 +78,7 @@ pub enum Message<'a> {
         /// The prompt.
         text: &'a str,
         /// The contracts of the tools that may be proposed.
-        tools: Vec<&'a Value>,
+        tools: Vec<&'a JsonText>,
     },
     /// The question.
     User {

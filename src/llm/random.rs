@@ -69,9 +69,7 @@ impl<'a> RandomLlm<'a> {
     /// Arguments that fit the contract and stay where policy allows.
     fn good(&self, contract: &Contract, rng: &mut ChaCha8Rng) -> Value {
         let mut arguments = Map::new();
-        let properties =
-            contract.text.pointer("/inputSchema/properties").and_then(Value::as_object);
-        for (name, schema) in properties.into_iter().flatten() {
+        for (name, schema) in &contract.properties {
             let effect = contract.effects.iter().find(|effect| {
                 effect.argument.as_deref().and_then(|a| a.strip_prefix('/')) == Some(name)
             });
