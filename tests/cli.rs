@@ -1,8 +1,9 @@
 use std::os::unix::fs::PermissionsExt;
 
+use base64ct::{Base64, Encoding};
 use serde_json::Value;
 
-use crate::support::{COMMANDS, Folder, copy, exhaustive, file, root};
+use crate::support::{COMMANDS, Folder, Ran, copy, exhaustive, file, root};
 
 const TASK: &str = "tasks/canonical/v1.json";
 const RUN: &str = "runs/canonical/v1";
@@ -305,16 +306,27 @@ fn tasks_without_runs_and_runs_without_tasks_are_told() {
     folder.write("tasks/other/x.json", task.replace("canonical/v1", "other/x"));
     let ran = folder.gatedrun(&["check"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
-    assert!(
-        ran.out.contains("tasks/other/x.json: no run of this task is committed"),
-        "{}",
-        ran.all()
-    );
+    let told = "runs/other/x: missing: no run of tasks/other/x.json is committed";
+    assert!(ran.out.contains(told), "{}", ran.all());
+    // Told to programs too, and a check that is signed has not passed.
+    let verdicts = |ran: &Ran| -> Vec<Value> {
+        let line = |line: &str| serde_json::from_str::<Value>(line).unwrap()["verdict"].clone();
+        ran.out.lines().map(line).collect()
+    };
+    folder.gatedrun(&["keygen", "k.pem"]);
+    let ran = folder.gatedrun(&["check", "--json", "--attest", "check.json", "--key", "k.pem"]);
+    assert_eq!((ran.code, verdicts(&ran)), (1, vec!["identical".into(), "missing".into()]));
+    let envelope: Value = serde_json::from_slice(&folder.read("check.json")).unwrap();
+    let payload = Base64::decode_vec(envelope["payload"].as_str().unwrap()).unwrap();
+    let said: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(said["predicate"]["failedTests"], serde_json::json!(["runs/other/x"]));
     std::fs::remove_dir_all(folder.path().join("tasks/other")).unwrap();
     copy(folder.path().join(RUN).as_std_path(), folder.path().join("runs/lost/v1").as_std_path());
     let ran = folder.gatedrun_with(&["check"], &[("CI", "true")]);
     assert_ne!(ran.code, 0, "{}", ran.all());
     assert!(ran.out.contains("its task tasks/lost/v1.json does not exist"), "{}", ran.all());
+    let ran = folder.gatedrun_with(&["check", "--json"], &[("CI", "true")]);
+    assert_eq!(verdicts(&ran), ["identical", "orphan"], "{}", ran.all());
 }
 
 #[test]

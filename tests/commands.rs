@@ -146,6 +146,12 @@ fn replay_says_where_a_run_diverges_and_why() {
     folder.edit("policy/v1.yaml", "max_retries: 3", "max_retries: 2");
     let mode = "runs/failure_modes/retry_exhaustion";
     insta::assert_snapshot!("replay_policy", folder.gatedrun(&["replay", mode]).all());
+    let line = &json_lines(&folder.gatedrun(&["replay", mode, "--json"]))[0];
+    assert_eq!(line["fields"][0]["pointer"], "/event/backoff_ms", "{line}");
+    assert_eq!(
+        (&line["fields"][1]["recorded"], &line["fields"][1]["now"]),
+        (&json!("\"transient_failure\""), &json!("\"exhausted\""))
+    );
     let ran = folder.gatedrun(&["replay", RUN]);
     assert!(ran.out.contains("no event after it differs"), "{}", ran.all());
     folder.write("policy/v1.yaml", file("policy/v1.yaml"));

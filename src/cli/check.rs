@@ -99,7 +99,12 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             list.push(run.clone());
             code = code.max(one);
         }
-        code = code.max(report_orphans(path, &runs, terminal)?);
+        for (run, task) in runless(path, &runs)? {
+            let message =
+                format!("no run of {task} is committed; make one with `gatedrun run {task}`");
+            code = code.max(alone(args, &run, "missing", message, terminal)?);
+            failed.push(run);
+        }
     }
     if !args.json && checked != 1 {
         terminal.line(&format!("{checked} runs checked"))?;
@@ -132,18 +137,23 @@ fn statement(passed: &[Utf8PathBuf], failed: &[Utf8PathBuf]) -> Vec<u8> {
 /// A run whose task is gone.
 fn orphan(args: &Args, run: &Utf8Path, task: &str, terminal: &mut Terminal) -> Result<u8, Stop> {
     let message = format!("its task {task} does not exist; bring it back, or remove the run");
+    alone(args, run, "orphan", message, terminal)
+}
+
+/// Reports a run without its task, or a task without its run.
+fn alone(
+    args: &Args,
+    run: &Utf8Path,
+    verdict: &'static str,
+    message: String,
+    terminal: &mut Terminal,
+) -> Result<u8, Stop> {
     if args.json {
-        let line = Line {
-            run,
-            verdict: "orphan",
-            file: None,
-            line: None,
-            column: None,
-            message: Some(message),
-        };
+        let (file, line, column, message) = (None, None, None, Some(message));
+        let line = Line { run, verdict, file, line, column, message };
         terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
     } else {
-        let word = terminal.paint(Tone::Bad, "orphan");
+        let word = terminal.paint(Tone::Bad, verdict);
         terminal.line(&format!("{run}: {word}: {}", escape(&message)))?;
     }
     Ok(exit::DRIFT)
@@ -379,28 +389,16 @@ pub(super) fn print_differences(
     Ok(())
 }
 
-/// Where a whole `runs/` was named: tasks without a run.
-fn report_orphans(
-    path: &Utf8Path,
-    runs: &[Utf8PathBuf],
-    terminal: &mut Terminal,
-) -> Result<u8, Stop> {
+/// Where a whole `runs/` was named: the tasks without a run, each with where that would lie.
+fn runless(path: &Utf8Path, runs: &[Utf8PathBuf]) -> Result<Vec<(Utf8PathBuf, Utf8PathBuf)>, Stop> {
     let Some((root, _)) = project::run(path).filter(|(_, id)| id.is_empty()) else {
-        return Ok(exit::OK);
+        return Ok(Vec::new());
     };
     let known: BTreeSet<String> =
         runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id).collect();
-    let mut code = exit::OK;
-    for id in find_tasks(&root)? {
-        if !known.contains(&id) {
-            let file = root.join(format!("tasks/{id}.json"));
-            terminal.line(&format!(
-                "{file}: no run of this task is committed; make one with `gatedrun run {file}`"
-            ))?;
-            code = exit::DRIFT;
-        }
-    }
-    Ok(code)
+    let ids = find_tasks(&root)?.into_iter().filter(|id| !known.contains(id));
+    let places = |id: String| (root.join("runs").join(&id), root.join(format!("tasks/{id}.json")));
+    Ok(ids.map(places).collect())
 }
 
 /// The ids of a project's tasks, in order.

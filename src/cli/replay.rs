@@ -99,9 +99,18 @@ struct Line<'a> {
     seq: Option<u64>,
     step: Option<u64>,
     kind: Option<&'static str>,
+    fields: Vec<Field>,
     line: Option<u64>,
     cause: Option<&'a str>,
     message: Option<String>,
+}
+
+/// A member in which the recorded event and the one that it comes to differ, in JSON.
+#[derive(Debug, Serialize)]
+struct Field {
+    pointer: String,
+    recorded: String,
+    now: String,
 }
 
 fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Result<u8, Stop> {
@@ -145,6 +154,7 @@ fn print_json(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Res
         seq: None,
         step: None,
         kind: None,
+        fields: Vec::new(),
         line: None,
         cause: None,
         message: None,
@@ -159,6 +169,9 @@ fn print_json(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Res
                     line.seq = Some(divergence.recorded.seq);
                     line.step = divergence.recorded.step.or(divergence.step);
                     line.kind = Some(divergence.recorded.event.kind());
+                    let fields = differing_fields(&divergence.recorded, &as_record(divergence));
+                    let field = |(pointer, recorded, now)| Field { pointer, recorded, now };
+                    line.fields = fields.into_iter().map(field).collect();
                 }
                 Place::File(name, difference) => {
                     line.file = Some(name);

@@ -137,7 +137,7 @@ fn failed(error: RunError, beginning: Option<&Divergence>) -> Replay {
             Replay::Diverged(Diverged { at: Place::Event(divergence), cause })
         }
         RunError::Ledger(LedgerError::Ends(records)) => Replay::Incomplete(format!(
-            "the record ends after {records} events, and the run goes on; carry it on with `gatedrun resume`"
+            "the record ends after {records} events, and the run goes on: it was cut short"
         )),
         RunError::Ledger(error) => Replay::Unreadable(format!("{STATE}: {error}")),
         RunError::Llm(error) => Replay::Diverged(Diverged {
