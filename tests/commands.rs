@@ -493,6 +493,25 @@ fn diff_finds_a_step_or_a_call_that_was_put_in() {
     }
 }
 
+#[test]
+fn diff_shows_where_long_values_begin_to_differ() {
+    let folder = Folder::project();
+    let end = json!({"final_answer": "done"});
+    let text = |last: &str| format!("{}é {last}", "The same. ".repeat(60));
+    let call =
+        |last: &str| json!({"calls": [{"tool": "summarize", "arguments": {"text": text(last)}}]});
+    scripted_as(&folder, "a", &json!([call("Old."), end]));
+    scripted_as(&folder, "b", &json!([call("New, and more."), end]));
+    let ran = folder.gatedrun(&["diff", "runs/test/a", "runs/test/b"]);
+    for (sign, last) in [('-', "Old."), ('+', "New, and more.")] {
+        let due = format!("{sign} …e same. The same. The same. The same. é {last}\"}}\n");
+        assert!(ran.out.contains(&due), "{due}{}", ran.all());
+    }
+    // What is counted apart is told apart.
+    let tokens = "outcome\n  task\n    - test/a\n    + test/b\n  usage: input tokens\n";
+    assert!(ran.out.contains(tokens), "{}", ran.all());
+}
+
 /// Two long runs that have nothing in common but their ends: no aligning goes on for ever.
 #[test]
 fn diff_of_long_runs_ends() {

@@ -10,7 +10,7 @@ use walkdir::WalkDir;
 use crate::event::Record;
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
-use crate::evidence::text::{shortened, terminal as escape};
+use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
 use crate::evidence::write::{Settlement, Staging};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
@@ -20,13 +20,10 @@ use crate::json::Digest;
 use crate::ledger::LINE_BYTES_MAX;
 use crate::run::Course;
 
-use super::output::{Terminal, Tone};
+use super::output::{Terminal, Tone, differing};
 use super::project::{self, Libraries};
 use super::sign::{signing_key, write_whole};
 use super::{Stop, exit, in_ci, run};
-
-/// How much of a differing value is printed.
-const VALUE_CHARS_MAX: usize = 200;
 
 /// The arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -346,27 +343,20 @@ fn print_drift(
         terminal.line(&format!("{place}: {}", escape(&explanation.to_string())))?;
         for (pointer, committed, now) in &explanation.fields {
             terminal.line(&format!("    {}", escape(pointer)))?;
-            terminal.line(&format!("      committed {}", value(committed)))?;
-            terminal.line(&format!("      now       {}", value(now)))?;
+            let (committed, now) = differing(committed, now);
+            terminal.line(&format!("      committed {committed}"))?;
+            terminal.line(&format!("      now       {now}"))?;
         }
         return Ok(());
     }
     terminal.line(&format!("{place}:"))?;
-    let around = |line: &Option<Vec<u8>>| match line {
-        Some(line) => {
-            let from = difference.column.saturating_sub(1).saturating_sub(40);
-            let tail = line.get(from..).unwrap_or_default();
-            let dots = if from > 0 { "…" } else { "" };
-            format!("{dots}{}", value(&String::from_utf8_lossy(tail)))
-        }
+    let line = |line: &Option<Vec<u8>>| match line {
+        Some(line) => String::from_utf8_lossy(line).into_owned(),
         None => "nothing: the file ends here".to_owned(),
     };
-    terminal.line(&format!("      committed {}", around(&difference.committed)))?;
-    Ok(terminal.line(&format!("      now       {}", around(&difference.now)))?)
-}
-
-fn value(text: &str) -> String {
-    escape(&shortened(text, VALUE_CHARS_MAX))
+    let (committed, now) = differing(&line(&difference.committed), &line(&difference.now));
+    terminal.line(&format!("      committed {committed}"))?;
+    Ok(terminal.line(&format!("      now       {now}"))?)
 }
 
 /// Prints how two run folders differ, file by file.

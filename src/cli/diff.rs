@@ -5,11 +5,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::evidence::diff::{CallView, Diff, Difference, StepPair, StepView, diff};
 use crate::evidence::text::{shortened, terminal as escape};
 
-use super::output::{Terminal, Tone};
+use super::output::{Terminal, Tone, differing};
 use super::{Stop, exit};
 
-/// How much of a differing value is printed in a line of its own.
-const VALUE_CHARS_MAX: usize = 200;
 /// From this width on, two runs fit side by side.
 const WIDE_COLUMNS: usize = 120;
 
@@ -91,11 +89,11 @@ fn print_difference(
     difference: &Difference,
     terminal: &mut Terminal,
 ) -> Result<(), Stop> {
-    let value = |text: &str| escape(&shortened(text, VALUE_CHARS_MAX));
+    let (a, b) = differing(&difference.a, &difference.b);
     terminal.line(&format!("{indent}{}", escape(&difference.what)))?;
-    let old = terminal.paint(Tone::Bad, &format!("- {}", value(&difference.a)));
+    let old = terminal.paint(Tone::Bad, &format!("- {a}"));
     terminal.line(&format!("{indent}  {old}"))?;
-    let new = terminal.paint(Tone::Good, &format!("+ {}", value(&difference.b)));
+    let new = terminal.paint(Tone::Good, &format!("+ {b}"));
     Ok(terminal.line(&format!("{indent}  {new}"))?)
 }
 

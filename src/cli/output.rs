@@ -71,6 +71,25 @@ impl Terminal {
     }
 }
 
+/// How many letters of a value are printed.
+const VALUE_CHARS_MAX: usize = 200;
+
+/// How many of them stand before the first difference.
+const LEAD_CHARS: usize = 40;
+
+/// Two values that differ, for one line each: whole, or from shortly before the difference on.
+pub fn differing(a: &str, b: &str) -> (String, String) {
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let is_long = |text: &str| text.chars().nth(VALUE_CHARS_MAX).is_some();
+    let from = if is_long(a) || is_long(b) { same.saturating_sub(LEAD_CHARS) } else { 0 };
+    let part = |whole: &str| {
+        let at = whole.char_indices().nth(from).map_or(whole.len(), |(at, _)| at);
+        let rest = text::shortened(whole.get(at..).unwrap_or_default(), VALUE_CHARS_MAX);
+        format!("{}{}", if from > 0 { "…" } else { "" }, text::terminal(&rest))
+    };
+    (part(a), part(b))
+}
+
 impl Default for Terminal {
     fn default() -> Self {
         Self::new()

@@ -12,14 +12,11 @@ use crate::replay::backtest::{Backtest, Change, Standing, backtest};
 use crate::replay::{Diverged, Place, Replay, as_record, replay};
 
 use super::check::{Scratch, seed_of, task_of};
-use super::output::{Terminal, Tone};
+use super::output::{Terminal, Tone, differing};
 use super::project::{self, Libraries};
 use super::report::{junit, sarif};
 use super::sign::write_whole;
 use super::{Stop, exit};
-
-/// How much of a differing value is printed.
-const VALUE_CHARS_MAX: usize = 200;
 
 /// The arguments of `replay`.
 #[derive(Debug, clap::Args)]
@@ -206,8 +203,9 @@ fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> R
             ))?;
             for (pointer, was, is) in differing_fields(recorded, &now) {
                 terminal.line(&format!("    {}", escape(&pointer)))?;
-                terminal.line(&format!("      recorded {}", value(&was)))?;
-                terminal.line(&format!("      now      {}", value(&is)))?;
+                let (was, is) = differing(&was, &is);
+                terminal.line(&format!("      recorded {was}"))?;
+                terminal.line(&format!("      now      {is}"))?;
             }
         }
         Place::File(name, difference) => {
@@ -216,10 +214,6 @@ fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> R
         Place::Reply(what) => terminal.line(&format!("{run}: {verdict}: {}", escape(what)))?,
     }
     Ok(terminal.line(&format!("  likely cause: {}", escape(cause)))?)
-}
-
-fn value(text: &str) -> String {
-    escape(&shortened(text, VALUE_CHARS_MAX))
 }
 
 /// What a back-test found in a run.

@@ -73,10 +73,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
     }
     let left = proposals.len() - accepted - rejected;
-    terminal.line(&format!(
-        "{} proposals: {accepted} accepted, {rejected} rejected, {left} left",
-        proposals.len()
-    ))?;
+    let proposed = match proposals.len() {
+        1 => "1 proposal".to_owned(),
+        more => format!("{more} proposals"),
+    };
+    terminal.line(&format!("{proposed}: {accepted} accepted, {rejected} rejected, {left} left"))?;
     Ok(if left == 0 { exit::OK } else { exit::DRIFT })
 }
 

@@ -1,10 +1,12 @@
 //! Compares two runs: the first event that differs, then step by step. Steps are aligned by what
 //! they propose and not by their number, so that one step more does not make all the rest differ.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use camino::Utf8Path;
 use serde::Serialize;
+use serde_json::Value;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use crate::event::{Decision, Event, Record};
@@ -239,7 +241,7 @@ impl<R: Read> Side<R> {
     }
 }
 
-fn text(value: &serde_json::Value) -> String {
+fn text(value: &Value) -> String {
     String::from_utf8_lossy(&json::canonical(value)).into_owned()
 }
 
@@ -346,23 +348,35 @@ fn outcomes(a: &Summary, b: &Summary) -> Vec<Difference> {
         found.compare("policy version", &a.policy_version, &b.policy_version);
         found.compare("agent version", &a.agent_version, &b.agent_version);
     }
-    let value = |outcome: Option<Outcome>| serde_json::to_value(outcome).unwrap_or_default();
-    let (x, y) = (value(a.outcome()), value(b.outcome()));
-    let empty = serde_json::Map::new();
-    let (x, y) = (x.as_object().unwrap_or(&empty), y.as_object().unwrap_or(&empty));
-    let mut keys: Vec<&String> = x.keys().chain(y.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    for key in keys.into_iter().filter(|key| *key != "answer_sha256") {
-        let word = |map: &serde_json::Map<String, serde_json::Value>| {
-            map.get(key).map_or("none".to_owned(), ToString::to_string)
-        };
-        found.compare(&key.replace('_', " "), &word(x), &word(y));
+    let (x, y) = (counts(a.outcome()), counts(b.outcome()));
+    let names: BTreeSet<&String> = x.keys().chain(y.keys()).collect();
+    for name in names {
+        found.option(name, x.get(name).map(String::as_str), y.get(name).map(String::as_str));
     }
     let answer = |summary: &Summary| summary.finished.as_ref().and_then(|end| end.answer.clone());
     found.option("answer", answer(a).as_deref(), answer(b).as_deref());
     found.compare("events", &a.records.to_string(), &b.records.to_string());
     found.0
+}
+
+/// What an outcome says, by its name; what it counts apart, each with a name of its own.
+fn counts(outcome: Option<Outcome>) -> BTreeMap<String, String> {
+    let mut counts = BTreeMap::new();
+    let Ok(Value::Object(outcome)) = serde_json::to_value(outcome) else { return counts };
+    for (key, value) in outcome.into_iter().filter(|(key, _)| key != "answer_sha256") {
+        let name = key.replace('_', " ");
+        match value {
+            Value::Object(parts) => {
+                let parts = parts.into_iter();
+                let named = parts.map(|(part, value)| (part.replace('_', " "), value.to_string()));
+                counts.extend(named.map(|(part, value)| (format!("{name}: {part}"), value)));
+            }
+            other => {
+                counts.insert(name, other.to_string());
+            }
+        }
+    }
+    counts
 }
 
 #[derive(Default)]
