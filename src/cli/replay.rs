@@ -345,6 +345,8 @@ fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
     for (change, otherwise) in changed.chain(unknown) {
         let what = change.tool.as_deref().unwrap_or("the run");
         let was = change.was.as_deref().unwrap_or("not decided");
+        // A warning stops nothing, so nothing says that it was not reached.
+        let otherwise = if was.starts_with("warn") { "not given" } else { otherwise };
         let now = change.now.as_deref().unwrap_or(otherwise);
         let lost = if tested.lost.contains(change) { "  (required)" } else { "" };
         terminal.line(&format!(
