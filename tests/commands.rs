@@ -512,6 +512,33 @@ fn diff_shows_where_long_values_begin_to_differ() {
     assert!(ran.out.contains(tokens), "{}", ran.all());
 }
 
+#[test]
+fn diff_holds_no_more_than_it_may() {
+    use gatedrun::evidence::diff::diff_within;
+    let folder = Folder::project();
+    let one = |query: &str| json!({"calls": [search(query)]});
+    let end = json!({"final_answer": "done"});
+    scripted_as(&folder, "a", &json!([one("one"), one("two"), one("three"), end]));
+    scripted_as(&folder, "b", &json!([one("one"), one("other"), end]));
+    let runs = ["a", "b"].map(|name| folder.path().join("runs/test").join(name));
+    let diff = |bytes_max| diff_within(bytes_max, &runs[0], &runs[1]).unwrap();
+    let whole = diff(1 << 20);
+    assert_eq!((whole.left_out, whole.steps.len()), ((0, 0), 4));
+    // What is left out is a run's end, and what else is told of it stays.
+    let mut last = usize::MAX;
+    for bytes_max in (0..20_000).rev().step_by(100) {
+        let part = diff(bytes_max);
+        let held = |steps: usize, left_out: u64| steps as u64 - left_out;
+        let kept = held(4, part.left_out.0).max(held(3, part.left_out.1));
+        assert_eq!(part.steps.len() as u64, kept, "{bytes_max}: {part:#?}");
+        assert!(part.steps.len() <= last);
+        assert_eq!(part.outcome, whole.outcome);
+        assert_eq!(part.first.unwrap().seq, 0);
+        last = part.steps.len();
+    }
+    assert_eq!(last, 0);
+}
+
 /// Two long runs that have nothing in common but their ends: no aligning goes on for ever.
 #[test]
 fn diff_of_long_runs_ends() {

@@ -75,6 +75,12 @@ pub(super) fn print_diff(
             print_narrow(pair, terminal)?;
         }
     }
+    let (left_a, left_b) = diff.left_out;
+    if left_a.max(left_b) > 0 {
+        terminal.line(&format!(
+            "{left_a} and {left_b} steps more: too much to be held against each other step by step"
+        ))?;
+    }
     if !diff.outcome.is_empty() {
         terminal.line("outcome")?;
         for difference in &diff.outcome {

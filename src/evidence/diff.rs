@@ -24,6 +24,9 @@ pub struct Diff {
     pub first: Option<FirstDifference>,
     /// The steps, aligned.
     pub steps: Vec<StepPair>,
+    /// How many steps of the first and of the second run are not among them: no more was held than
+    /// [`HELD_BYTES_MAX`].
+    pub left_out: (u64, u64),
     /// What else of the two differs: counts, cost, outcome, answer.
     pub outcome: Vec<Difference>,
 }
@@ -102,17 +105,28 @@ impl Diff {
     }
 }
 
+/// How much of each run is held for comparing it step by step, in bytes.
+pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Compares two runs' folders.
 ///
 /// # Errors
 /// Which of the ledgers cannot be read, and why.
 pub fn diff(a: &Utf8Path, b: &Utf8Path) -> Result<Diff, String> {
+    diff_within(HELD_BYTES_MAX, a, b)
+}
+
+/// As [`diff`], holding so much of each run.
+///
+/// # Errors
+/// As [`diff`].
+pub fn diff_within(bytes_max: usize, a: &Utf8Path, b: &Utf8Path) -> Result<Diff, String> {
     let open = |run: &Utf8Path| {
         let path = run.join(STATE);
         open::open(&path).map_err(|error| format!("{path}: it cannot be read: {error}"))
     };
-    let mut first = Side::new(open(a)?);
-    let mut second = Side::new(open(b)?);
+    let mut first = Side::new(open(a)?, bytes_max);
+    let mut second = Side::new(open(b)?, bytes_max);
     let mut found = None;
     loop {
         let next = (
@@ -129,6 +143,7 @@ pub fn diff(a: &Utf8Path, b: &Utf8Path) -> Result<Diff, String> {
     Ok(Diff {
         first: found,
         steps: aligned_steps(&first.steps, &second.steps),
+        left_out: (first.left_out, second.left_out),
         outcome: outcomes(&first.summary, &second.summary),
     })
 }
@@ -157,15 +172,20 @@ struct Side<R> {
     summary: Summary,
     open: StepView,
     steps: Vec<StepView>,
+    /// How many bytes more may be held.
+    room: usize,
+    left_out: u64,
 }
 
 impl<R: Read> Side<R> {
-    fn new(ledger: R) -> Self {
+    fn new(ledger: R, room: usize) -> Self {
         Self {
             reader: Reader::new(ledger),
             summary: Summary::default(),
             open: StepView::default(),
             steps: Vec::new(),
+            room,
+            left_out: 0,
         }
     }
 
@@ -177,7 +197,19 @@ impl<R: Read> Side<R> {
             return Ok(None);
         };
         self.summary.push(&record);
-        self.collect(&record);
+        let begins = matches!(record.event, Event::StepStarted(_));
+        match self.room.checked_sub(self.reader.line().len()) {
+            _ if self.left_out > 0 => self.left_out += u64::from(begins),
+            None if begins || self.open.step > 0 => {
+                self.open = StepView::default();
+                self.left_out = 1;
+            }
+            None => {}
+            Some(room) => {
+                self.room = room;
+                self.collect(&record);
+            }
+        }
         Ok(Some(record))
     }
 
