@@ -172,6 +172,12 @@ fn replay_says_where_a_run_diverges_and_why() {
     folder.write(&format!("{RUN}/state.jsonl"), [ledger.as_slice(), b"{\"seq\":"].concat());
     let ran = folder.gatedrun(&["replay", RUN]);
     assert!(ran.code == 1 && ran.out.contains("left over"), "{}", ran.all());
+    // A link that was changed, and nothing else.
+    let text = String::from_utf8(ledger.clone()).unwrap();
+    let link = text.lines().nth(5).unwrap().rsplit_once("\"prev\":\"").unwrap().1;
+    folder.write(&format!("{RUN}/state.jsonl"), text.replace(&link[..8], "00000000"));
+    let ran = folder.gatedrun(&["replay", RUN]);
+    assert!(ran.code == 5 && ran.out.contains("state.jsonl: line 6: prev is"), "{}", ran.all());
     folder.write(&format!("{RUN}/state.jsonl"), "no ledger\n");
     assert_eq!(folder.gatedrun(&["replay", RUN]).code, 5);
 }

@@ -14,7 +14,7 @@ use gatedrun::run::{Course, run};
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, committed_runs, exhaustive, file, root};
+use crate::support::{Folder, committed_runs, exhaustive, file, root, scripted};
 
 fn drive(
     inputs: &Inputs,
@@ -38,6 +38,41 @@ fn every_committed_run_replays_without_a_tool() {
         assert_eq!(replayed.report, file(&format!("runs/{id}/run_report.md")), "{id}");
         assert_eq!(replayed.manifest, file(&format!("runs/{id}/manifest.json")), "{id}");
         assert!(!folder.path().join("work").exists(), "{id}: something was written");
+    }
+}
+
+/// What the kernel refused is a fact of its moment, and is taken from the record wherever it stands.
+#[test]
+fn what_the_kernel_refused_is_replayed_where_nothing_refuses() {
+    let read = |path: &str| json!({"tool": "read", "arguments": {"path": path}});
+    let script = json!([
+        {"calls": [read("work/link"), read("corpus/op-01.md"), read("work/link")]},
+        {"final_answer": "done"}
+    ]);
+    let folder = Folder::lenient_project();
+    // Every deny lets the run go on, and the second call that is allowed is warned of.
+    let policy = String::from_utf8(folder.read("policy/v1.yaml")).unwrap();
+    let policy = policy.replace("on_deny: terminate", "on_deny: continue").replace(
+        "max_tokens: 50000",
+        "max_tokens: 50000\n  max_tool_calls: 2\n  warn_at_percent: 50",
+    );
+    folder.write("policy/v1.yaml", policy);
+    let inputs = scripted(&folder, script, &[]);
+    let work = folder.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", work.join("link")).unwrap();
+    let whole = drive(&inputs, &work, Past::none()).unwrap();
+    let ledger = String::from_utf8(whole.state.clone()).unwrap();
+    assert_eq!(ledger.matches("\"open_refused\":").count(), 2, "{ledger}");
+    assert_eq!(ledger.matches("\"subject\":\"step\"").count(), 1, "a warning: {ledger}");
+    let elsewhere = folder.path().join("elsewhere");
+    let past = Past::whole(whole.state.as_slice(), |_| Answer::Stop);
+    let replayed = drive(&inputs, &elsewhere, past).unwrap();
+    assert!(replayed.state == whole.state && replayed.manifest == whole.manifest);
+    // Cut anywhere, the run is carried on to the same end where the link still is.
+    for cut in cuts(&whole.state, 211) {
+        let carried = drive(&inputs, &work, Past::cut_short(&whole.state[..cut])).unwrap();
+        assert!(carried.state == whole.state, "at byte {cut}");
     }
 }
 
