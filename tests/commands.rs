@@ -203,7 +203,10 @@ fn another_policy_on_recorded_runs() {
     assert!(xml.contains("<failure") && xml.contains("tests=\"7\""), "{xml}");
     let sarif: Value = serde_json::from_slice(&folder.read("out.sarif")).unwrap();
     let results = sarif["runs"][0]["results"].as_array().unwrap();
-    assert!(results.iter().any(|result| result["level"] == "error"), "{sarif}");
+    let lost: Vec<&Value> = results.iter().filter(|result| result["level"] == "error").collect();
+    assert!(!lost.is_empty() && lost.iter().all(|r| r["ruleId"] == "url_allowlist"), "{sarif}");
+    let place = &lost[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+    assert_eq!(place, "runs/policy_gates/pg1_off_allowlist_url/state.jsonl");
     let line = &json_lines(&folder.gatedrun(&[&args[..], &["--json"]].concat()))[0];
     assert!(line["lost"].is_array() && line["standing"] == "exact", "{line}");
     // A budget that is lifted: nothing stands where the deny stood, and that is no deny.
@@ -226,6 +229,14 @@ fn another_policy_on_recorded_runs() {
         ran.all()
     );
     assert!(ran.out.contains("read       allow -> unknown  (required)"), "{}", ran.all());
+    // Programs are told the same, of a folder whose name is no URI too.
+    copy(folder.path().join(RUN).as_std_path(), folder.path().join("ü 1%/v1").as_std_path());
+    let args = ["replay", "ü 1%/v1", "--task", TASK, "--policy", "lenient.yaml", "--recorded-only"];
+    let ran = folder.gatedrun(&[&args[..], &["--sarif", "out.sarif"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let sarif = String::from_utf8(folder.read("out.sarif")).unwrap();
+    assert!(sarif.contains("step 3, read: allow -> unknown"), "{sarif}");
+    assert!(sarif.contains("\"uri\": \"%C3%BC%201%25/v1/state.jsonl\""), "{sarif}");
     // What a deny means for the run is policy too: it ends, or goes on, with the same decision.
     for part in ["runs/on_deny", "tasks/on_deny"] {
         copy(root().join(part).as_std_path(), folder.path().join(part).as_std_path());

@@ -226,6 +226,36 @@ pub struct Tested {
     pub test: Backtest,
     /// Decisions that were required and are lost, or of which nothing is known.
     pub lost: Vec<Change>,
+    #[serde(skip)]
+    required: Vec<String>,
+}
+
+/// A decision that changes or may, as it is told.
+pub struct Told<'t> {
+    /// The decision.
+    pub change: &'t Change,
+    /// What is decided now, or what there is to say instead.
+    pub now: &'t str,
+    /// Whether it was required and is lost.
+    pub is_lost: bool,
+}
+
+impl Tested {
+    /// The decisions that change, and those of which nothing is known.
+    pub fn told(&self) -> impl Iterator<Item = Told<'_>> {
+        let changes = self.test.changes.iter().map(|change| (change, false));
+        let unknown = self.test.unknown.iter().map(|change| (change, true));
+        changes.chain(unknown).map(|(change, unknown)| {
+            let otherwise = match change.was.as_deref() {
+                _ if unknown => "unknown",
+                // It stops nothing, so nothing says that it was not reached.
+                Some(was) if was.starts_with("warn") => "not given",
+                _ => "not reached",
+            };
+            let now = change.now.as_deref().unwrap_or(otherwise);
+            Told { change, now, is_lost: is_lost(change, unknown, &self.required) }
+        })
+    }
 }
 
 fn backtest_all(
@@ -252,8 +282,9 @@ fn backtest_all(
             message: format!("{run}/{what}; see `gatedrun verify {run}`"),
             code: exit::MALFORMED,
         })?;
-        let lost = lost(&test, &args.require);
-        let one = Tested { run: run.clone(), test, lost };
+        let required = args.require.clone();
+        let mut one = Tested { run: run.clone(), test, lost: Vec::new(), required };
+        one.lost = one.told().filter(|told| told.is_lost).map(|told| told.change.clone()).collect();
         if args.json {
             terminal.line(&serde_json::to_string(&one).unwrap_or_default())?;
         } else {
@@ -303,25 +334,20 @@ fn check_decision(text: &str) -> Result<(), Stop> {
     )))
 }
 
-/// The required decisions that are not made any more. A call that is not reached any more is not
-/// let through; one of which nothing is known may be.
-fn lost(test: &Backtest, required: &[String]) -> Vec<Change> {
+/// Whether a required decision is not made any more. A call that is not reached any more is not let
+/// through; one of which nothing is known may be.
+fn is_lost(change: &Change, unknown: bool, required: &[String]) -> bool {
     let matches = |word: &str, required: &str| {
         word == required || word.strip_prefix(required).is_some_and(|rest| rest.starts_with(':'))
     };
-    let is_lost = |change: &&Change, unknown: bool| {
-        let Some(was) = change.was.as_deref() else { return false };
-        required.iter().any(|required| {
-            matches(was, required)
-                && match change.now.as_deref() {
-                    Some(now) => !matches(now, required),
-                    None => unknown || required == "allow",
-                }
-        })
-    };
-    let changed = test.changes.iter().filter(|change| is_lost(change, false));
-    let unknown = test.unknown.iter().filter(|change| is_lost(change, true));
-    changed.chain(unknown).cloned().collect()
+    let Some(was) = change.was.as_deref() else { return false };
+    required.iter().any(|required| {
+        matches(was, required)
+            && match change.now.as_deref() {
+                Some(now) => !matches(now, required),
+                None => unknown || required == "allow",
+            }
+    })
 }
 
 fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
@@ -340,15 +366,10 @@ fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
     };
     let tone = if tested.lost.is_empty() { Tone::Strong } else { Tone::Bad };
     terminal.line(&format!("{}: {}, {standing}", tested.run, terminal.paint(tone, &changes)))?;
-    let changed = test.changes.iter().map(|change| (change, "not reached"));
-    let unknown = test.unknown.iter().map(|change| (change, "unknown"));
-    for (change, otherwise) in changed.chain(unknown) {
+    for Told { change, now, is_lost } in tested.told() {
         let what = change.tool.as_deref().unwrap_or("the run");
         let was = change.was.as_deref().unwrap_or("not decided");
-        // A warning stops nothing, so nothing says that it was not reached.
-        let otherwise = if was.starts_with("warn") { "not given" } else { otherwise };
-        let now = change.now.as_deref().unwrap_or(otherwise);
-        let lost = if tested.lost.contains(change) { "  (required)" } else { "" };
+        let lost = if is_lost { "  (required)" } else { "" };
         terminal.line(&format!(
             "  step {:<3} {:<10} {was} -> {}{lost}",
             change.step,

@@ -1,13 +1,15 @@
 //! What CI systems read of a back-test: JUnit XML and SARIF.
 
+use std::fmt::Write as _;
+
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::json;
 
 use crate::event::Rule;
 use crate::evidence::STATE;
-use crate::replay::backtest::{Change, Standing};
+use crate::replay::backtest::Standing;
 
-use super::replay::Tested;
+use super::replay::{Tested, Told};
 
 /// A back-test as JUnit XML: a test case a run, failed where a required decision is lost.
 ///
@@ -20,9 +22,9 @@ pub fn junit(tested: &[Tested]) -> Result<Vec<u8>, String> {
             TestCaseStatus::success()
         } else {
             let mut failed = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            failed.set_message(format!("{} required decisions are lost", one.lost.len()));
+            failed.set_message(format!("required decisions that are lost: {}", one.lost.len()));
             failed.set_type("decision_lost");
-            failed.set_description(lines(&one.lost));
+            failed.set_description(lines(one.told().filter(|told| told.is_lost)));
             failed
         };
         let mut case = TestCase::new(one.run.as_str(), status);
@@ -30,8 +32,8 @@ pub fn junit(tested: &[Tested]) -> Result<Vec<u8>, String> {
             Standing::Exact => "exact".to_owned(),
             Standing::Bounded(step) => format!("bounded@{step}"),
         });
-        if !one.test.changes.is_empty() {
-            case.set_system_out(lines(&one.test.changes));
+        if one.told().next().is_some() {
+            case.set_system_out(lines(one.told()));
         }
         suite.add_test_case(case);
     }
@@ -42,19 +44,36 @@ pub fn junit(tested: &[Tested]) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn lines(changes: &[Change]) -> String {
-    changes.iter().map(|change| format!("{}\n", sentence(change))).collect()
+fn lines<'t>(told: impl Iterator<Item = Told<'t>>) -> String {
+    told.map(|told| format!("{}\n", sentence(&told))).collect()
 }
 
-fn sentence(change: &Change) -> String {
+fn sentence(told: &Told<'_>) -> String {
+    let change = told.change;
     format!(
         "step {}, {}: {} -> {}{}",
         change.step,
         change.tool.as_deref().unwrap_or("the run"),
         change.was.as_deref().unwrap_or("not decided"),
-        change.now.as_deref().unwrap_or("not reached"),
+        told.now,
         change.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")),
     )
+}
+
+/// A path as a URI: relative to where the program ran, where the path is.
+fn uri(path: &str) -> String {
+    let mut uri = if path.starts_with('/') { "file://".to_owned() } else { String::new() };
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                uri.push(char::from(byte));
+            }
+            other => {
+                let _ = write!(uri, "%{other:02X}");
+            }
+        }
+    }
+    uri
 }
 
 /// A back-test as SARIF 2.1.0: a result a changed decision, at its line of the ledger.
@@ -66,21 +85,22 @@ pub fn sarif(tested: &[Tested]) -> Vec<u8> {
         .collect();
     let results: Vec<_> = tested
         .iter()
-        .flat_map(|one| {
-            one.test.changes.iter().chain(&one.test.unknown).map(move |change| (one, change))
-        })
-        .map(|(one, change)| {
-            let word = change.now.as_deref().or(change.was.as_deref()).unwrap_or("allow");
-            let rule = word.split_once(':').map_or("allow", |(_, rule)| rule);
-            let level = if one.lost.contains(change) { "error" } else { "note" };
+        .flat_map(|one| one.told().map(move |told| (one, told)))
+        .map(|(one, told)| {
+            let change = told.change;
+            // The rule that decides now, or that decided before.
+            let words = change.now.iter().chain(&change.was);
+            let rule = words.filter_map(|word| word.split_once(':')).map(|(_, rule)| rule).next();
+            let rule = rule.unwrap_or("allow");
+            let level = if told.is_lost { "error" } else { "note" };
             // A decision that was not made then has no line; SARIF's lines begin at 1.
             let line = change.seq.map_or(1, |seq| seq + 1);
             json!({
                 "ruleId": rule,
                 "level": level,
-                "message": {"text": sentence(change)},
+                "message": {"text": sentence(&told)},
                 "locations": [{"physicalLocation": {
-                    "artifactLocation": {"uri": format!("{}/{STATE}", one.run).replace(' ', "%20")},
+                    "artifactLocation": {"uri": uri(one.run.join(STATE).as_str())},
                     "region": {"startLine": line},
                 }}],
             })
