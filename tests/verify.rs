@@ -59,13 +59,15 @@ fn every_changed_byte_is_found_and_located() {
         let copy = Copy::of(id);
         for name in FILES {
             let whole = file(&format!("runs/{id}/{name}"));
-            for at in (0..whole.len()).step_by(stride(37)) {
+            // The lowest bit makes a digit of a digit and a letter of a letter, which is hard to see.
+            let bits = |at: usize| if exhaustive() { 0..8 } else { at % 8..at % 8 + 1 };
+            let places = (0..whole.len()).step_by(stride(37));
+            for (at, bit) in places.flat_map(|at| bits(at).map(move |bit| (at, bit))) {
                 let mut bytes = whole.clone();
-                // One bit, so that a digit becomes a digit and a letter a letter: hard to see.
-                bytes[at] ^= 1;
+                bytes[at] ^= 1 << bit;
                 copy.write(name, &bytes);
                 let found = copy.verify();
-                let place = format!("{id}/{name}, byte {at}: {:?}", found.findings);
+                let place = format!("{id}/{name}, byte {at}, bit {bit}: {:?}", found.findings);
                 assert!(found.verdict >= Verdict::Malformed, "{place}");
                 let first = &found.findings[0];
                 assert_eq!(first.file, name, "{place}");
