@@ -13,7 +13,7 @@ const READ_BYTES: usize = 1 << 16;
 /// The lines of a source. What is held is the line in hand and what was read ahead with it.
 pub(super) struct Lines<R> {
     source: R,
-    /// What was read; from `line.end` on, what no line was made of yet.
+    /// What was read; from `next` on, what no line was made of yet.
     buffer: Vec<u8>,
     filled: usize,
     /// The line in hand, without its line feed.
