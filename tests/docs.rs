@@ -287,9 +287,11 @@ fn the_evidence_page_shows_what_the_program_prints() {
             &format!("gatedrun replay {run} --policy lenient.yaml"),
         ],
     );
+    shown("backtest json", &[&format!("gatedrun replay {run} --policy lenient.yaml --json")]);
     let retries = "runs/failure_modes/retry_exhaustion";
     folder.edit("policy/v1.yaml", "max_retries: 3", "max_retries: 2");
     shown("replay", &[&format!("gatedrun replay {retries}")]);
+    shown("replay json", &[&format!("gatedrun replay {retries} --json")]);
     assert_eq!(folder.gatedrun(&["check", retries]).code, 1);
     shown("diff", &[&format!("gatedrun diff {retries} {retries}.new")]);
     folder.write("policy/v1.yaml", crate::support::file("policy/v1.yaml"));
