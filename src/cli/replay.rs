@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use crate::evidence::compare::differing_fields;
-use crate::evidence::text::{shortened, terminal as escape};
+use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::inputs::{Inputs, Library, Project};
 use crate::replay::backtest::{Backtest, Change, Standing, backtest};
 use crate::replay::{Diverged, Place, Replay, as_record, replay};
@@ -129,7 +129,7 @@ fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Res
         };
     }
     if !args.json && runs.len() != 1 {
-        terminal.line(&format!("{} runs replayed", runs.len()))?;
+        terminal.line(&format!("{} replayed", counted(runs.len(), "run", "runs")))?;
     }
     Ok(code)
 }
@@ -361,8 +361,7 @@ fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
     };
     let changes = match test.changes.len() {
         0 => "nothing changes".to_owned(),
-        1 => "1 decision changes".to_owned(),
-        more => format!("{more} decisions change"),
+        some => counted(some, "decision changes", "decisions change"),
     };
     let tone = if tested.lost.is_empty() { Tone::Strong } else { Tone::Bad };
     terminal.line(&format!("{}: {}, {standing}", tested.run, terminal.paint(tone, &changes)))?;

@@ -5,6 +5,7 @@ use std::io::Read;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::event::{Event, ToolReconciled};
+use crate::evidence::text::counted;
 use crate::evidence::write::Staging;
 use crate::governor::Recovery;
 use crate::ledger::{LedgerError, Past, Reader};
@@ -68,7 +69,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             0 => String::new(),
             bytes => format!("; {bytes} bytes of another are dropped"),
         };
-        terminal.line(&format!("  carried on after {} events{torn}", recorded.events))?;
+        terminal.line(&format!(
+            "  carried on after {}{torn}",
+            counted(recorded.events, "event", "events")
+        ))?;
     }
     let past: Box<dyn Read + Send> = match staging.recorded()? {
         Some(ledger) => Box::new(ledger.take(recorded.bytes)),

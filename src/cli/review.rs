@@ -7,6 +7,7 @@ use walkdir::WalkDir;
 
 use crate::evidence::STATE;
 use crate::evidence::diff::diff;
+use crate::evidence::text::counted;
 use crate::evidence::write::{accept, proposal, reject};
 use crate::task::PROPOSAL_ENDING;
 
@@ -73,10 +74,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
     }
     let left = proposals.len() - accepted - rejected;
-    let proposed = match proposals.len() {
-        1 => "1 proposal".to_owned(),
-        more => format!("{more} proposals"),
-    };
+    let proposed = counted(proposals.len(), "proposal", "proposals");
     terminal.line(&format!("{proposed}: {accepted} accepted, {rejected} rejected, {left} left"))?;
     Ok(if left == 0 { exit::OK } else { exit::DRIFT })
 }

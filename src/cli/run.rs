@@ -11,7 +11,7 @@ use crate::event::{Record, TerminalReason};
 use crate::evidence::compare::differing_fields;
 use crate::evidence::expect::Observed;
 use crate::evidence::summary::{Outcome, Summary};
-use crate::evidence::text::terminal as escape;
+use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::{Settlement, Staging, Standing, WriteError};
 use crate::evidence::{MANIFEST, REPORT, TRACE};
 use crate::governor::Halt;
@@ -311,15 +311,15 @@ fn print_outcome(summary: &Summary, unmet: &[String], terminal: &mut Terminal) -
         .map(|rule| rule.as_str())
         .or(outcome.failure_mode.map(|mode| mode.as_str()));
     terminal.line(&format!(
-        "  {}{} after {} steps: {} calls allowed, {} denied; {} attempts, {} retries; {} tokens",
+        "  {}{} after {}: {} allowed, {} denied; {}, {}; {}",
         terminal.paint(tone, outcome.terminal_reason.as_str()),
         why.map_or_else(String::new, |why| format!(" ({why})")),
-        outcome.steps,
-        outcome.calls_allowed,
+        counted(outcome.steps, "step", "steps"),
+        counted(outcome.calls_allowed, "call", "calls"),
         outcome.calls_denied,
-        outcome.attempts,
-        outcome.retries,
-        outcome.usage.total(),
+        counted(outcome.attempts, "attempt", "attempts"),
+        counted(outcome.retries, "retry", "retries"),
+        counted(outcome.usage.total(), "token", "tokens"),
     ))?;
     if let Some(answer) = summary.finished.as_ref().and_then(|finished| finished.answer.as_deref())
     {

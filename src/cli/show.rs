@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::event::RunStarted;
 use crate::evidence::summary::{Outcome, Summary};
-use crate::evidence::text::terminal as escape;
+use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::{STATE, open};
 use crate::ledger::Reader;
 
@@ -94,18 +94,18 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     match summary.outcome() {
         Some(outcome) => terminal.line(&format!(
-            "  {}: {} calls allowed, {} denied; {} attempts, {} retries; {} tokens; {} events",
+            "  {}: {} allowed, {} denied; {}, {}; {}; {}",
             outcome.terminal_reason.as_str(),
-            outcome.calls_allowed,
+            counted(outcome.calls_allowed, "call", "calls"),
             outcome.calls_denied,
-            outcome.attempts,
-            outcome.retries,
-            outcome.usage.total(),
-            summary.records
+            counted(outcome.attempts, "attempt", "attempts"),
+            counted(outcome.retries, "retry", "retries"),
+            counted(outcome.usage.total(), "token", "tokens"),
+            counted(summary.records, "event", "events")
         ))?,
         None => terminal.line(&format!(
-            "  cut short after {} events{}",
-            summary.records,
+            "  cut short after {}{}",
+            counted(summary.records, "event", "events"),
             if reader.torn() > 0 {
                 format!(", and {} bytes of another", reader.torn())
             } else {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::event::{Decision, Event, Record, ToolStarted};
 use crate::evidence::summary::decision_word;
-use crate::evidence::text::{shortened, terminal as escape};
+use crate::evidence::text::{counted, shortened, terminal as escape};
 
 use super::output::{Terminal, Tone};
 
@@ -142,8 +142,7 @@ fn call_line(call: &CallRow, out: &Terminal) -> String {
     }
     let attempts = match call.attempts {
         0 => "not finished".to_owned(),
-        1 => "1 attempt".to_owned(),
-        more => format!("{more} attempts"),
+        some => counted(some, "attempt", "attempts"),
     };
     let outcome = match &call.error {
         Some(error) => out.paint(Tone::Bad, &escape(error)),

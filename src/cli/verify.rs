@@ -9,7 +9,7 @@ use ed25519_dalek::VerifyingKey;
 use serde::Serialize;
 
 use crate::evidence::attest;
-use crate::evidence::text::terminal as escape;
+use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::verify::{Finding, SignatureState, Verdict, Verification, verify};
 use crate::inputs::{Library, Project};
 
@@ -161,7 +161,7 @@ fn print_one(
     let events = match verification.records {
         // It could not be read to its end.
         0 => String::new(),
-        records => format!(", {records} events"),
+        records => format!(", {}", counted(records, "event", "events")),
     };
     let verdict = terminal.paint(tone, verification.verdict.as_str());
     terminal.line(&format!("{run}: {verdict}{signed}{events}"))?;

@@ -10,7 +10,7 @@ use crate::event::{
 };
 
 use super::summary::{Summary, decision_word};
-use super::text::{markdown, quotation, shortened};
+use super::text::{counted, markdown, quotation, shortened};
 
 /// How many letters of a name an LLM made up a report shows.
 const NAME_CHARS_MAX: usize = 80;
@@ -269,8 +269,10 @@ fn outcome(summary: &Summary, text: &mut String) {
     row(
         "Attempts",
         format!(
-            "{}, of which {} retries; {} calls exhausted",
-            outcome.attempts, outcome.retries, outcome.exhausted
+            "{}, of which {}; {} exhausted",
+            outcome.attempts,
+            counted(outcome.retries, "retry", "retries"),
+            counted(outcome.exhausted, "call", "calls"),
         ),
     );
     let modes: Vec<String> = outcome

@@ -2,7 +2,7 @@
 //! wrote can become a heading, a table's cell border, or an escape sequence.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 /// Escapes a text for one line of Markdown.
 ///
@@ -66,6 +66,18 @@ fn push_visible(text: &mut String, letter: char) {
         }
         _ => text.push(letter),
     }
+}
+
+/// How many there are, in words that agree with the number.
+///
+/// ```
+/// use gatedrun::evidence::text::counted;
+/// assert_eq!(counted(1u32, "retry", "retries"), "1 retry");
+/// assert_eq!(counted(0u32, "retry", "retries"), "0 retries");
+/// ```
+pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let noun = if count == N::from(1) { one } else { many };
+    format!("{count} {noun}")
 }
 
 /// A text of at most `chars_max` letters, with an ellipsis where it was cut.

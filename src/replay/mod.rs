@@ -1,8 +1,9 @@
 //! Runs a recorded run again over its own record: the same loop, with the recorded replies, results,
 //! decisions of humans, and times, and with no network, no tool and no clock.
 //!
-//! `backtest` tries another policy in the same way. Whatever the loop computes is held against the record, event by event: a reply is taken only
-//! where the request has the digest that was recorded, a result only where the call is the same.
+//! Whatever the loop computes is held against the record, event by event: a reply is taken only where
+//! the request has the digest that was recorded, a result only where the call is the same.
+//! [`backtest`] tries another policy in the same way.
 
 pub mod backtest;
 
