@@ -3,9 +3,10 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
+use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Ran, copy, file, root};
+use crate::support::{Folder, Ran, copy, file, in_doubt, root};
 
 const TASK: &str = "tasks/canonical/v1.json";
 const RUN: &str = "runs/canonical/v1";
@@ -27,6 +28,13 @@ fn with_runs() -> Folder {
 
 fn json_lines(ran: &Ran) -> Vec<Value> {
     ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What is signed in an envelope.
+fn statement(folder: &Folder, name: &str) -> Value {
+    let envelope: Value = serde_json::from_slice(&folder.read(name)).unwrap();
+    let payload = Base64::decode_vec(envelope["payload"].as_str().unwrap()).unwrap();
+    serde_json::from_slice(&payload).unwrap()
 }
 
 #[test]
@@ -110,7 +118,6 @@ fn a_run_is_signed_and_the_signature_checked() {
 
 #[test]
 fn a_check_can_be_signed() {
-    use base64ct::{Base64, Encoding};
     let folder = with_runs();
     folder.gatedrun(&["keygen", "k.pem"]);
     let ran = folder.gatedrun(&[
@@ -122,19 +129,14 @@ fn a_check_can_be_signed() {
         "k.pem",
     ]);
     assert_eq!(ran.code, 0, "{}", ran.all());
-    let statement = |name: &str| -> Value {
-        let envelope: Value = serde_json::from_slice(&folder.read(name)).unwrap();
-        let payload = Base64::decode_vec(envelope["payload"].as_str().unwrap()).unwrap();
-        serde_json::from_slice(&payload).unwrap()
-    };
-    let said = statement("check.json");
+    let said = statement(&folder, "check.json");
     assert_eq!(said["_type"], "https://in-toto.io/Statement/v1");
     assert_eq!(said["predicateType"], "https://in-toto.io/attestation/test-result/v0.1");
     assert_eq!(said["predicate"]["result"], "PASSED");
     assert_eq!(said["subject"].as_array().unwrap().len(), 5);
     folder.edit("runs/failure_modes/cycle_detection/trace.json", "llm_call", "llm_cell");
     folder.gatedrun(&["check", "runs/failure_modes", "--attest", "check.json", "--key", "k.pem"]);
-    let said = statement("check.json");
+    let said = statement(&folder, "check.json");
     assert_eq!(said["predicate"]["result"], "FAILED");
     assert_eq!(said["predicate"]["failedTests"], json!(["runs/failure_modes/cycle_detection"]));
 }
@@ -348,28 +350,6 @@ fn a_second_signal_leaves_at_once() {
     let ran = folder.gatedrun(&["resume", "runs/test/long", "--json"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
     assert_eq!(folder.gatedrun(&["check", "runs/test/long"]).code, 0);
-}
-
-/// A run that was cut short while a call ran whose contract promises nothing, and its task.
-fn in_doubt() -> (Folder, String) {
-    let folder = Folder::project();
-    folder.edit("tools/write.json", "\"idempotentHint\": true", "\"idempotentHint\": false");
-    let mut task: Value = serde_json::from_slice(&folder.read(TASK)).unwrap();
-    task.as_object_mut().unwrap().remove("expected");
-    task["id"] = "test/doubt".into();
-    task["llm"] = json!({"script": [
-        {"calls": [{"tool": "write", "arguments": {"path": "work/a.md", "content": "a"}}]},
-        {"final_answer": "done"}
-    ]});
-    folder.write("tasks/test/doubt.json", task.to_string());
-    assert_eq!(folder.gatedrun(&["run", "tasks/test/doubt.json"]).code, 0);
-    let ledger = String::from_utf8(folder.read("runs/test/doubt/state.jsonl")).unwrap();
-    let cut: String =
-        ledger.split_inclusive('\n').take_while(|line| !line.contains("tool_attempted")).collect();
-    std::fs::remove_dir_all(folder.path().join("runs/test/doubt")).unwrap();
-    folder.write("runs/test/doubt.partial/state.jsonl", &cut);
-    let at = cut.rfind("\"call_id\":\"").unwrap() + 11;
-    (folder, cut[at..at + 21].to_owned())
 }
 
 #[test]
@@ -608,4 +588,60 @@ fn a_run_without_its_task_is_an_orphan() {
         "{}",
         ran.all()
     );
+}
+
+#[test]
+fn a_run_that_cannot_be_tried_does_not_hide_what_the_others_come_to() {
+    let folder = with_runs();
+    let unloadable = "runs/failure_modes/retry_exhaustion";
+    folder.write("tasks/failure_modes/retry_exhaustion.json", "{");
+    let unreadable = "runs/failure_modes/cycle_detection";
+    folder.edit(&format!("{unreadable}/state.jsonl"), "\"seq\":2,", "\"seq\":two,");
+    let all = ["runs/failure_modes"];
+    let verdicts = |ran: &Ran, word: &str| -> Vec<String> {
+        json_lines(ran).iter().map(|line| line[word].as_str().unwrap().to_owned()).collect()
+    };
+
+    let ran = folder.gatedrun(&["check", all[0], "--json"]);
+    let due = ["identical", "differs", "failed", "identical", "identical"];
+    assert_eq!((ran.code, verdicts(&ran, "verdict")), (2, due.map(str::to_owned).to_vec()));
+    insta::assert_snapshot!("check_failed", folder.gatedrun(&["check", unloadable]).all());
+    folder.gatedrun(&["keygen", "k.pem"]);
+    folder.gatedrun(&["check", all[0], "--attest", "check.json", "--key", "k.pem"]);
+    let said = statement(&folder, "check.json");
+    assert_eq!(said["predicate"]["failedTests"], json!([unreadable, unloadable]), "{said}");
+
+    let ran = folder.gatedrun(&["replay", all[0], "--json"]);
+    let due = ["identical", "unreadable", "failed", "identical", "identical"];
+    assert_eq!((ran.code, verdicts(&ran, "verdict")), (5, due.map(str::to_owned).to_vec()));
+
+    let args = ["replay", all[0], "--policy", "policy/v1.yaml", "--require", "deny"];
+    let ran = folder.gatedrun(&[&args[..], &["--json"]].concat());
+    let due = ["exact", "unreadable", "failed", "exact", "exact"];
+    assert_eq!((ran.code, verdicts(&ran, "standing")), (5, due.map(str::to_owned).to_vec()));
+    let reports = ["--junit", "out.xml", "--sarif", "out.sarif"];
+    insta::assert_snapshot!(
+        "backtest_refused",
+        folder.gatedrun(&[&args[..], &reports].concat()).all()
+    );
+    let xml = String::from_utf8(folder.read("out.xml")).unwrap();
+    assert!(xml.contains("tests=\"5\"") && xml.contains("errors=\"2\""), "{xml}");
+    assert!(xml.contains("<error message=\"tasks/failure_modes/retry_exhaustion.json"), "{xml}");
+    let sarif: Value = serde_json::from_slice(&folder.read("out.sarif")).unwrap();
+    let invocation = &sarif["runs"][0]["invocations"][0];
+    assert_eq!(invocation["executionSuccessful"], false, "{sarif}");
+    let told = &invocation["toolExecutionNotifications"];
+    assert_eq!(told.as_array().map(Vec::len), Some(2), "{sarif}");
+    let place = &told[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+    assert_eq!(place, &format!("{unreadable}/state.jsonl"));
+    folder.write(
+        "tasks/failure_modes/retry_exhaustion.json",
+        file("tasks/failure_modes/retry_exhaustion.json"),
+    );
+    let ran = folder.gatedrun(&["replay", unloadable, "--policy", "policy/v1.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    // A policy that cannot be loaded is no run's fault.
+    folder.write("policy/none.yaml", "{");
+    let ran = folder.gatedrun(&["replay", all[0], "--policy", "policy/none.yaml", "--json"]);
+    assert!(ran.code == 2 && !ran.out.contains("failed"), "{}", ran.all());
 }

@@ -235,7 +235,7 @@ fn the_evidence_page_shows_what_the_program_prints() {
         crate::support::copy(root().join(part).as_std_path(), to.as_std_path());
     }
     const PAGE: &str = "docs/evidence.md";
-    let shown = |name: &str, commands: &[&str]| {
+    let shown_in = |folder: &Folder, name: &str, commands: &[&str]| {
         let mut text = String::new();
         for command in commands {
             let args: Vec<&str> = command.split_whitespace().skip(1).collect();
@@ -247,6 +247,7 @@ fn the_evidence_page_shows_what_the_program_prints() {
         }
         generated_part(PAGE, name, &format!("```text\n{text}```"));
     };
+    let shown = |name: &str, commands: &[&str]| shown_in(&folder, name, commands);
     let run = "runs/canonical/v1";
     let verify = format!("gatedrun verify {run}");
     // What a reader sees first: a good run, and the same with one number changed.
@@ -294,11 +295,36 @@ fn the_evidence_page_shows_what_the_program_prints() {
     shown("replay json", &[&format!("gatedrun replay {retries} --json")]);
     assert_eq!(folder.gatedrun(&["check", retries]).code, 1);
     shown("diff", &[&format!("gatedrun diff {retries} {retries}.new")]);
+    shown("review", &["gatedrun review --accept", &format!("gatedrun check {retries}")]);
     folder.write("policy/v1.yaml", crate::support::file("policy/v1.yaml"));
     let ledger = folder.read(&format!("{run}/state.jsonl"));
     std::fs::remove_dir_all(folder.path().join(run)).unwrap();
     folder.write(&format!("{run}.partial/state.jsonl"), &ledger[..9000]);
     shown("resume", &[&format!("gatedrun resume {run}"), &format!("gatedrun check {run}")]);
+    let (folder, call) = crate::support::in_doubt();
+    let ran = folder.gatedrun(&["resume", "runs/test/doubt"]);
+    let reason = ["--reason", "the file is not there"];
+    let settle = format!("{call}=did-not");
+    let args = [&["resume", "runs/test/doubt", "--settle", &settle], &reason[..]].concat();
+    let settled = folder.gatedrun(&args);
+    let session = format!(
+        "```text\n$ gatedrun resume runs/test/doubt\n{}{}exit code {}\n$ gatedrun resume runs/test/doubt --settle {settle} --reason 'the file is not there'\n{}```",
+        ran.out, ran.err, ran.code, settled.out
+    );
+    generated_part(PAGE, "in doubt", &session);
+    // What a check says of runs and tasks that do not go together.
+    let folder = Folder::project();
+    for part in ["runs/failure_modes", "tasks/failure_modes"] {
+        let to = folder.path().join(part);
+        crate::support::copy(root().join(part).as_std_path(), to.as_std_path());
+    }
+    let modes = |part: &str, mode: &str| folder.path().join(part).join("failure_modes").join(mode);
+    std::fs::remove_file(modes("tasks", "cycle_detection.json")).unwrap();
+    std::fs::remove_dir_all(modes("runs", "tool_call_failure")).unwrap();
+    folder.write("tasks/failure_modes/schema_mismatch.json", "{\"format\": 1,");
+    folder.edit("runs/failure_modes/retry_exhaustion/run_report.md", "of which 3", "of which 2");
+    shown_in(&folder, "check", &["gatedrun check runs"]);
+    shown_in(&folder, "check json", &["gatedrun check runs/failure_modes/cycle_detection --json"]);
 }
 
 /// Every page that a person wrote.

@@ -291,6 +291,29 @@ pub fn scripted(
     folder.library().load("tasks/test/script.json", None).unwrap()
 }
 
+/// A run that was cut short while a call ran whose contract promises nothing, and its task.
+pub fn in_doubt() -> (Folder, String) {
+    let folder = Folder::project();
+    folder.edit("tools/write.json", "\"idempotentHint\": true", "\"idempotentHint\": false");
+    let mut task: serde_json::Value =
+        serde_json::from_slice(&folder.read("tasks/canonical/v1.json")).unwrap();
+    task.as_object_mut().unwrap().remove("expected");
+    task["id"] = "test/doubt".into();
+    task["llm"] = serde_json::json!({"script": [
+        {"calls": [{"tool": "write", "arguments": {"path": "work/a.md", "content": "a"}}]},
+        {"final_answer": "done"}
+    ]});
+    folder.write("tasks/test/doubt.json", task.to_string());
+    assert_eq!(folder.gatedrun(&["run", "tasks/test/doubt.json"]).code, 0);
+    let ledger = String::from_utf8(folder.read("runs/test/doubt/state.jsonl")).unwrap();
+    let cut: String =
+        ledger.split_inclusive('\n').take_while(|line| !line.contains("tool_attempted")).collect();
+    std::fs::remove_dir_all(folder.path().join("runs/test/doubt")).unwrap();
+    folder.write("runs/test/doubt.partial/state.jsonl", &cut);
+    let at = cut.rfind("\"call_id\":\"").unwrap() + 11;
+    (folder, cut[at..at + 21].to_owned())
+}
+
 /// The runs that are committed, as paths below `runs/`.
 pub fn committed_runs() -> Vec<String> {
     let mut runs = Vec::new();

@@ -99,7 +99,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         for (run, task) in runless(path, &runs)? {
             let message =
                 format!("no run of {task} is committed; make one with `gatedrun run {task}`");
-            code = code.max(alone(args, &run, "missing", message, terminal)?);
+            refuse(args, &run, "missing", message, terminal)?;
+            code = code.max(exit::DRIFT);
             failed.push(run);
         }
     }
@@ -134,26 +135,24 @@ fn statement(passed: &[Utf8PathBuf], failed: &[Utf8PathBuf]) -> Vec<u8> {
 /// A run whose task is gone.
 fn orphan(args: &Args, run: &Utf8Path, task: &str, terminal: &mut Terminal) -> Result<u8, Stop> {
     let message = format!("its task {task} does not exist; bring it back, or remove the run");
-    alone(args, run, "orphan", message, terminal)
+    refuse(args, run, "orphan", message, terminal)?;
+    Ok(exit::DRIFT)
 }
 
-/// Reports a run without its task, or a task without its run.
-fn alone(
+/// Reports a run without its task, a task without its run, or a task that cannot be executed.
+fn refuse(
     args: &Args,
     run: &Utf8Path,
     verdict: &'static str,
     message: String,
     terminal: &mut Terminal,
-) -> Result<u8, Stop> {
+) -> Result<(), Stop> {
     if args.json {
         let (file, line, column, message) = (None, None, None, Some(message));
         let line = Line { run, verdict, file, line, column, message };
-        terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
-    } else {
-        let word = terminal.paint(Tone::Bad, verdict);
-        terminal.line(&format!("{run}: {word}: {}", escape(&message)))?;
+        return Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?);
     }
-    Ok(exit::DRIFT)
+    Ok(terminal.refusal(run, verdict, &message)?)
 }
 
 pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
@@ -175,8 +174,16 @@ fn check_one(
     work: &Utf8Path,
     terminal: &mut Terminal,
 ) -> Result<u8, Stop> {
-    let inputs = library.load(task, seed_of(run))?;
-    let checked = compare_run(run, &inputs, work)?;
+    let loaded = library.load(task, seed_of(run)).map_err(Stop::from);
+    let compared = loaded.and_then(|inputs| Ok((compare_run(run, &inputs, work)?, inputs)));
+    let (checked, inputs) = match compared {
+        Ok(compared) => compared,
+        // One that cannot be executed does not hide what the others come to.
+        Err(Stop { message, code }) => {
+            refuse(args, run, "failed", message, terminal)?;
+            return Ok(code);
+        }
+    };
     let identical = checked.differences.is_empty() && checked.unmet.is_empty();
     if args.json {
         print_json(run, &checked, terminal)?;

@@ -1,6 +1,7 @@
 //! Where a command prints: results on stdout, everything else on stderr, colour only on a
 //! terminal and never with `NO_COLOR`.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use crate::evidence::text;
@@ -55,6 +56,18 @@ impl Terminal {
     /// Prints a remark.
     pub fn note(&mut self, message: &str) {
         let _ = writeln!(self.err, "{}", text::terminal(message));
+    }
+
+    /// Prints that something is not as it should be, and why: a line, and those that follow it
+    /// indented.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub fn refusal(&mut self, what: impl Display, word: &str, why: &str) -> io::Result<()> {
+        let word = self.paint(Tone::Bad, word);
+        let mut lines = why.lines().map(text::terminal);
+        self.line(&format!("{what}: {word}: {}", lines.next().unwrap_or_default()))?;
+        lines.try_for_each(|line| self.line(&format!("  {line}")))
     }
 
     /// A word in its colour, where there is colour.

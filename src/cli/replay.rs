@@ -1,6 +1,7 @@
 //! `gatedrun replay`: runs again over their own record, and other policies tried on them.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
@@ -8,7 +9,7 @@ use serde::Serialize;
 use crate::evidence::compare::differing_fields;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::inputs::{Inputs, Library, Project};
-use crate::replay::backtest::{Backtest, Change, Standing, backtest};
+use crate::replay::backtest::{Backtest, Change, Standing, Untried, backtest};
 use crate::replay::{Diverged, Place, Replay, as_record, replay};
 
 use super::check::{Scratch, seed_of, task_of};
@@ -102,6 +103,14 @@ struct Line<'a> {
     message: Option<String>,
 }
 
+impl<'a> Line<'a> {
+    fn of(run: &'a Utf8Path, verdict: &'static str) -> Self {
+        let (file, seq, step, kind, line, cause, message) =
+            (None, None, None, None, None, None, None);
+        Self { run, verdict, file, seq, step, kind, fields: Vec::new(), line, cause, message }
+    }
+}
+
 /// A member in which the recorded event and the one that it comes to differ, in JSON.
 #[derive(Debug, Serialize)]
 struct Field {
@@ -114,7 +123,20 @@ fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Res
     let mut loader = Loader::default();
     let mut code = exit::OK;
     for run in runs {
-        let inputs = loader.load(run, args.task.as_deref())?;
+        let inputs = match loader.load(run, args.task.as_deref()) {
+            Ok(inputs) => inputs,
+            // One that cannot be run again does not hide what the others come to.
+            Err(Stop { message, code: failed }) => {
+                if args.json {
+                    let line = Line { message: Some(message), ..Line::of(run, "failed") };
+                    terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
+                } else {
+                    terminal.refusal(run, "failed", &message)?;
+                }
+                code = code.max(failed);
+                continue;
+            }
+        };
         let replayed = replay(run, inputs);
         if args.json {
             print_json(run, &replayed, terminal)?;
@@ -123,7 +145,7 @@ fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Res
         }
         // What cannot be read at all weighs more than what differs.
         code = match replayed {
-            Replay::Unreadable(_) => exit::MALFORMED,
+            Replay::Unreadable(_) => code.max(exit::MALFORMED),
             Replay::Identical => code,
             Replay::Diverged(_) | Replay::Incomplete(_) => code.max(exit::DRIFT),
         };
@@ -144,18 +166,7 @@ fn word(replayed: &Replay) -> &'static str {
 }
 
 fn print_json(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Result<(), Stop> {
-    let mut line = Line {
-        run,
-        verdict: word(replayed),
-        file: None,
-        seq: None,
-        step: None,
-        kind: None,
-        fields: Vec::new(),
-        line: None,
-        cause: None,
-        message: None,
-    };
+    let mut line = Line::of(run, word(replayed));
     match replayed {
         Replay::Identical => {}
         Replay::Incomplete(what) | Replay::Unreadable(what) => line.message = Some(what.clone()),
@@ -187,7 +198,7 @@ fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> R
     let (at, cause) = match replayed {
         Replay::Identical => return Ok(terminal.line(&format!("{run}: {verdict}"))?),
         Replay::Incomplete(what) | Replay::Unreadable(what) => {
-            return Ok(terminal.line(&format!("{run}: {verdict}: {}", escape(what)))?);
+            return Ok(terminal.refusal(run, word(replayed), what)?);
         }
         Replay::Diverged(Diverged { at, cause }) => (at, cause),
     };
@@ -216,6 +227,29 @@ fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> R
     Ok(terminal.line(&format!("  likely cause: {}", escape(cause)))?)
 }
 
+/// What trying a policy on a run came to.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Tried {
+    /// Its decisions were made again.
+    Tested(Tested),
+    /// Nothing is known of it.
+    Refused(Refused),
+}
+
+/// A run on which no policy can be tried.
+#[derive(Debug, Serialize)]
+pub struct Refused {
+    /// The run.
+    pub run: Utf8PathBuf,
+    /// `failed` where what it was made with cannot be loaded, `unreadable` where its record cannot.
+    pub standing: &'static str,
+    /// Why.
+    pub message: String,
+    #[serde(skip)]
+    code: u8,
+}
+
 /// What a back-test found in a run.
 #[derive(Debug, Serialize)]
 pub struct Tested {
@@ -241,6 +275,13 @@ pub struct Told<'t> {
 }
 
 impl Tested {
+    fn new(run: Utf8PathBuf, test: Backtest, required: &[String]) -> Self {
+        let required = required.to_vec();
+        let mut one = Self { run, test, lost: Vec::new(), required };
+        one.lost = one.told().filter(|told| told.is_lost).map(|told| told.change.clone()).collect();
+        one
+    }
+
     /// The decisions that change, and those of which nothing is known.
     pub fn told(&self) -> impl Iterator<Item = Told<'_>> {
         let changes = self.test.changes.iter().map(|change| (change, false));
@@ -270,50 +311,88 @@ fn backtest_all(
     let mut loader = Loader::default();
     let here = Library::new(Project::Folder(Utf8PathBuf::new()));
     let scratch = Scratch::default();
-    let mut tested = Vec::new();
+    let mut tried = Vec::new();
+    let mut code = exit::OK;
     for run in runs {
-        let inputs = loader.load(run, args.task.as_deref())?;
-        let before = inputs.replace_policy(&here, policy.as_str())?;
-        let work = || scratch.path().join(tested.len().to_string());
+        let work = || scratch.path().join(tried.len().to_string());
         let work = (!args.recorded_only).then(work);
-        let result = backtest(run, inputs, &before, work);
-        inputs.policy = before;
-        let test = result.map_err(|what| Stop {
-            message: format!("{run}/{what}; see `gatedrun verify {run}`"),
-            code: exit::MALFORMED,
-        })?;
-        let required = args.require.clone();
-        let mut one = Tested { run: run.clone(), test, lost: Vec::new(), required };
-        one.lost = one.told().filter(|told| told.is_lost).map(|told| told.change.clone()).collect();
-        if args.json {
-            terminal.line(&serde_json::to_string(&one).unwrap_or_default())?;
-        } else {
-            print_tested(&one, terminal)?;
-        }
-        tested.push(one);
-    }
-    let lost: usize = tested.iter().map(|one| one.lost.len()).sum();
-    if !args.json {
-        let changed: usize = tested.iter().map(|one| one.test.changes.len()).sum();
-        let decisions: u64 = tested.iter().map(|one| one.test.decisions).sum();
-        let touched = tested.iter().filter(|one| one.test.from_step.is_some()).count();
-        terminal.line(&format!(
-            "runs: {}, decisions: {decisions}, under {policy}: {changed} changed; runs that are not as before: {touched}{}",
-            tested.len(),
-            if args.require.is_empty() {
-                String::new()
-            } else {
-                format!("; {lost} that are required are lost")
+        let refused = |standing, message, code| {
+            Tried::Refused(Refused { run: run.clone(), standing, message, code })
+        };
+        let one = match loader.load(run, args.task.as_deref()) {
+            Ok(inputs) => {
+                let before = inputs.replace_policy(&here, policy.as_str())?;
+                let result = backtest(run, inputs, &before, work);
+                inputs.policy = before;
+                match result {
+                    Ok(test) => Tried::Tested(Tested::new(run.clone(), test, &args.require)),
+                    Err(Untried::OtherTask(what)) => {
+                        refused("failed", format!("the task has changed: {what}"), exit::USAGE)
+                    }
+                    Err(unreadable) => {
+                        refused("unreadable", unreadable.to_string(), exit::MALFORMED)
+                    }
+                }
             }
-        ))?;
+            // One on which it cannot be tried does not hide what the others come to.
+            Err(Stop { message, code }) => refused("failed", message, code),
+        };
+        code = code.max(match &one {
+            Tried::Tested(tested) if tested.lost.is_empty() => exit::OK,
+            Tried::Tested(_) => exit::DRIFT,
+            Tried::Refused(refused) => refused.code,
+        });
+        match &one {
+            one if args.json => terminal.line(&serde_json::to_string(one).unwrap_or_default())?,
+            Tried::Tested(tested) => print_tested(tested, terminal)?,
+            Tried::Refused(refused) => {
+                terminal.refusal(run, refused.standing, &refused.message)?;
+            }
+        }
+        tried.push(one);
+    }
+    if !args.json {
+        print_sums(args, policy, &tried, terminal)?;
     }
     if let Some(path) = &args.junit {
-        write_whole(path, &junit(&tested).map_err(Stop::usage)?)?;
+        write_whole(path, &junit(&tried).map_err(Stop::usage)?)?;
     }
     if let Some(path) = &args.sarif {
-        write_whole(path, &sarif(&tested))?;
+        write_whole(path, &sarif(&tried))?;
     }
-    Ok(if lost == 0 { exit::OK } else { exit::DRIFT })
+    Ok(code)
+}
+
+fn print_sums(
+    args: &Args,
+    policy: &Utf8Path,
+    tried: &[Tried],
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    let tested: Vec<&Tested> = tested(tried).collect();
+    let changed: usize = tested.iter().map(|one| one.test.changes.len()).sum();
+    let decisions: u64 = tested.iter().map(|one| one.test.decisions).sum();
+    let touched = tested.iter().filter(|one| one.test.from_step.is_some()).count();
+    let lost: usize = tested.iter().map(|one| one.lost.len()).sum();
+    let mut sums = format!(
+        "runs: {}, decisions: {decisions}, under {policy}: {changed} changed; runs that are not as before: {touched}",
+        tested.len(),
+    );
+    if !args.require.is_empty() {
+        let _ = write!(sums, "; {lost} that are required are lost");
+    }
+    if tested.len() < tried.len() {
+        let _ = write!(sums, "; runs of which nothing is known: {}", tried.len() - tested.len());
+    }
+    Ok(terminal.line(&sums)?)
+}
+
+/// The runs whose decisions were made again.
+pub fn tested(tried: &[Tried]) -> impl Iterator<Item = &Tested> {
+    tried.iter().filter_map(|one| match one {
+        Tried::Tested(tested) => Some(tested),
+        Tried::Refused(_) => None,
+    })
 }
 
 /// A decision as `--require` names it.

@@ -43,6 +43,17 @@ pub struct Backtest {
     pub notes: Vec<String>,
 }
 
+/// Why a policy cannot be tried on a run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untried {
+    /// The record cannot be read.
+    #[error("{STATE}: {0}; `gatedrun verify` says what is wrong with the run")]
+    Unreadable(String),
+    /// The task asks for something else than the run was made with.
+    #[error("the task has changed: {0}")]
+    OtherTask(String),
+}
+
 /// How much of a run is known under another policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,15 +105,16 @@ type About = (Option<String>, u64, Option<String>);
 /// it is at hand.
 ///
 /// # Errors
-/// Why the record cannot be read.
+/// Why it cannot be tried.
 pub fn backtest(
     folder: &Utf8Path,
     inputs: &Inputs,
     before: &Policy,
     work: Option<Utf8PathBuf>,
-) -> Result<Backtest, String> {
+) -> Result<Backtest, Untried> {
     let (judged, at_step) = (Mutex::new(Judged::default()), AtomicU64::new(0));
-    let state = || open::open(&folder.join(STATE)).map_err(|error| format!("{STATE}: {error}"));
+    let unreadable = |error: &dyn ToString| Untried::Unreadable(error.to_string());
+    let state = || open::open(&folder.join(STATE)).map_err(|error| unreadable(&error));
     let mut seen = Seen::default();
     let bound = |policy: &Policy| policy.results.max_bytes;
     let same_bound = bound(before) == bound(&inputs.policy);
@@ -151,10 +163,10 @@ pub fn backtest(
             test.notes.push(format!("the record ends after {records} events, and the run goes on"));
             return Ok(test);
         }
-        Err(RunError::Llm(error)) => return Err(format!("the task has changed: {error}")),
-        Err(error) => return Err(format!("{STATE}: {error}")),
+        Err(RunError::Llm(error)) => return Err(Untried::OtherTask(error.to_string())),
+        Err(error) => return Err(unreadable(&error)),
     };
-    let recorded = decisions(state()?, at)?;
+    let recorded = decisions(state()?, at).map_err(|error| unreadable(&error))?;
     test.decisions += recorded.len() as u64;
     let of = |divergence: &Divergence| divergence.step.or(divergence.recorded.step);
     let step = match &divergence {
@@ -196,8 +208,9 @@ fn go_on(
     at: u64,
     recorded: &[Made],
     test: &mut Backtest,
-) -> Result<(), String> {
-    let state = open::open(&folder.join(STATE)).map_err(|error| format!("{STATE}: {error}"))?;
+) -> Result<(), Untried> {
+    let state =
+        open::open(&folder.join(STATE)).map_err(|error| Untried::Unreadable(error.to_string()))?;
     let mut judged = Judged::default();
     let course = Course {
         recovery: Recovery { rebuild: true, reconciled: None },
@@ -249,10 +262,10 @@ fn other_course(divergence: &Divergence, ends: bool) -> Option<&'static str> {
 }
 
 /// The decisions of a record from an event on.
-fn decisions(state: impl io::Read, from: u64) -> Result<Vec<Made>, String> {
+fn decisions(state: impl io::Read, from: u64) -> Result<Vec<Made>, LedgerError> {
     let mut reader = Reader::trusting(state);
     let (mut made, mut step) = (Vec::new(), 0);
-    while let Some(record) = reader.next_record().map_err(|error| format!("{STATE}: {error}"))? {
+    while let Some(record) = reader.next_record()? {
         step = record.step.unwrap_or(step);
         if record.seq >= from {
             made.extend(Made::of(&record, step + 1));
