@@ -130,6 +130,7 @@ def ledger(data, head, budgets):
     return records, prev, s
 def projections(run, records, head, s):
     data, started, end = {n: read(run, n) for n in FILES}, records[0]["event"], records[-1]["event"]
+    other = [n for n in FILES[:3] if sha(data[n]).encode() not in data[MANIFEST]]
     tries = [r["event"] for r in records if r["event"]["kind"] == "tool_attempted"]
     modes = [r["event"]["failure_mode"] for r in records if r["event"]["kind"] == "step_finished" and r["event"]["failure_mode"]]
     due = dict({k: started[k] for k in "run_id task agent_version seed llm policy_version corpus inputs".split()}, format=1,
@@ -143,7 +144,7 @@ def projections(run, records, head, s):
         if not {head, sha(data[STATE])} & {*re.findall("[0-9a-f]{64}", data[MANIFEST].decode("latin1"))}:
             add("tampered", STATE, len(records), "it is not the last line that the manifest promises")
         elif stated != due or dump(stated, indent=2, separators=None) + b"\n" != data[MANIFEST]:
-            add("tampered", MANIFEST, None, "it is not what the ledger and the files make it")
+            add("tampered", MANIFEST, None, f"it is not what ledger and files make it; of another digest: {other or 'no file'}")
         spans = json.loads(data[TRACE])["resourceSpans"][0]["scopeSpans"][0]["spans"]
         told = [r for r in records if r["event"]["kind"] in SPANS and (r["event"].get("decision") != "allow" or r["event"]["call_id"])]
         for line, (span, r) in enumerate(zip(spans, told), 2):
@@ -176,10 +177,9 @@ def surroundings(run, root, s, manifest, key):
         text = b"DSSEv1 %d %s %d %s" % (len(envelope["payloadType"]), envelope["payloadType"].encode(), len(payload), payload)
         if key and envelope["signatures"][0]["keyid"] == sha(key) and not signed(key, sig, text):
             add("tampered", SIGNATURE, None, "the signature is not the key's")
-    signer = SIGNATURE in names and envelope["signatures"][0]["keyid"]
-    corpus = s["run"]["corpus"]["name"] + "/manifest.json"  # its documents are the program's to check
+    signer, corpus = SIGNATURE in names and envelope["signatures"][0]["keyid"], s["run"]["corpus"]["name"] + "/manifest.json"
     if bool(key) != bool(signer) or key and signer != sha(key) or not root or read(root, corpus, "unconfirmed") is None:
-        add("unconfirmed", SIGNATURE, None, "no inputs are at hand, or no signature of the key, or no key")
+        add("unconfirmed", SIGNATURE, None, "no inputs are at hand (--project), or no signature of the key, or no key (--key)")
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     args = [options.add_argument(name) for name in ("run", "--project", "--key")] and options.parse_args()
