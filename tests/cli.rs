@@ -381,7 +381,7 @@ fn show_reads_a_run_that_was_cut_short_and_refuses_a_damaged_one() {
     assert!(ran.out.contains("cut short after"), "{}", ran.all());
     folder.write(&path, [b"{}\n".as_slice(), &good].concat());
     let ran = folder.gatedrun(&["show", RUN]);
-    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert_eq!(ran.code, 5, "{}", ran.all());
     assert!(ran.err.contains("state.jsonl: line 1: it is no record"), "{}", ran.all());
 }
 

@@ -640,7 +640,10 @@ fn a_run_that_cannot_be_tried_does_not_hide_what_the_others_come_to() {
     );
     let ran = folder.gatedrun(&["replay", unloadable, "--policy", "policy/v1.yaml"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
-    // A policy that cannot be loaded is no run's fault.
+    // Neither a run that lies where no task is known, nor a policy that cannot be loaded, is a verdict.
+    copy(folder.path().join(RUN).as_std_path(), folder.path().join("away").as_std_path());
+    let ran = folder.gatedrun(&["replay", "away"]);
+    assert!(ran.code == 2 && ran.err.contains("--task") && ran.out.is_empty(), "{}", ran.all());
     folder.write("policy/none.yaml", "{");
     let ran = folder.gatedrun(&["replay", all[0], "--policy", "policy/none.yaml", "--json"]);
     assert!(ran.code == 2 && !ran.out.contains("failed"), "{}", ran.all());

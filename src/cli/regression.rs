@@ -131,7 +131,7 @@ fn committed(path: &Utf8Path) -> Result<Option<Observed>, Stop> {
         Ok(file) => Reader::new(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(Stop { message: format!("{path}: {error}"), code: exit::DRIFT });
+            return Err(Stop { message: format!("{path}: {error}"), code: exit::MALFORMED });
         }
     };
     let mut observed = Observed::default();
@@ -140,7 +140,7 @@ fn committed(path: &Utf8Path) -> Result<Option<Observed>, Stop> {
             Ok(Some(record)) => observed.push(&record),
             Ok(None) => return Ok(Some(observed)),
             Err(error) => {
-                return Err(Stop { message: format!("{path}: {error}"), code: exit::DRIFT });
+                return Err(Stop { message: format!("{path}: {error}"), code: exit::MALFORMED });
             }
         }
     }

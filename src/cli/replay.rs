@@ -70,10 +70,14 @@ struct Loader {
 }
 
 impl Loader {
-    fn load(&mut self, run: &Utf8Path, task: Option<&Utf8Path>) -> Result<&mut Inputs, Stop> {
+    /// Loads what a run was made with, by its task.
+    fn load(
+        &mut self,
+        run: &Utf8Path,
+        (project, path): (Project, String),
+    ) -> Result<&mut Inputs, Stop> {
         // Runs of one task and seed tend to lie together; more than a few are not worth keeping.
         const KEPT_MAX: usize = 64;
-        let (project, path) = task_of(run, task)?;
         let seed = seed_of(run);
         let key = (format!("{project:?} {path}"), seed);
         if self.inputs.len() > KEPT_MAX {
@@ -123,7 +127,8 @@ fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Res
     let mut loader = Loader::default();
     let mut code = exit::OK;
     for run in runs {
-        let inputs = match loader.load(run, args.task.as_deref()) {
+        let task = task_of(run, args.task.as_deref())?;
+        let inputs = match loader.load(run, task) {
             Ok(inputs) => inputs,
             // One that cannot be run again does not hide what the others come to.
             Err(Stop { message, code: failed }) => {
@@ -319,7 +324,8 @@ fn backtest_all(
         let refused = |standing, message, code| {
             Tried::Refused(Refused { run: run.clone(), standing, message, code })
         };
-        let one = match loader.load(run, args.task.as_deref()) {
+        let task = task_of(run, args.task.as_deref())?;
+        let one = match loader.load(run, task) {
             Ok(inputs) => {
                 let before = inputs.replace_policy(&here, policy.as_str())?;
                 let result = backtest(run, inputs, &before, work);

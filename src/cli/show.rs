@@ -56,7 +56,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             }
             Ok(None) => break,
             Err(error) => {
-                return Err(Stop { message: format!("{path}: {error}"), code: exit::DRIFT });
+                return Err(Stop { message: format!("{path}: {error}"), code: exit::MALFORMED });
             }
         }
     }
