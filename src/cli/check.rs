@@ -1,4 +1,4 @@
-//! `gatedrun check`
+//! `gatedrun check`: tasks executed again, and every byte of their runs compared.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,4 +1,4 @@
-//! `gatedrun diff`
+//! `gatedrun diff`: two runs beside each other.
 
 use camino::{Utf8Path, Utf8PathBuf};
 

@@ -52,7 +52,7 @@ pub mod exit {
             DRIFT,
             "drift, a failed check, evidence that was tampered with, or an expectation that was not met",
         ),
-        (USAGE, "bad input or usage: nothing was executed with it"),
+        (USAGE, "bad input or usage: nothing came of it"),
         (ENDED, "the run ended other than by a final answer, and its task expected nothing"),
         (WAITS, "it waits for a human: a call is in doubt"),
         (MALFORMED, "the evidence cannot be read as a run"),

@@ -332,11 +332,12 @@ fn backtest_all(
                 inputs.policy = before;
                 match result {
                     Ok(test) => Tried::Tested(Tested::new(run.clone(), test, &args.require)),
-                    Err(Untried::OtherTask(what)) => {
-                        refused("failed", format!("the task has changed: {what}"), exit::USAGE)
-                    }
-                    Err(unreadable) => {
-                        refused("unreadable", unreadable.to_string(), exit::MALFORMED)
+                    Err(untried) => {
+                        let (standing, code) = match &untried {
+                            Untried::OtherTask(_) => ("failed", exit::USAGE),
+                            Untried::Unreadable(_) => ("unreadable", exit::MALFORMED),
+                        };
+                        refused(standing, untried.to_string(), code)
                     }
                 }
             }

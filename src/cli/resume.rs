@@ -1,4 +1,4 @@
-//! `gatedrun resume`
+//! `gatedrun resume`: a run that was cut short, carried on.
 
 use std::io::Read;
 

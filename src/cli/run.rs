@@ -1,4 +1,4 @@
-//! `gatedrun run`
+//! `gatedrun run`: tasks executed, and their evidence written.
 
 use std::io::BufWriter;
 use std::sync::atomic::AtomicBool;

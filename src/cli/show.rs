@@ -1,4 +1,4 @@
-//! `gatedrun show`
+//! `gatedrun show`: a run as a table, or as JSON.
 
 use camino::Utf8PathBuf;
 use serde::Serialize;

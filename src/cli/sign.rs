@@ -1,4 +1,4 @@
-//! `gatedrun sign` and `gatedrun keygen`
+//! `gatedrun sign` and `gatedrun keygen`: names under runs, and the keys for them.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! `gatedrun verify`
+//! `gatedrun verify`: evidence checked in parallel, a verdict a run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};

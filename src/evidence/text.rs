@@ -1,5 +1,5 @@
-//! Makes data safe to stand in a report or on a terminal: nothing that an agent, a tool or a task
-//! wrote can become a heading, a table's cell border, or an escape sequence.
+//! Words for a report or a terminal, and data made safe to stand there: nothing that an agent, a
+//! tool or a task wrote can become a heading, a table's cell border, or an escape sequence.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
