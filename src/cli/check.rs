@@ -94,13 +94,13 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             };
             let list = if one == exit::OK { &mut passed } else { &mut failed };
             list.push(run.clone());
-            code = code.max(one);
+            code = exit::worse(code, one);
         }
         for (run, task) in runless(path, &runs)? {
             let message =
                 format!("no run of {task} is committed; make one with `gatedrun run {task}`");
             refuse(args, &run, "missing", message, terminal)?;
-            code = code.max(exit::DRIFT);
+            code = exit::worse(code, exit::DRIFT);
             failed.push(run);
         }
     }

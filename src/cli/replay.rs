@@ -138,7 +138,7 @@ fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Res
                 } else {
                     terminal.refusal(run, "failed", &message)?;
                 }
-                code = code.max(failed);
+                code = exit::worse(code, failed);
                 continue;
             }
         };
@@ -150,9 +150,9 @@ fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Res
         }
         // What cannot be read at all weighs more than what differs.
         code = match replayed {
-            Replay::Unreadable(_) => code.max(exit::MALFORMED),
+            Replay::Unreadable(_) => exit::worse(code, exit::MALFORMED),
             Replay::Identical => code,
-            Replay::Diverged(_) | Replay::Incomplete(_) => code.max(exit::DRIFT),
+            Replay::Diverged(_) | Replay::Incomplete(_) => exit::worse(code, exit::DRIFT),
         };
     }
     if !args.json && runs.len() != 1 {
@@ -344,11 +344,14 @@ fn backtest_all(
             // One on which it cannot be tried does not hide what the others come to.
             Err(Stop { message, code }) => refused("failed", message, code),
         };
-        code = code.max(match &one {
-            Tried::Tested(tested) if tested.lost.is_empty() => exit::OK,
-            Tried::Tested(_) => exit::DRIFT,
-            Tried::Refused(refused) => refused.code,
-        });
+        code = exit::worse(
+            code,
+            match &one {
+                Tried::Tested(tested) if tested.lost.is_empty() => exit::OK,
+                Tried::Tested(_) => exit::DRIFT,
+                Tried::Refused(refused) => refused.code,
+            },
+        );
         match &one {
             one if args.json => terminal.line(&serde_json::to_string(one).unwrap_or_default())?,
             Tried::Tested(tested) => print_tested(tested, terminal)?,

@@ -83,7 +83,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut code = exit::OK;
     for task in &tasks {
         let inputs = libraries.get(&task.project).load(&task.path, args.seed)?;
-        code = code.max(run_one(args, task, &inputs, &interrupt, terminal)?);
+        code = exit::worse(code, run_one(args, task, &inputs, &interrupt, terminal)?);
     }
     Ok(code)
 }
