@@ -13,8 +13,8 @@ RULES = {"arg_schema": ("invalid_arguments", FAILED, "schema_mismatch"), "loop_b
          **{rule: ("policy_denied", DENIED, None) for rule in ("tool_registry", "url_allowlist", "sandbox_path")}}
 CATALOG = open(os.path.join(os.path.dirname(__file__), "../failure_modes.md")).read()  # source, category, retryable of a class
 ERRORS = {c: (s, k, r == "yes") for c, s, k, r in re.findall(r"(?m)^\| `(\w+)` \| (\w+) \| (\w+) \| (yes|no) \|", CATALOG)}
-SPANS = dict(llm_replied="llm_call", gate_decided="policy_check", tool_attempted="retry_attempt", tool_finished="tool_call",
-             step_finished="agent_step", run_finished="agent_run", tool_reconciled="human_checkpoint")
+SPANS = dict(llm_replied="chat", gate_decided="policy_check", tool_attempted="retry_attempt", tool_finished="execute_tool",
+             step_finished="agent_step", run_finished="invoke_agent", tool_reconciled="human_checkpoint")
 CLAIMS = {"agent.policy.decision": "decision", "agent.policy.rule_id": "rule_id", "agent.tool.result_sha256": "sha256",
           "agent.retry.outcome": "outcome", "agent.terminal_reason": "terminal_reason", "agent.failure_mode": "failure_mode"}
 NEXT = dict(rule.split(": ") for rule in (  # the state after an event, by the state before it
@@ -149,7 +149,7 @@ def projections(run, records, head, s):
         told = [r for r in records if r["event"]["kind"] in SPANS and (r["event"].get("decision") != "allow" or r["event"]["call_id"])]
         for line, (span, r) in enumerate(zip(spans, told), 2):
             claims = {a["key"]: [*a["value"].values()][0] for a in span["attributes"]}
-            if (span["name"], span["endTimeUnixNano"]) != (SPANS[r["event"]["kind"]], str(r["at_ns"])) or any(
+            if (span["name"].split(" ")[0], span["endTimeUnixNano"]) != (SPANS[r["event"]["kind"]], str(r["at_ns"])) or any(
                     claims.get(k) != r["event"][f] for k, f in CLAIMS.items() if f in r["event"]):
                 add("tampered", TRACE, line, "the span claims what the ledger does not say")
         row = "| Steps | {steps} |\n| Tool calls | {calls_allowed} allowed, {calls_denied} denied |".format(**end["totals"])

@@ -169,6 +169,10 @@ fn the_trace_page_lists_every_attribute() {
         let _ = writeln!(table, "| `{name}` | {says} |");
     }
     for detail in details()["oneOf"].as_array().unwrap() {
+        // It may quote an argument, and a trace carries no content.
+        if detail["const"] == "schema_error" {
+            continue;
+        }
         let _ = writeln!(
             table,
             "| `policy.{}` | {} |",
