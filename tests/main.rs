@@ -41,6 +41,8 @@ mod backtest;
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.
 mod cli;
+/// Completion scripts and manual pages.
+mod shell;
 /// The commands about evidence as processes: verify, sign, replay, resume, diff, review.
 mod commands;
 /// The shape of the code: module order, what is absent, committed files.

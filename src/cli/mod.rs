@@ -15,6 +15,7 @@ mod corpus;
 mod policy;
 mod regression;
 mod project;
+mod shell;
 mod steps;
 pub mod output;
 
@@ -135,6 +136,10 @@ enum Command {
     /// Build or check a corpus
     #[command(subcommand)]
     Corpus(corpus::Command),
+    /// Print a completion script for a shell
+    Completions(shell::CompletionsArgs),
+    /// Write manual pages, one file per command
+    Man(shell::ManArgs),
 }
 
 /// Why a command stops: what to print, and the exit code.
@@ -212,6 +217,8 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::main(&args, &mut terminal),
         Command::Policy(command) => policy::main(&command, &mut terminal),
         Command::Corpus(command) => corpus::main(&command, &mut terminal),
+        Command::Completions(args) => shell::completions(&args, &mut terminal),
+        Command::Man(args) => shell::man(&args, &mut terminal),
     };
     let code = result.unwrap_or_else(|stop| {
         for line in stop.message.lines() {
