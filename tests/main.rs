@@ -47,5 +47,7 @@ mod shell;
 mod commands;
 /// The shape of the code: module order, what is absent, committed files.
 mod architecture;
+/// Plain English in docs, messages and comments.
+mod prose;
 /// Docs agree with code and evidence; generated docs are up to date.
 mod docs;
