@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A second verifier, written from docs/ledger.md and its schema with the standard library; it shares no code with the
-program. verify_evidence.py RUN [--project FOLDER] [--key PUBLIC.pem] prints a verdict in JSON. Ledger and manifest are
+program. verify_evidence.py RUN [--project FOLDER] [--key PUBLIC.pem] [--require-signature] prints a verdict in JSON. Ledger and manifest are
 recomputed whole; of the trace each span's name, end and claims, of the report the counts, of the corpus its manifest; the rest by digests."""
 import argparse, base64, hashlib, json, os, re
 from ed25519 import signed
@@ -25,7 +25,9 @@ NEXT = dict(rule.split(": ") for rule in (  # the state after an event, by the s
     "settled tool_finished: deciding|deciding step_finished: between|deciding step_finished cut: stopping|"
     "between run_finished: finished|stopping run_finished: finished").split("|"))
 WRONG = (OSError, KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError)
-found = []  # (verdict, file, line, what), the first that was found first
+REWRITTEN = "only line ends or white space at the ends of lines differ"
+VERDICTS = ["verified", "unconfirmed", "inputs_differ", "unfinished", "malformed", "tampered"]  # the worst is the run's
+found, trimming = [], {}  # (verdict, file, line, what), the first that was found first; the files that were read trimmed
 def add(verdict, file, line, what, stop=False):
     found.append((verdict, file, line, what))
     if stop:
@@ -35,11 +37,22 @@ def derive(kind, seed, *parts):
     text = b"".join(len(p.encode()).to_bytes(8, "little") + p.encode() for p in parts)
     return kind + "_" + sha(seed.to_bytes(8, "little") + text)[:16]
 dump = lambda value, **o: json.dumps(value, **{"separators": (",", ":"), "ensure_ascii": False, **o}).encode()
-def read(folder, name, verdict="malformed"):
+def trim(data):  # without what a formatter or git does to every text
+    text = b"\n".join(line.rstrip(b" \t\r") for line in data.split(b"\n"))
+    return text + b"\n" if text and text[-1:] != b"\n" else text
+def rewritten(data, due):
+    lf = data.replace(b"\r\n", b"\n")
+    return due in map(sha, (lf, lf.replace(b"\n", b"\r\n"), lf + b"\n", lf[:-1] if lf[-1:] == b"\n" else lf, trim(data)))
+def read(folder, name, verdict="malformed", follow=False):
     path, outside = os.path.join(folder, name), name[:1] == "/" or ".." in name.split("/")
-    if not outside and os.path.isfile(path) and not os.path.islink(path):
-        return open(path, "rb").read()
-    verdict == "absent" or add(verdict, name, None, "it cannot be read, or is no regular file", verdict == "malformed")
+    if not outside and os.path.isfile(path) and (follow or not os.path.islink(path)):
+        data = open(path, "rb").read()
+        if trimming and name in FILES + [SIGNATURE] and not follow:
+            lines = zip(data.split(b"\n") + [b""], trim(data).split(b"\n") + [b""])
+            trimming[name] = trim(data) != data and next((n for n, (was, now) in enumerate(lines, 1) if was != now), 1)
+            return trim(data)
+        return data
+    verdict == "absent" or add(verdict, name, None, "it cannot be read, or is not a regular file", verdict == "malformed")
 def parse(line):  # a record, and whether it is written as the ledger writes; an error where it is none
     record = json.loads(line.decode(), parse_constant=int)
     written = in_order(record) and dump(record) == line
@@ -99,7 +112,7 @@ def facts(e, kind, s):
         due = (RULES[denied][1], denied, RULES[denied][2]) if denied else (FAILED, None, s["mode"] or 0)
         due = due if s["answer"] is None else ("final_answer", None, None)
         yield e["totals"] == sums and ended == (*due, s["answer"]), "how it ended"
-def ledger(data, head, budgets):
+def ledger(data, head, budgets, ended):
     """The records and what they add up to; the first that does not hold ends it."""
     lines, records, prev, state, clock = data.split(b"\n"), [], "0" * 64, "start", EPOCH
     sums = dict(steps=0, calls_allowed=0, calls_denied=0, attempts=0, usage=dict(input_tokens=0, output_tokens=0, cost_microusd=0))
@@ -125,7 +138,10 @@ def ledger(data, head, budgets):
         for what in (what for holds, what in due if not holds):
             add("tampered", STATE, number, f"{what} is not what the lines before make it", True)
         clock, prev, _ = clock + MS + (e.get("backoff_ms") or 0) * MS, sha(line), records.append(record)
-    if lines[-1] or state != "finished":
+    s["in_call"] = state in ("running", "settled")
+    if (lines[-1] or state != "finished") and not ended:
+        add("unfinished", STATE, len(records) or None, "it is intact as far as it goes, and nothing says that the run has ended")
+    elif lines[-1] or state != "finished":
         add("malformed" if lines[-1] else "tampered", STATE, len(lines) - (not lines[-1]), "it is cut short", True)
     return records, prev, s
 def projections(run, records, head, s):
@@ -158,43 +174,79 @@ def projections(run, records, head, s):
     except WRONG as error:
         add("malformed", TRACE, None, f"trace or manifest is no JSON of its shape: {error}")
     return data[MANIFEST]
-def surroundings(run, root, s, manifest, key):
-    """The files that the run wrote, its inputs at hand, and the signature."""
+def surroundings(run, root, s, unfinished):
+    """The files that the run wrote, its place, and its inputs at hand."""
     links = lambda d, names: [name for name in names if os.path.islink(os.path.join(d, name))]
     names = {os.path.relpath(os.path.join(d, f), run) for d, dirs, files in os.walk(run) for f in files + links(d, dirs)}
+    made = ("owner", "work.receipts", "work.tmp") if unfinished else ()  # what lies beside the work of a run in the making
+    open_call = ("work",) if unfinished and s["in_call"] else ()  # a call that did not end may have changed files
     for name in sorted(names | {*s["work"]}):
-        due = s["work"].get(name)
-        if due is None and name not in FILES + [SIGNATURE] or due and sha(read(run, name, "tampered") or b"") != due["sha256"]:
+        due, data = s["work"].get(name), None
+        if name.split("/")[0] in made + open_call:
+            continue
+        if due and name in names and sha(data := read(run, name, "tampered") or b"") != due["sha256"] and rewritten(data, due["sha256"]):
+            add("malformed", name, None, REWRITTEN)
+        elif due is None and name not in FILES + [SIGNATURE] or due and (data is None or sha(data) != due["sha256"]):
             add("tampered", name, None, "the run wrote no such file, or other bytes")
+    parts = os.path.abspath(run).split("/")
+    at = len(parts) - parts[::-1].index("runs") if "runs" in parts else 0
+    place = re.sub(r"\.(partial|new)$", "", "/".join(parts[at:]))
+    if at and os.path.isdir("/".join(parts[:at - 1] + ["tasks"])) and place != s["run"]["task"]:
+        add("tampered", STATE, None, f"this is the run of {s['run']['task']}, and it lies in the place of {place}")
     for i in s["run"]["inputs"] if root else []:
-        if (data := read(root, i["path"], "unconfirmed")) is not None and sha(data) != i["sha256"]:
-            add("tampered", i["path"], None, "it is not the file that the run was made with")
-    if SIGNATURE in names:
+        if (data := read(root, i["path"], "unconfirmed", True)) is not None and sha(data) != i["sha256"]:
+            add("inputs_differ", i["path"], None, REWRITTEN if rewritten(data, i["sha256"]) else "it is not the file that the run was made with")
+    if not root or read(root, s["run"]["corpus"]["name"] + "/manifest.json", "unconfirmed", True) is None:
+        add("unconfirmed", STATE, None, "no inputs are at hand (--project)")
+def signature(run, manifest, key, required):
+    signer = None
+    if os.path.lexists(os.path.join(run, SIGNATURE)):
         envelope = json.loads(read(run, SIGNATURE))
+        signer = envelope["signatures"][0]["keyid"]
         payload, sig = (base64.b64decode(x, validate=True) for x in (envelope["payload"], envelope["signatures"][0]["sig"]))
         if json.loads(payload)["subject"] != [{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}]:
             add("tampered", SIGNATURE, None, "it is about other bytes")
         text = b"DSSEv1 %d %s %d %s" % (len(envelope["payloadType"]), envelope["payloadType"].encode(), len(payload), payload)
-        if key and envelope["signatures"][0]["keyid"] == sha(key) and not signed(key, sig, text):
+        if key and signer == sha(key) and not signed(key, sig, text):
             add("tampered", SIGNATURE, None, "the signature is not the key's")
-    signer, corpus = SIGNATURE in names and envelope["signatures"][0]["keyid"], s["run"]["corpus"]["name"] + "/manifest.json"
-    if bool(key) != bool(signer) or key and signer != sha(key) or not root or read(root, corpus, "unconfirmed") is None:
-        add("unconfirmed", SIGNATURE, None, "no inputs are at hand (--project), or no signature of the key, or no key (--key)")
-def main():
-    options = argparse.ArgumentParser(description=__doc__)
-    args = [options.add_argument(name) for name in ("run", "--project", "--key")] and options.parse_args()
+    if required and not (key and signer == sha(key)):
+        add("unconfirmed", SIGNATURE, None, "no signature of the key, or no key (--key)")
+def judge(run, root, key, required):
+    """What is found of a run, in `found`."""
     def budgets(policy):
-        text = args.project and read(args.project, policy["path"], "absent") or b""
+        text = root and read(root, policy["path"], "absent", True) or b""
         return {k.decode(): int(v) for k, v in re.findall(rb"(?m)^  (max_\w+): (\d+)$", text) if sha(text) == policy["sha256"]}
+    found.clear()
+    partial = run.rstrip("/").endswith(".partial")
+    ended = any(os.path.lexists(os.path.join(run, name)) for name in (REPORT, MANIFEST, SIGNATURE))
     try:
-        stated = re.search(rb'"head": "(\w+)"', read(args.run, MANIFEST))
-        records, head, s = ledger(read(args.run, STATE), stated and stated[1].decode(), budgets)
-        manifest = projections(args.run, records, head, s)
-        surroundings(args.run, args.project, s, manifest, base64.b64decode(args.key and open(args.key).read().split("-----")[2] or "")[-32:])
+        if partial and not os.path.lexists(os.path.join(run, STATE)):
+            add("unfinished", STATE, None, "nothing is recorded yet", True)
+        stated = re.search(rb'"head": "(\w+)"', read(run, MANIFEST, "absent") or b"")
+        records, head, s = ledger(read(run, STATE), stated and stated[1].decode(), budgets, ended)
+        if partial and not found:
+            add("unfinished", STATE, len(records), "the run is not in its place yet")
+        unfinished = bool(found)
+        manifest = None if unfinished else projections(run, records, head, s)
+        "run" in s and surroundings(run, root, s, unfinished)
+        unfinished or signature(run, manifest, key, required)
     except SystemExit:
         pass
     except WRONG as error:
         add("malformed", SIGNATURE, None, f"{error}")
-    worst = max((f[0] for f in found), key=["unconfirmed", "malformed", "tampered"].index, default="verified")
+    return max((f[0] for f in found), key=VERDICTS.index, default="verified")
+def main():
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--require-signature", action="store_true")
+    args = [options.add_argument(name) for name in ("run", "--project", "--key")] and options.parse_args()
+    key = base64.b64decode(args.key and open(args.key).read().split("-----")[2] or "")[-32:]
+    asked = (args.run, args.project, key, args.require_signature)
+    worst = judge(*asked)
+    if worst in VERDICTS[4:]:  # with the ends of lines as they were written, does it hold?
+        exact, trimming[""] = list(found), False
+        if judge(*asked) not in VERDICTS[4:] or all(f[3] == REWRITTEN for f in found if f[0] in VERDICTS[4:]):
+            worst, _ = "malformed", found.extend(("malformed", name, line, REWRITTEN) for name, line in trimming.items() if line)
+        else:
+            found[:] = exact
     print(json.dumps(dict(zip(("verdict", "file", "line", "what"), (worst, *(found[0][1:] if found else (None,) * 3))))))
 main()

@@ -291,6 +291,14 @@ impl Library {
         Ok(corpus)
     }
 
+    /// The files of a corpus as they are, and everything that cannot be read.
+    pub fn corpus_files(&self, path: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Problem>) {
+        match self.locate(path) {
+            Located::Builtin(path) => (builtin::folder(path), Vec::new()),
+            Located::File(full) => corpus::read(&full, &self.name(path)),
+        }
+    }
+
     fn prompt(&self, path: &str) -> Result<String, Problem> {
         String::from_utf8(self.read(path)?).map_err(|error| {
             Problem::new(path, "it is not UTF-8")

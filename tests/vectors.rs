@@ -4,7 +4,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use gatedrun::evidence::attest;
 use gatedrun::evidence::recorder::project;
-use gatedrun::evidence::verify::verify;
+use gatedrun::evidence::verify::{Asked, verify, verify_as};
 use gatedrun::evidence::{ATTESTATION, FILES, MANIFEST, REPORT, STATE, TRACE};
 use gatedrun::inputs::{Library, Project};
 use gatedrun::json::Digest;
@@ -22,12 +22,26 @@ struct Vector {
     key: Option<String>,
     #[serde(default = "yes")]
     project: bool,
+    /// What is done to the inputs at hand.
+    #[serde(default)]
+    inputs: Vec<Edit>,
+    /// Where the run lies.
+    #[serde(default = "place")]
+    place: String,
+    #[serde(default)]
+    require_signature: bool,
     verdict: String,
     file: Option<String>,
+    /// Why, in the program's word, of the finding that makes the verdict.
+    cause: Option<String>,
 }
 
 fn yes() -> bool {
     true
+}
+
+fn place() -> String {
+    "run".to_owned()
 }
 
 /// What is done to the run, in order.
@@ -75,6 +89,10 @@ enum Edit {
     },
     Remove {
         file: String,
+    },
+    /// Ends every line with CRLF, as git does where `core.autocrlf` is set.
+    Crlf {
+        files: Vec<String>,
     },
     /// Numbers the ledger's lines again.
     Renumber,
@@ -148,6 +166,9 @@ impl Case {
             Edit::Append { file, text } => self.put(&file, &format!("{}{text}", self.text(&file))),
             Edit::Write { file, text } => self.put(&file, &text),
             Edit::Remove { file } => std::fs::remove_file(self.run.join(file)).unwrap(),
+            Edit::Crlf { files } => files.iter().for_each(|name| {
+                self.put(name, &self.text(name).replace('\n', "\r\n"));
+            }),
             Edit::Renumber => self.lines(STATE, |lines| {
                 for (seq, line) in lines.iter_mut().enumerate() {
                     let rest = &line[line.find(",\"at_ns\"").unwrap()..];
@@ -216,14 +237,20 @@ impl Case {
 }
 
 /// What the other verifier says: verdict, and the line where it names one of the ledger.
-fn second_opinion(run: &Utf8Path, project: bool, key: Option<&Utf8Path>) -> Option<Value> {
+fn second_opinion(
+    run: &Utf8Path,
+    project: Option<&Utf8Path>,
+    key: Option<&Utf8Path>,
+    more: &[&str],
+) -> Option<Value> {
     let mut command = std::process::Command::new("python3");
     command
         .arg(root().join("scripts/verify_evidence.py"))
         .arg(run)
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    if project {
-        command.arg("--project").arg(root());
+    command.args(more);
+    if let Some(project) = project {
+        command.arg("--project").arg(project);
     }
     if let Some(key) = key {
         command.arg("--key").arg(key);
@@ -241,7 +268,6 @@ fn second_opinion(run: &Utf8Path, project: bool, key: Option<&Utf8Path>) -> Opti
 
 #[test]
 fn both_verifiers_come_to_the_verdict_that_is_due() {
-    let library = Library::new(Project::Folder(root()));
     let kept = std::env::var_os("GATEDRUN_VECTORS");
     let kept = kept.map(|path| Utf8PathBuf::from(path.into_string().unwrap()));
     let (mut vectors, mut skipped, mut signed) = (0, 0, 0);
@@ -252,24 +278,43 @@ fn both_verifiers_come_to_the_verdict_that_is_due() {
         let vector: Vector = serde_json::from_slice(&std::fs::read(&path).unwrap())
             .unwrap_or_else(|error| panic!("{path}: {error}"));
         let folder = Folder::new();
-        let case = Case { run: folder.path().join("run") };
+        // A project is known by its tasks.
+        std::fs::create_dir(folder.path().join("tasks")).unwrap();
+        let case = Case { run: folder.path().join(&vector.place) };
         copy(root().join("runs").join(&vector.run).as_std_path(), case.run.as_std_path());
         for edit in vector.edits {
             case.edit(edit);
         }
+        let other = (!vector.inputs.is_empty()).then(Folder::project);
+        let project = other.as_ref().map_or_else(root, |folder| folder.path().to_owned());
+        for edit in vector.inputs {
+            Case { run: project.clone() }.edit(edit);
+        }
+        let library = Library::new(Project::Folder(project.clone()));
         let public = vector.key.as_deref().map(|name| key(name).public);
         let verifying = public.as_deref().map(|pem| attest::verifying_key(pem).unwrap());
         let key_file = public.map(|pem| folder.write("key.pub.pem", pem));
         let what = format!("{name}: {}", vector.note);
-        let found = verify(&case.run, vector.project.then_some(&library), verifying.as_ref());
+        let asked = Asked {
+            project: vector.project.then_some(&library),
+            key: verifying.as_ref(),
+            signature_required: vector.require_signature,
+            ..Asked::default()
+        };
+        let found = verify_as(&case.run, &asked);
         let first = found.findings.first();
         let file = first.map(|finding| finding.file.as_str());
+        let decides = found.findings.iter().find(|finding| finding.verdict == found.verdict);
+        let cause = decides.map(|finding| serde_json::to_value(finding.cause).unwrap());
         if found.verdict.as_str() != vector.verdict
+            || vector.cause.is_some() && vector.cause.as_deref() != cause.as_ref().and_then(Value::as_str)
             || vector.file.is_some() && vector.file.as_deref() != file
         {
             wrong.push(format!("{what}\n  the program: {} {first:?}", found.verdict.as_str()));
         }
-        match second_opinion(&case.run, vector.project, key_file.as_deref()) {
+        let more: &[&str] = if vector.require_signature { &["--require-signature"] } else { &[] };
+        let project = vector.project.then_some(project.as_path());
+        match second_opinion(&case.run, project, key_file.as_deref(), more) {
             Some(other) => {
                 let line = first.filter(|_| vector.file.as_deref() == Some(STATE));
                 let same_line = line.is_none_or(|finding| other["line"].as_u64() == finding.line);
@@ -288,7 +333,7 @@ fn both_verifiers_come_to_the_verdict_that_is_due() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(vectors >= 50 && signed >= 9, "{vectors} vectors, {signed} signed");
+    assert!(vectors >= 75 && signed >= 12, "{vectors} vectors, {signed} signed");
     assert!(skipped == 0 || skipped == vectors);
     if skipped > 0 {
         eprintln!("skipped: no python3 here, so {skipped} vectors got one opinion only");
@@ -298,7 +343,7 @@ fn both_verifiers_come_to_the_verdict_that_is_due() {
 #[test]
 fn both_verifiers_verify_every_committed_run() {
     for id in committed_runs() {
-        if let Some(other) = second_opinion(&root().join("runs").join(&id), true, None) {
+        if let Some(other) = second_opinion(&root().join("runs").join(&id), Some(&root()), None, &[]) {
             assert_eq!(other["verdict"], "verified", "{id}: {other}");
         }
     }
@@ -308,7 +353,7 @@ fn both_verifiers_verify_every_committed_run() {
 #[test]
 fn the_second_verifier_is_small() {
     let text = crate::support::text("scripts/verify_evidence.py");
-    assert!(text.lines().count() <= 200, "{} lines", text.lines().count());
+    assert!(text.lines().count() <= 260, "{} lines", text.lines().count());
     let imports: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("import ") || line.starts_with("from "))
@@ -448,7 +493,7 @@ fn both_verifiers_say_the_same_of_whatever_is_forged() {
         let run = folder.path().join("run");
         let found = verify(&run, Some(&library), None);
         let first = found.findings.first();
-        let Some(other) = second_opinion(&run, true, None) else { return };
+        let Some(other) = second_opinion(&run, Some(&root()), None, &[]) else { return };
         let line = first.filter(|first| first.file == STATE).map(|first| first.line);
         let same_line = line.is_none_or(|line| other["line"].as_u64() == line);
         if other["verdict"] != found.verdict.as_str() || !same_line {

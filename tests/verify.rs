@@ -190,7 +190,7 @@ fn an_input_that_was_edited_is_named() {
         let whole = folder.read(input);
         folder.write(input, [whole.as_slice(), b"\n"].concat());
         let found = verdict();
-        assert_eq!(found.verdict, Verdict::Tampered, "{input}");
+        assert_eq!(found.verdict, Verdict::InputsDiffer, "{input}");
         assert!(found.findings.iter().any(|finding| finding.file == input), "{input}");
         std::fs::remove_file(folder.path().join(input)).unwrap();
         let found = verdict();
@@ -200,7 +200,7 @@ fn an_input_that_was_edited_is_named() {
     }
     folder.edit("data/corpus/v1/op-07.md", "e", "a");
     let found = verdict();
-    assert_eq!(found.verdict, Verdict::Tampered);
+    assert_eq!(found.verdict, Verdict::InputsDiffer);
     assert!(found.findings[0].what.contains("op-07.md"), "{:?}", found.findings);
     assert_eq!(
         verify(&folder.path().join("runs/canonical/v1"), None, None).verdict,

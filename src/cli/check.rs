@@ -5,11 +5,12 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
-use walkdir::WalkDir;
 
+use crate::builtin;
 use crate::event::Record;
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
+use crate::evidence::open::Folder;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
 use crate::evidence::write::{Settlement, Staging};
@@ -21,7 +22,7 @@ use crate::ledger::LINE_BYTES_MAX;
 use crate::run::Course;
 
 use super::output::{Terminal, Tone, differing};
-use super::project::{self, Libraries};
+use super::project::{self, Libraries, Refused, find_tasks};
 use super::sign::{signing_key, write_whole};
 use super::{Stop, exit, in_ci, run};
 
@@ -81,7 +82,17 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut checked = 0_u64;
     let scratch = Scratch::default();
     for path in &args.paths {
-        let runs = project::find_runs(path)?;
+        let found = project::find_runs(path)?;
+        let runs = found.runs();
+        for Refused { path, what } in found.refused() {
+            refuse(args, Utf8Path::new(path), "refused", what.clone(), terminal)?;
+            code = exit::worse(code, exit::UNCONFIRMED);
+        }
+        for partial in found.only_unfinished() {
+            refuse(args, partial, "unfinished", project::unfinished(partial), terminal)?;
+            code = exit::worse(code, exit::INTERRUPTED);
+        }
+        found.note_unfinished(terminal);
         for run in &runs {
             let (project, task) = task_of(run, args.task.as_deref())?;
             checked += 1;
@@ -96,7 +107,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             list.push(run.clone());
             code = exit::worse(code, one);
         }
-        for (run, task) in runless(path, &runs)? {
+        for (run, task) in runless(path, &runs, terminal) {
             let message =
                 format!("no run of {task} is committed; make one with `gatedrun run {task}`");
             refuse(args, &run, "missing", message, terminal)?;
@@ -163,7 +174,12 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Projec
     let (root, id) = project::run(run).ok_or_else(|| {
         Stop::usage(format!("{run}: it does not lie below runs/; name its task with --task"))
     })?;
-    Ok((Project::Folder(root), format!("tasks/{id}.json")))
+    let task = format!("tasks/{id}.json");
+    // What a run without a task file was made with is in the program.
+    if !root.join(&task).exists() && builtin::file(&task).is_some() && project::is_builtin(run) {
+        return Ok((Project::Builtin, task));
+    }
+    Ok((Project::Folder(root), task))
 }
 
 fn check_one(
@@ -217,11 +233,27 @@ pub(super) fn seed_of(run: &Utf8Path) -> Option<u64> {
     serde_json::from_slice(&bytes).ok().map(|manifest: Manifest| manifest.seed)
 }
 
+/// Executes the task again and compares it with the committed run, which is read as one run
+/// whatever is put in its place meanwhile.
+fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Checked, Stop> {
+    let mut again = 0_u64;
+    let compare = |committed: &Folder| {
+        again += 1;
+        let work = Utf8PathBuf::from(format!("{work}.{again}"));
+        compare_held(committed, inputs, &work)
+    };
+    let is_whole = |checked: &Result<Checked, Stop>| {
+        checked.as_ref().is_ok_and(|checked| checked.differences.is_empty())
+    };
+    Folder::read_whole(run, compare, is_whole)
+        .map_err(|error| Stop::usage(format!("{run}: cannot be read: {error}")))?
+}
+
 /// Executes the task again, comparing as it goes. Nothing is kept and nothing is written but what
 /// the task itself writes, and that goes to `work`, in a folder of this process's own.
-fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Checked, Stop> {
+fn compare_held(committed: &Folder, inputs: &Inputs, work: &Utf8Path) -> Result<Checked, Stop> {
     let mut differences: Vec<(String, Drift)> = Vec::new();
-    let mut comparison = |name: &str| match open::open(&run.join(name)) {
+    let mut comparison = |name: &str| match committed.open_file(name) {
         Ok(committed) => Comparison::new(Box::new(committed) as Box<dyn io::BufRead + Send>),
         Err(error) => {
             differences.push((name.to_owned(), Drift::Unreadable(error.to_string())));
@@ -256,12 +288,13 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
     compared(STATE, recorded.state.finish());
     compared(TRACE, recorded.trace.finish());
     for (name, bytes) in [(REPORT, &recorded.report), (MANIFEST, &recorded.manifest)] {
-        let result = open::open(&run.join(name))
+        let result = committed
+            .open_file(name)
             .and_then(|committed| compare::difference(committed, bytes.as_slice()));
         compared(name, result);
     }
     differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
-    contents(run, Some(&recorded.work), |path, what| {
+    contents(committed, Some(&recorded.work), |path, what| {
         differences.push((path.to_owned(), Drift::Unreadable(what.to_owned())));
     });
     let unmet =
@@ -387,33 +420,20 @@ pub(super) fn print_differences(
 }
 
 /// Where a whole `runs/` was named: the tasks without a run, each with where that would lie.
-fn runless(path: &Utf8Path, runs: &[Utf8PathBuf]) -> Result<Vec<(Utf8PathBuf, Utf8PathBuf)>, Stop> {
+fn runless(
+    path: &Utf8Path,
+    runs: &[Utf8PathBuf],
+    terminal: &mut Terminal,
+) -> Vec<(Utf8PathBuf, Utf8PathBuf)> {
     let Some((root, _)) = project::run(path).filter(|(_, id)| id.is_empty()) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
     let known: BTreeSet<String> =
         runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id).collect();
-    let ids = find_tasks(&root)?.into_iter().filter(|id| !known.contains(id));
+    let (ids, refused) = find_tasks(&root);
+    for Refused { path, what } in refused {
+        terminal.error(&format!("{path}: {what}"));
+    }
     let places = |id: String| (root.join("runs").join(&id), root.join(format!("tasks/{id}.json")));
-    Ok(ids.map(places).collect())
-}
-
-/// The ids of a project's tasks, in order.
-pub(super) fn find_tasks(root: &Utf8Path) -> Result<Vec<String>, Stop> {
-    let tasks = root.join("tasks");
-    let mut ids = Vec::new();
-    if !tasks.exists() {
-        return Ok(ids);
-    }
-    for entry in WalkDir::new(&tasks).sort_by_file_name() {
-        let entry = entry.map_err(|error| {
-            Stop::usage(format!("{tasks}: it cannot be read: {error}; make it readable"))
-        })?;
-        let file = project::utf8(entry.path())?;
-        let path = file.strip_prefix(&tasks).map(Utf8Path::as_str).unwrap_or_default();
-        if let Some(id) = path.strip_suffix(".json").filter(|id| !id.ends_with(".schema")) {
-            ids.push(id.to_owned());
-        }
-    }
-    Ok(ids)
+    ids.into_iter().filter(|id| !known.contains(id)).map(places).collect()
 }

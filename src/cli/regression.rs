@@ -10,9 +10,9 @@ use crate::evidence::{STATE, open};
 use crate::inputs::{Inputs, Project};
 use crate::ledger::Reader;
 
-use super::check::{Scratch, find_tasks};
+use super::check::Scratch;
 use super::output::{Terminal, Tone};
-use super::project::Libraries;
+use super::project::{Libraries, Refused, find_tasks};
 use super::{Stop, exit, run};
 
 /// The arguments of `regression`.
@@ -56,7 +56,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let library = libraries.get(&Project::Folder(args.project.clone()));
     let mut rows = Vec::new();
     let scratch = Scratch::default();
-    for id in find_tasks(&args.project)? {
+    let (ids, refused) = find_tasks(&args.project);
+    for Refused { path, what } in &refused {
+        terminal.error(&format!("{path}: {what}"));
+    }
+    for id in ids {
         let inputs = library.load(&format!("tasks/{id}.json"), None)?;
         let work = scratch.path().join(rows.len().to_string());
         rows.push(compare(&args.project, &inputs, work)?);
@@ -92,7 +96,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             rows.len() - changed
         ))?;
     }
-    Ok(if worse == 0 { exit::OK } else { exit::DRIFT })
+    let code = if worse == 0 { exit::OK } else { exit::DRIFT };
+    Ok(if refused.is_empty() { code } else { exit::worse(code, exit::UNCONFIRMED) })
 }
 
 fn compare(project: &Utf8Path, inputs: &Inputs, work: Utf8PathBuf) -> Result<Row, Stop> {

@@ -52,14 +52,18 @@ pub struct Args {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let mut runs = Vec::new();
+    let (mut runs, mut code) = (Vec::new(), exit::OK);
     for path in &args.paths {
-        runs.extend(project::find_runs(path)?);
+        let found = project::find_runs(path)?;
+        code = exit::worse(code, found.report_unread(terminal));
+        runs.extend(found.runs());
     }
-    match &args.policy {
-        None => replay_all(args, &runs, terminal),
-        Some(policy) => backtest_all(args, policy, &runs, terminal),
-    }
+    let done = match &args.policy {
+        _ if runs.is_empty() => exit::OK,
+        None => replay_all(args, &runs, terminal)?,
+        Some(policy) => backtest_all(args, policy, &runs, terminal)?,
+    };
+    Ok(exit::worse(code, done))
 }
 
 /// Loads what runs were made with; what several share, once.

@@ -45,11 +45,11 @@ pub(super) fn sign(args: &SignArgs, terminal: &mut Terminal) -> Result<u8, Stop>
         // signed anew; where that is refused, the older signature stays.
         let library = run(folder).map(|(root, _)| Library::new(Project::Folder(root)));
         let found = verify_unsigned(folder, library.as_ref());
-        if matches!(found.verdict, Verdict::Tampered | Verdict::Malformed) {
+        if found.verdict > Verdict::Unconfirmed {
             return Err(Stop {
                 message: format!(
                     "{folder}: it is {} and was not signed; see `gatedrun verify {folder}`",
-                    found.verdict.as_str()
+                    found.verdict.words()
                 ),
                 code: exit::DRIFT,
             });

@@ -1,4 +1,4 @@
-//! `gatedrun verify`: evidence checked in parallel, a verdict a run.
+//! `gatedrun verify`: evidence checked in parallel, one verdict per run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,11 +10,13 @@ use serde::Serialize;
 
 use crate::evidence::attest;
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::verify::{Finding, SignatureState, Verdict, Verification, verify};
+use crate::evidence::verify::{
+    Asked, Cause, Finding, SignatureState, Verdict, Verification, verify_as,
+};
 use crate::inputs::{Library, Project};
 
 use super::output::{Terminal, Tone};
-use super::project;
+use super::project::{self, Item};
 use super::{Stop, exit};
 
 /// What verifying does not show, whatever its verdict.
@@ -29,13 +31,16 @@ pub struct Args {
     /// Runs, or folders that hold runs
     #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
     paths: Vec<Utf8PathBuf>,
-    /// The public key, in PEM, whose signature the runs must bear
+    /// The public key, in PEM, with which to check the signature of each signed run
     #[arg(long, value_name = "FILE")]
     key: Option<Utf8PathBuf>,
+    /// Call a run unconfirmed that has no signature, or one that --key does not check
+    #[arg(long)]
+    require_signature: bool,
     /// The project whose inputs the runs were made with, for runs that lie outside runs/
     #[arg(long, value_name = "FOLDER")]
     project: Option<Utf8PathBuf>,
-    /// Print the verdicts as JSON, a line a run
+    /// Print the verdicts as JSON, one line per run
     #[arg(long)]
     json: bool,
 }
@@ -43,19 +48,23 @@ pub struct Args {
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
-    run: &'a Utf8Path,
+    run: &'a str,
     #[serde(flatten)]
     verification: &'a Verification,
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let key = args.key.as_deref().map(public_key).transpose()?;
-    let mut runs = Vec::new();
+    let mut items = Vec::new();
     for path in &args.paths {
-        runs.extend(project::find_runs(path)?);
+        let found = project::find_runs(path)?;
+        found.note_unfinished(terminal);
+        // Where there is nothing else, they are what was asked for.
+        items.extend(found.only_unfinished().iter().cloned().map(Item::Run));
+        items.extend(found.items);
     }
     let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
-    let mut print = |run: &Utf8Path, verification: &Verification| -> Result<(), Stop> {
+    let mut print = |run: &str, verification: &Verification| -> Result<(), Stop> {
         *counts.entry(verification.verdict).or_insert(0) += 1;
         if args.json {
             let line = Line { run, verification };
@@ -63,18 +72,17 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
         print_one(run, verification, terminal)
     };
-    in_parallel(&runs, args.project.as_deref(), key.as_ref(), &mut print)?;
-    let worst = counts.keys().max().copied().unwrap_or(Verdict::Verified);
+    in_parallel(args, &items, key.as_ref(), &mut print)?;
     if !args.json {
-        if runs.len() != 1 {
+        if items.len() != 1 {
             let counted =
-                counts.iter().map(|(verdict, count)| format!("{count} {}", verdict.as_str()));
+                counts.iter().map(|(verdict, count)| format!("{count} {}", verdict.words()));
             let counted: Vec<String> = counted.collect();
-            terminal.line(&format!("{} runs: {}", runs.len(), counted.join(", ")))?;
+            terminal.line(&format!("{} runs: {}", items.len(), counted.join(", ")))?;
         }
         terminal.note(NOT_PROVED);
     }
-    Ok(code(worst))
+    Ok(counts.keys().copied().map(code).fold(exit::OK, exit::worse))
 }
 
 /// The exit code that a verdict is.
@@ -84,6 +92,8 @@ pub(super) fn code(verdict: Verdict) -> u8 {
         Verdict::Tampered => exit::DRIFT,
         Verdict::Malformed => exit::MALFORMED,
         Verdict::Unconfirmed => exit::UNCONFIRMED,
+        Verdict::InputsDiffer => exit::INPUTS,
+        Verdict::Unfinished => exit::INTERRUPTED,
     }
 }
 
@@ -95,31 +105,25 @@ fn public_key(path: &Utf8Path) -> Result<VerifyingKey, Stop> {
 /// Verifies on every core, and hands the verdicts on in the order of the runs. What waits for its
 /// turn is bounded by what the cores can be ahead of each other.
 fn in_parallel(
-    runs: &[Utf8PathBuf],
-    project: Option<&Utf8Path>,
+    args: &Args,
+    items: &[Item],
     key: Option<&VerifyingKey>,
-    print: &mut impl FnMut(&Utf8Path, &Verification) -> Result<(), Stop>,
+    print: &mut impl FnMut(&str, &Verification) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(2 * cores);
-        for _ in 0..cores.min(runs.len()) {
+        for _ in 0..cores.min(items.len()) {
             let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
                 let mut libraries = HashMap::new();
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(run) = runs.get(index) else { return };
-                    let root = project.map(Utf8Path::to_owned);
-                    let root = root.or_else(|| project::run(run).map(|(root, _)| root));
-                    let library = root.map(|root| {
-                        &*libraries
-                            .entry(root.clone())
-                            .or_insert_with(|| Library::new(Project::Folder(root)))
-                    });
+                    let Some(item) = items.get(index) else { return };
+                    let found = verify_item(args, item, key, &mut libraries);
                     // Nobody listens any more when the reader of our output is gone.
-                    if sender.send((index, verify(run, library, key))).is_err() {
+                    if sender.send((index, found)).is_err() {
                         return;
                     }
                 }
@@ -131,8 +135,8 @@ fn in_parallel(
         for (index, verification) in receiver {
             waiting.insert(index, verification);
             while let Some(verification) = waiting.remove(&due) {
-                if let Some(run) = runs.get(due) {
-                    print(run, &verification)?;
+                if let Some(item) = items.get(due) {
+                    print(name(item), &verification)?;
                 }
                 due += 1;
             }
@@ -141,30 +145,65 @@ fn in_parallel(
     })
 }
 
+fn name(item: &Item) -> &str {
+    match item {
+        Item::Run(run) => run.as_str(),
+        Item::Refused(refused) => &refused.path,
+    }
+}
+
+/// Verifies a run with the inputs of the project that it lies in.
+fn verify_item(
+    args: &Args,
+    item: &Item,
+    key: Option<&VerifyingKey>,
+    libraries: &mut HashMap<Utf8PathBuf, Library>,
+) -> Verification {
+    let run = match item {
+        Item::Run(run) => run,
+        Item::Refused(refused) => {
+            let (verdict, cause) = (Verdict::Unconfirmed, Cause::Folder);
+            return Verification::unread(Finding::new(verdict, cause, ".", &refused.what));
+        }
+    };
+    let root = args.project.clone().or_else(|| project::run(run).map(|(root, _)| root));
+    let library = root.map(|root| {
+        &*libraries.entry(root.clone()).or_insert_with(|| Library::new(Project::Folder(root)))
+    });
+    let signature_required = args.require_signature;
+    verify_as(run, &Asked { project: library, key, signature_required, ..Asked::default() })
+}
+
 fn print_one(
-    run: &Utf8Path,
+    run: &str,
     verification: &Verification,
     terminal: &mut Terminal,
 ) -> Result<(), Stop> {
     let tone = match verification.verdict {
         Verdict::Verified => Tone::Good,
-        Verdict::Unconfirmed => Tone::Strong,
+        Verdict::Unconfirmed | Verdict::InputsDiffer | Verdict::Unfinished => Tone::Strong,
         Verdict::Malformed | Verdict::Tampered => Tone::Bad,
     };
+    let signers = escape(&verification.signed_by.join(", "));
     let signed = match verification.signature {
-        SignatureState::None if verification.records == 0 => "",
-        SignatureState::None => ", not signed",
-        SignatureState::Unchecked => ", signed, and the signature not checked",
-        SignatureState::Valid => ", signed",
-        SignatureState::Invalid => "",
+        SignatureState::None
+            if verification.records == 0 || verification.verdict == Verdict::Unfinished =>
+        {
+            String::new()
+        }
+        SignatureState::None => ", not signed".to_owned(),
+        SignatureState::Unchecked => format!(", signed by {signers}, not checked: give --key"),
+        SignatureState::OtherKey => format!(", signed by {signers}, not by the key given"),
+        SignatureState::Valid => format!(", signed by {signers}"),
+        SignatureState::Invalid => String::new(),
     };
     let events = match verification.records {
         // It could not be read to its end.
         0 => String::new(),
         records => format!(", {}", counted(records, "event", "events")),
     };
-    let verdict = terminal.paint(tone, verification.verdict.as_str());
-    terminal.line(&format!("{run}: {verdict}{signed}{events}"))?;
+    let verdict = terminal.paint(tone, verification.verdict.words());
+    terminal.line(&format!("{}: {verdict}{signed}{events}", escape(run)))?;
     for finding in &verification.findings {
         print_finding(finding, terminal)?;
     }
@@ -183,8 +222,8 @@ fn print_finding(finding: &Finding, terminal: &mut Terminal) -> Result<(), Stop>
     terminal.line(&format!("  {}{place}: {}", escape(&finding.file), escape(&finding.what)))?;
     if finding.found.is_some() || finding.expected.is_some() {
         let text = |text: &Option<String>| escape(text.as_deref().unwrap_or("nothing"));
-        terminal.line(&format!("      stands there  {}", text(&finding.found)))?;
-        terminal.line(&format!("      is due        {}", text(&finding.expected)))?;
+        terminal.line(&format!("      found     {}", text(&finding.found)))?;
+        terminal.line(&format!("      expected  {}", text(&finding.expected)))?;
     }
     Ok(())
 }

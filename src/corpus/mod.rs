@@ -90,12 +90,13 @@ pub struct ManifestDocument {
 }
 
 impl Corpus {
-    /// Reads the corpus in a folder. Links are not followed; hidden files are passed over.
+    /// Reads the corpus in a folder, as [`read`] does.
     ///
     /// # Errors
-    /// Every file that cannot be read, is no UTF-8, is too large, or differs from the manifest.
+    /// Every file that cannot be read, is not UTF-8, is too large, or differs from the manifest.
     pub fn load(folder: &Utf8Path, name: &str) -> Result<Self, Problems> {
-        let files = read_folder(folder, name)?;
+        let (files, problems) = read(folder, name);
+        Problems::check(problems, ())?;
         Self::from_files(name, files)
     }
 
@@ -107,7 +108,7 @@ impl Corpus {
         let manifest_bytes = files.remove(MANIFEST);
         let mut problems = Vec::new();
         if let Some(bytes) = &manifest_bytes {
-            problems.extend(check_manifest(&format!("{name}/{MANIFEST}"), bytes, name, &files));
+            problems.extend(differences(name, bytes, &files));
         }
         let mut documents = Vec::with_capacity(files.len());
         for (path, bytes) in files {
@@ -180,20 +181,28 @@ impl Document {
 }
 
 fn digest(documents: &[Document]) -> Digest {
-    let list = documents
-        .iter()
-        .map(|document| {
-            serde_json::json!({
-                "path": document.path,
-                "sha256": document.sha256,
-                "bytes": document.text.len(),
-            })
-        })
-        .collect();
-    Digest::of_value(&Value::Array(list))
+    let entry = |document: &Document| entry(&document.path, document.sha256, document.text.len());
+    Digest::of_value(&Value::Array(documents.iter().map(entry).collect()))
 }
 
-fn read_folder(folder: &Utf8Path, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Problems> {
+fn entry(path: &str, sha256: Digest, bytes: usize) -> Value {
+    serde_json::json!({ "path": path, "sha256": sha256, "bytes": bytes })
+}
+
+/// What a run says of a corpus that has these documents.
+pub fn identity(name: &str, documents: &BTreeMap<String, Vec<u8>>) -> CorpusIdentity {
+    let list = documents.iter().map(|(path, bytes)| entry(path, Digest::of(bytes), bytes.len()));
+    CorpusIdentity {
+        name: name.to_owned(),
+        documents: documents.len() as u64,
+        sha256: Digest::of_value(&Value::Array(list.collect())),
+    }
+}
+
+/// The documents and the manifest in a folder, by path, and everything that cannot be read, in
+/// order. A document may be a link to a file, wherever that is: what counts is its bytes. Links to
+/// folders are not followed, so that no folder is its own; hidden files are passed over.
+pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut files = BTreeMap::new();
     let walk = WalkDir::new(folder).follow_links(false).follow_root_links(true).into_iter();
@@ -228,14 +237,14 @@ fn read_folder(folder: &Utf8Path, name: &str) -> Result<BTreeMap<String, Vec<u8>
         };
         let path = full.strip_prefix(folder).unwrap_or(&full).as_str().replace('\\', "/");
         let document = full.extension().is_some_and(|extension| matches!(extension, "md" | "txt"));
-        if !document && path != MANIFEST {
+        if entry.file_type().is_symlink() && full.is_dir() {
+            problems.push(
+                Problem::new(file, "a link to a folder, which is not followed")
+                    .mend("link the documents, or the whole corpus"),
+            );
             continue;
         }
-        if !entry.file_type().is_file() {
-            problems.push(
-                Problem::new(file, "it is no regular file")
-                    .mend("a corpus holds no links, sockets or devices"),
-            );
+        if !document && path != MANIFEST {
             continue;
         }
         match read_bounded(&full) {
@@ -252,7 +261,9 @@ fn read_folder(folder: &Utf8Path, name: &str) -> Result<BTreeMap<String, Vec<u8>
             break;
         }
     }
-    Problems::check(problems, files)
+    // The order in which a folder is read is another one on another machine.
+    problems.sort_by(|a, b| (&a.file, &a.what).cmp(&(&b.file, &b.what)));
+    (files, problems)
 }
 
 fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, String> {
@@ -264,7 +275,7 @@ fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, String> {
     let cannot = |error: io::Error| format!("it cannot be read: {error}");
     // Looked at before it is opened: opening a FIFO would wait for ever.
     if !path.metadata().map_err(cannot)?.is_file() {
-        return Err("it is no regular file".to_owned());
+        return Err("not a regular file".to_owned());
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(cannot)?;
@@ -275,12 +286,13 @@ fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn check_manifest(
-    file: &str,
-    bytes: &[u8],
+/// How documents differ from what the bytes of a manifest say of them.
+pub fn differences(
     name: &str,
+    manifest: &[u8],
     files: &BTreeMap<String, Vec<u8>>,
 ) -> Vec<Problem> {
+    let (file, bytes) = (&format!("{name}/{MANIFEST}"), manifest);
     let manifest = json::parse(bytes).map_err(|error| error.to_string()).and_then(|value| {
         serde_json::from_value::<Manifest>(value).map_err(|error| error.to_string())
     });

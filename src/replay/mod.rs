@@ -18,7 +18,8 @@ use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past};
 use crate::run::{Course, run};
 
 use crate::evidence::compare::{self, Comparison, Difference};
-use crate::evidence::{MANIFEST, REPORT, STATE, TRACE, open};
+use crate::evidence::open::{Folder, Opened};
+use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
 
 /// What running a run again came to.
 #[derive(Debug)]
@@ -55,12 +56,17 @@ pub enum Place {
 
 /// Runs the run in `folder` again.
 pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
-    let open = |name: &str| -> Result<Box<dyn BufRead + Send>, Replay> {
-        let opened = open::open(&folder.join(name));
+    const NAMES: [&str; 5] = [STATE, STATE, TRACE, REPORT, MANIFEST];
+    // All of one run, whatever is put in its place meanwhile.
+    let [past, state, trace, report, manifest] = match Folder::open_all(folder, NAMES) {
+        Ok(files) => files,
+        Err(error) => return Replay::Unreadable(error.to_string()),
+    };
+    let open = |name: &str, opened: io::Result<Opened>| -> Result<Box<dyn BufRead + Send>, Replay> {
         let opened = opened.map_err(|error| Replay::Unreadable(format!("{name}: {error}")))?;
         Ok(Box::new(opened))
     };
-    let files = || Ok((open(STATE)?, open(STATE)?, open(TRACE)?));
+    let files = || Ok((open(STATE, past)?, open(STATE, state)?, open(TRACE, trace)?));
     let (past, state, trace) = match files() {
         Ok(files) => files,
         Err(unreadable) => return unreadable,
@@ -90,12 +96,11 @@ pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
         }
         Err(error) => return Replay::Unreadable(format!("{STATE}: {error}")),
     }
-    let compared =
-        |name: &str, due: &[u8]| compare::difference(open::open(&folder.join(name))?, due);
+    let compared = |file: io::Result<Opened>, due: &[u8]| compare::difference(file?, due);
     let files: [(&'static str, io::Result<Option<Difference>>); 3] = [
         (TRACE, recorded.trace.finish()),
-        (REPORT, compared(REPORT, &recorded.report)),
-        (MANIFEST, compared(MANIFEST, &recorded.manifest)),
+        (REPORT, compared(report, &recorded.report)),
+        (MANIFEST, compared(manifest, &recorded.manifest)),
     ];
     for (name, difference) in files {
         match difference {

@@ -1,0 +1,154 @@
+//! What lies in a run's folder: the files that the run wrote itself, and nothing that is no part of
+//! a run.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::json::Digest;
+
+use super::super::manifest::FileDigest;
+use super::super::open::{Entry, Folder};
+use super::super::{ATTESTATION, FILES, STATE, WORK};
+use super::ledger::Ledger;
+use super::{Cause, Check, Verdict, rewritten};
+
+/// What lies in the folder of a run in the making besides: its lock, what its tools did, and what
+/// they are about to put in place.
+const IN_THE_MAKING: [&str; 3] = ["owner", "work.receipts", "work.tmp"];
+
+/// The largest file in which line ends are looked at.
+const REWRITTEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What is asked of a run's folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Whole,
+    /// The run has not ended.
+    Unfinished,
+}
+
+impl Check<'_> {
+    /// The folder, against what the ledger says.
+    pub(super) fn contents(&mut self, ledger: Option<&Ledger>) {
+        let standing = match ledger {
+            Some(ledger) if ledger.is_unfinished => Standing::Unfinished,
+            None if self.verdict == Verdict::Unfinished => Standing::Unfinished,
+            _ => Standing::Whole,
+        };
+        // A call that was being executed may have changed files of which no event speaks yet.
+        let written = ledger
+            .filter(|ledger| !ledger.is_unfinished || !ledger.is_in_call)
+            .map(|ledger| &ledger.recorded.work);
+        let mut findings = Vec::new();
+        look_into(self.folder, written, standing, |path, what, cause| {
+            let is_rewritten = matches!(cause, Cause::LineEnds | Cause::WhiteSpace);
+            let verdict = if is_rewritten { Verdict::Malformed } else { Verdict::Tampered };
+            findings.push((verdict, cause, path.to_owned(), what.to_owned()));
+        });
+        for (verdict, cause, path, what) in findings {
+            self.add(verdict, cause, &path, what);
+        }
+    }
+}
+
+/// How what lies in a run's folder differs from what its ledger says: `differs` gets each path in
+/// the folder, and what is wrong there. `written` are the files that the run wrote itself; without
+/// it, nothing is said of those.
+pub fn contents(
+    folder: &Folder,
+    written: Option<&BTreeMap<String, FileDigest>>,
+    mut differs: impl FnMut(&str, &str),
+) {
+    look_into(folder, written, Standing::Whole, |path, what, _| differs(path, what));
+}
+
+fn look_into(
+    folder: &Folder,
+    written: Option<&BTreeMap<String, FileDigest>>,
+    standing: Standing,
+    mut differs: impl FnMut(&str, &str, Cause),
+) {
+    let mut missing: BTreeMap<&str, FileDigest> =
+        written.into_iter().flatten().map(|(path, due)| (path.as_str(), *due)).collect();
+    let mut nested: Option<String> = None;
+    for entry in folder.walk() {
+        let Entry { path, is_folder } = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                differs(".", &format!("cannot be read: {error}"), Cause::Contents);
+                continue;
+            }
+        };
+        if nested.as_deref().is_some_and(|nested| is_below(&path, nested)) {
+            continue;
+        }
+        let is_run = FILES.contains(&path.as_str()) || path == ATTESTATION;
+        let is_in_the_making = standing == Standing::Unfinished
+            && IN_THE_MAKING.iter().any(|name| path == *name || is_below(&path, name));
+        match written {
+            _ if is_run && !is_folder || path == WORK && is_folder || is_in_the_making => {}
+            _ if !is_below(&path, WORK) => {
+                if is_folder && folder.has(&format!("{path}/{STATE}")) {
+                    let what = "another run lies in this one; move one of the two to another place";
+                    differs(&path, what, Cause::Contents);
+                    nested = Some(path);
+                } else if !is_folder || !holds_a_run(folder, &path) {
+                    differs(&path, "not a part of a run", Cause::Contents);
+                }
+            }
+            _ if is_folder => {}
+            None => {}
+            Some(_) => match missing.remove(path.as_str()) {
+                None => differs(&path, "the run wrote no such file", Cause::Contents),
+                Some(due) => {
+                    if let Err((what, cause)) = is_written(folder, &path, due) {
+                        differs(&path, &what, cause);
+                    }
+                }
+            },
+        }
+    }
+    for path in missing.into_keys() {
+        differs(path, "the run wrote this file, and it is missing", Cause::Contents);
+    }
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Whether a run lies further below, which is then what is named.
+fn holds_a_run(folder: &Folder, path: &str) -> bool {
+    folder.walk().flatten().any(|entry| {
+        is_below(&entry.path, path) && entry.path.ends_with(&format!("/{STATE}")) && !entry.is_folder
+    })
+}
+
+/// Whether a file is the one that the run wrote; of a longer one no more is read than tells it
+/// apart.
+fn is_written(folder: &Folder, path: &str, due: FileDigest) -> Result<(), (String, Cause)> {
+    let unread =
+        |error: io::Error| (format!("cannot be read: {error}"), Cause::Unreadable);
+    let mut hasher = Sha256::new();
+    let mut file = folder.open_file(path).map_err(unread)?.take(due.bytes.saturating_add(1));
+    let mut bytes = [0; 1 << 14];
+    loop {
+        match file.read(&mut bytes).map_err(unread)? {
+            0 => break,
+            read => hasher.update(bytes.get(..read).unwrap_or_default()),
+        }
+    }
+    let found = Digest::from(hasher);
+    if found == due.sha256 {
+        return Ok(());
+    }
+    // Rewritten, a file is at most twice as long.
+    let bytes_max = REWRITTEN_BYTES_MAX.min(due.bytes.saturating_mul(2).saturating_add(2));
+    let whole = folder.read(path, bytes_max).ok();
+    if let Some(cause) = whole.and_then(|whole| rewritten::cause(&whole, due.sha256)) {
+        return Err((rewritten::words(cause, "runs/**"), cause));
+    }
+    Err((format!("it has SHA-256 {found}, and the run wrote {}", due.sha256), Cause::Contents))
+}

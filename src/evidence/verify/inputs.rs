@@ -1,0 +1,150 @@
+//! The inputs at hand, against those that the run was made with. Whatever they are, the evidence is
+//! what it is: an input that differs, or that cannot be read, accuses nobody.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8Path;
+
+use crate::builtin;
+use crate::corpus;
+use crate::event::{CorpusIdentity, InputRole, RunStarted};
+use crate::inputs::{Library, Project};
+use crate::json::Digest;
+use crate::policy::spec::LoopBudget;
+
+use super::super::STATE;
+use super::ledger::Ledger;
+use super::rewritten::{self, with_crlf, with_lf};
+use super::{Cause, Check, Finding, Verdict};
+
+impl Check<'_> {
+    /// The inputs at hand, by their digests.
+    pub(super) fn inputs(&mut self, ledger: &Ledger) {
+        let Some(started) = &ledger.recorded.summary.started else { return };
+        let Some(project) = self.asked.project else {
+            let what = "the run lies in no project, so there are no inputs to compare; name the project with --project";
+            self.add(Verdict::Unconfirmed, Cause::InputUnread, STATE, what);
+            return;
+        };
+        let own = is_builtin(project, started).then(|| Library::new(Project::Builtin));
+        let project = own.as_ref().unwrap_or(project);
+        for input in &started.inputs {
+            self.input(project, input.role.as_str(), &input.path, input.sha256);
+        }
+        self.corpus(project, &started.corpus);
+    }
+
+    fn input(&mut self, project: &Library, role: &str, path: &str, made: Digest) {
+        if !project.is_inside(path) {
+            let what = format!("the {role} lies outside of the project and is not read");
+            self.add(Verdict::Unconfirmed, Cause::InputUnread, path, what);
+            return;
+        }
+        let found = project.digest(path);
+        if found == Some(made) {
+            return;
+        }
+        let bytes = match project.read(path) {
+            Ok(bytes) => bytes,
+            Err(problem) => {
+                let what = format!("the {role} at hand cannot be compared: {}", problem.what);
+                self.add(Verdict::Unconfirmed, Cause::InputUnread, path, what);
+                return;
+            }
+        };
+        let (cause, what) = match rewritten::cause(&bytes, made) {
+            Some(cause) => (cause, format!("the {role}: {}", rewritten::words(cause, path))),
+            None => (
+                Cause::Input,
+                format!(
+                    "the {role} has SHA-256 {}, and the run was made with {made}: it was edited after the run, or is a different file",
+                    Digest::of(&bytes)
+                ),
+            ),
+        };
+        self.add(Verdict::InputsDiffer, cause, path, what);
+    }
+
+    fn corpus(&mut self, project: &Library, made: &CorpusIdentity) {
+        let name = &made.name;
+        if !project.is_inside(name) {
+            let what = "the corpus lies outside of the project and is not read";
+            self.add(Verdict::Unconfirmed, Cause::InputUnread, name, what);
+            return;
+        }
+        if project.corpus(name).is_ok_and(|found| found.identity == *made) {
+            return;
+        }
+        let (mut files, unread) = project.corpus_files(name);
+        let manifest = files.remove(corpus::MANIFEST);
+        let is_whole = unread.is_empty();
+        for problem in unread {
+            let finding = Finding::new(
+                Verdict::Unconfirmed,
+                Cause::InputUnread,
+                &problem.file,
+                format!("a document at hand cannot be compared: {}", problem.what),
+            );
+            self.find(finding);
+        }
+        let is_made = |files: &BTreeMap<String, Vec<u8>>| corpus::identity(name, files) == *made;
+        // Where only the manifest differs, it is a finding of its own.
+        if files.is_empty() || is_whole && is_made(&files) {
+            return;
+        }
+        let rewritten = |with: fn(&[u8]) -> Vec<u8>| {
+            let files: BTreeMap<String, Vec<u8>> =
+                files.iter().map(|(path, bytes)| (path.clone(), with(bytes))).collect();
+            is_made(&files)
+        };
+        if is_whole && (rewritten(with_lf) || rewritten(with_crlf)) {
+            let what = rewritten::words(Cause::LineEnds, &format!("{name}/**"));
+            let what = format!("{} documents: {what}", files.len());
+            self.add(Verdict::InputsDiffer, Cause::LineEnds, name, what);
+            return;
+        }
+        let differing = manifest.map(|bytes| corpus::differences(name, &bytes, &files));
+        for problem in differing.iter().flatten() {
+            let is_unread = self.findings.iter().any(|finding| {
+                finding.cause == Cause::InputUnread && finding.file == problem.file
+            });
+            if !is_unread {
+                self.add(Verdict::InputsDiffer, Cause::Input, name, problem.to_string());
+            }
+        }
+        if is_whole && differing.is_none_or(|problems| problems.is_empty()) {
+            let found = corpus::identity(name, &files);
+            let what = format!(
+                "the corpus has {} documents and SHA-256 {}, and the run was made with {} and {}",
+                found.documents, found.sha256, made.documents, made.sha256
+            );
+            self.add(Verdict::InputsDiffer, Cause::Input, name, what);
+        }
+    }
+}
+
+/// Whether a run was made with what is built into the program, in a folder that has nothing of it.
+fn is_builtin(project: &Library, started: &RunStarted) -> bool {
+    started.inputs.iter().all(|input| {
+        builtin::file(&input.path).is_some_and(|bytes| Digest::of(bytes) == input.sha256)
+            && !project.has(&input.path)
+    })
+}
+
+/// The budgets of the policy that a run was made with, where that policy is at hand.
+pub(super) fn budget(project: &Library, started: &RunStarted) -> Option<LoopBudget> {
+    let own = is_builtin(project, started).then(|| Library::new(Project::Builtin));
+    let project = own.as_ref().unwrap_or(project);
+    let path = |role: InputRole| started.inputs.iter().find(|input| input.role == role);
+    let policy = path(InputRole::Policy)?;
+    let contract = path(InputRole::Contract)?;
+    if !project.is_inside(&policy.path) || !project.is_inside(&contract.path) {
+        return None;
+    }
+    if project.digest(&policy.path)? != policy.sha256 {
+        return None;
+    }
+    let folder = Utf8Path::new(&contract.path).parent()?;
+    let (contracts, _) = project.contracts(folder.as_str()).ok()?;
+    Some(project.policy(&policy.path, &contracts).ok()?.loop_budget)
+}
