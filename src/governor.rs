@@ -9,9 +9,13 @@ use crate::event::{
     LlmReplied, ProposedCall, Record, Rule, Subject, TerminalReason, ToolAttempted, ToolError,
     ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
 };
+use crate::host::HostFault;
 use crate::json::{Digest, JsonText};
 use crate::ledger::{Ledger, LedgerError};
-use crate::policy::gate::{Allowed, Denied, Gate, Opening, Standing, StepState, Verdict, Warning};
+use crate::policy::gate::{
+    Allowed, Denied, Gate, Opening, Standing, StepState, Unopened, Verdict, Warning,
+};
+use crate::policy::path::Failure;
 use crate::policy::spec::OnDeny;
 use crate::retry;
 use crate::task::Fault;
@@ -47,6 +51,9 @@ pub enum Halt {
     /// The ledger's.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The machine refused what the call needs. Nothing of that is recorded.
+    #[error(transparent)]
+    Host(#[from] HostFault),
     /// The run was cut short while this call ran, and nothing says whether its effect took place.
     #[error(
         "call {call_id} of {tool:?} is in doubt: it was started, the run was cut short, and the tool's contract does not say that doing it again is doing it once"
@@ -206,7 +213,7 @@ impl<'a, 'l> Governor<'a, 'l> {
     pub fn handle(&mut self, step: u64, call: &ProposedCall) -> Result<Handled, Halt> {
         let opening = self.opening(call)?;
         let standing = self.standing()?;
-        let (mut verdict, warnings) = self.gate.decide(call, &standing, &opening);
+        let (mut verdict, warnings) = self.gate.decide(call, &standing, &opening)?;
         self.warn(Some(step), warnings)?;
         let event = self.gate.call_event(call, &mut verdict);
         self.state.tools.push(call.tool.clone());
@@ -329,7 +336,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         let trusted = self.ledger.past().is_trusting().then_some(bytes_max);
         let pick = |next: &Record, then: Option<&Record>| recorded_attempt(next, then, trusted);
         if let Some(recorded) = self.ledger.recorded(true, pick)? {
-            self.rebuild(running, &recorded.attempted);
+            self.rebuild(running, &recorded.attempted)?;
             return Ok(recorded);
         }
         if self.ledger.is_carried_on() && !self.may_repeat(running.allowed.tool()) {
@@ -343,13 +350,17 @@ impl<'a, 'l> Governor<'a, 'l> {
                 return Ok(settled.into());
             }
         }
-        if !running.allowed.is_open()
-            && let Err(denied) = self.gate.reopen(running.call, &mut running.allowed)
-        {
-            let error = ToolError::new(ErrorClass::NotPermitted, denied.reason);
-            return Ok(Attempted::Ended(Err(error)).into());
+        if !running.allowed.is_open() {
+            match self.gate.reopen(running.call, &mut running.allowed) {
+                Ok(()) => {}
+                Err(Unopened::Host(fault)) => return Err(fault.into()),
+                Err(Unopened::Denied(denied)) => {
+                    let error = ToolError::new(ErrorClass::NotPermitted, denied.reason);
+                    return Ok(Attempted::Ended(Err(error)).into());
+                }
+            }
         }
-        Ok(tools::faults::run(self.faults, &running.allowed, attempt, &running.key).into())
+        Ok(tools::faults::run(self.faults, &running.allowed, attempt, &running.key)?.into())
     }
 
     /// Whether doing a call again does no harm.
@@ -385,16 +396,21 @@ impl<'a, 'l> Governor<'a, 'l> {
     }
 
     /// Does a recorded write again where its folder does not have it.
-    fn rebuild(&self, running: &mut Running<'_>, recorded: &Attempted) {
+    fn rebuild(&self, running: &mut Running<'_>, recorded: &Attempted) -> Result<(), HostFault> {
         let writes = self.gate.contracts().get(running.allowed.tool()).is_some_and(|contract| {
             contract.effects.iter().any(|effect| effect.effect == Effect::WritePath)
         });
         if !self.recovery.rebuild || !writes || !matches!(recorded, Attempted::Ended(Ok(_))) {
-            return;
+            return Ok(());
         }
-        // What does not succeed here shows in what the run reads back.
-        if self.gate.reopen(running.call, &mut running.allowed).is_ok() {
-            let _ = tools::run(&running.allowed, &running.key);
+        // What a rule or the tool refuses here shows in what the run reads back.
+        match self.gate.reopen(running.call, &mut running.allowed) {
+            Err(Unopened::Denied(_)) => Ok(()),
+            Err(Unopened::Host(fault)) => Err(fault),
+            Ok(()) => match tools::run(&running.allowed, &running.key) {
+                Err(Failure::Host(fault)) => Err(fault),
+                Ok(_) | Err(Failure::Tool(_)) => Ok(()),
+            },
         }
     }
 

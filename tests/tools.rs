@@ -267,7 +267,7 @@ fn a_write_is_durable_before_it_has_its_name() {
     let named = place("script.partial>)", place("fsync(", 0));
     let named = place("runs/test>)", place("fsync(", named));
     let recorded = place("fdatasync(", named);
-    let opened = place(".tmp\", {flags=O_WRONLY|O_CREAT|O_EXCL", recorded);
+    let opened = place("work.tmp>, \"idem_", recorded);
     let synced = place("fsync(", opened);
     let renamed = place("renameat(", synced);
     let mut last = place("fsync(", renamed);
