@@ -94,7 +94,7 @@ fn what_must_be_absent_is_absent() {
             "std::fs",
             "tools and rules open nothing but through policy::path",
             &[
-                "policy/path.rs",
+                "policy/path/",
                 "corpus/mod.rs",
                 "inputs.rs",
                 "evidence/write.rs",

@@ -17,6 +17,8 @@ mod ledger;
 mod policy;
 /// Folders and links swapped while the gate opens.
 mod races;
+/// One failing system call at a time.
+mod host;
 /// The five tools, and what they may hold.
 mod tools;
 /// The scripted LLM: references, choices, errors.

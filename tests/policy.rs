@@ -6,6 +6,7 @@ use camino::Utf8Path;
 use gatedrun::contract::Contracts;
 use gatedrun::corpus::Corpus;
 use gatedrun::event::{Detail, ProposedCall, Rule, Totals, Usage};
+use gatedrun::host::HostFault;
 use gatedrun::inputs::Inputs;
 use gatedrun::policy::cases::{Judge, read_table};
 use gatedrun::policy::gate::{Denied, Gate, Standing, Verdict, Warning};
@@ -48,8 +49,8 @@ fn call(tool: &str, arguments: Value) -> ProposedCall {
     ProposedCall { call_id: "call_0".into(), tool: tool.into(), arguments }
 }
 
-fn denied((verdict, _): (Verdict, Vec<Warning>)) -> Option<Denied> {
-    match verdict {
+fn denied(decided: Result<(Verdict, Vec<Warning>), HostFault>) -> Option<Denied> {
+    match decided.unwrap().0 {
         Verdict::Allow(_) => None,
         Verdict::Deny(denied) => Some(denied),
     }
@@ -375,7 +376,7 @@ proptest! {
         let fixtures = BTreeMap::new();
         let mounts = Mounts::new(Arc::clone(&shared.2), Utf8Path::new("/nonexistent/work").to_owned());
         let mut gate = Gate::new(&shared.0, &shared.1, &fixtures, mounts);
-        if let (Verdict::Allow(_), _) = gate.decide_call(&call("fetch", json!({"url": text})), &Standing::default()) {
+        if let Ok((Verdict::Allow(_), _)) = gate.decide_call(&call("fetch", json!({"url": text})), &Standing::default()) {
             let url = url::Url::parse(&text).unwrap();
             prop_assert_eq!(url.scheme(), "https");
             prop_assert_eq!(url.host_str(), Some("fixtures.local"));

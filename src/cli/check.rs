@@ -15,10 +15,12 @@ use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
 use crate::evidence::write::{Settlement, Staging};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
+use crate::host::HostFault;
 use crate::inputs::{Inputs, Library, Project};
 use crate::isolation::confined;
 use crate::json::Digest;
 use crate::ledger::LINE_BYTES_MAX;
+use crate::policy::path::probe;
 use crate::run::Course;
 
 use super::output::{Terminal, Tone, differing};
@@ -74,7 +76,18 @@ enum Drift {
     Differs(Difference),
 }
 
+impl Drift {
+    /// A file that cannot be read. Where the machine refuses to read it, nothing is known of it.
+    fn of(path: &Utf8Path, error: &io::Error) -> Result<Self, Stop> {
+        if HostFault::is_one(error) {
+            return Err(Stop::host(HostFault::of(error, path.as_str(), "read")));
+        }
+        Ok(Self::Unreadable(error.to_string()))
+    }
+}
+
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    probe().map_err(Stop::host)?;
     let mut libraries = Libraries::default();
     let key = args.key.as_deref().map(signing_key).transpose()?;
     let (mut passed, mut failed) = (Vec::new(), Vec::new());
@@ -253,14 +266,16 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
 /// the task itself writes, and that goes to `work`, in a folder of this process's own.
 fn compare_held(committed: &Folder, inputs: &Inputs, work: &Utf8Path) -> Result<Checked, Stop> {
     let mut differences: Vec<(String, Drift)> = Vec::new();
-    let mut comparison = |name: &str| match committed.open_file(name) {
-        Ok(committed) => Comparison::new(Box::new(committed) as Box<dyn io::BufRead + Send>),
+let mut comparison = |name: &str| match committed.open_file(name) {
+        Ok(committed) => {
+            Ok::<_, Stop>(Comparison::new(Box::new(committed) as Box<dyn io::BufRead + Send>))
+        }
         Err(error) => {
-            differences.push((name.to_owned(), Drift::Unreadable(error.to_string())));
-            Comparison::new(Box::new(io::empty()) as Box<dyn io::BufRead + Send>)
+            differences.push((name.to_owned(), Drift::of(&committed.path().join(name), &error)?));
+            Ok(Comparison::new(Box::new(io::empty()) as Box<dyn io::BufRead + Send>))
         }
     };
-    let (state, trace) = (comparison(STATE), comparison(TRACE));
+    let (state, trace) = (comparison(STATE)?, comparison(TRACE)?);
     let mut observed = Observed::default();
     // What is observed grows with the run; it is kept only where somebody asks for it.
     let expects = inputs.task.expected.is_some();
@@ -272,26 +287,27 @@ fn compare_held(committed: &Folder, inputs: &Inputs, work: &Utf8Path) -> Result<
     let scratch = work.parent().unwrap_or(work);
     let (recorded, _) = confined(inputs.policy.sandbox.isolation, scratch, || {
         crate::run::run(inputs, work.to_owned(), Course::fresh(), state, trace, watch)
-    })
-    .map_err(Stop::usage)?;
+    })?;
     let recorded = recorded.map_err(|error| run::stop(inputs, &error))?;
     let mut compared = |name: &str, result: io::Result<Option<Difference>>| {
         if differences.iter().any(|(known, _)| known == name) {
-            return;
+            return Ok(());
         }
-        match result {
-            Ok(None) => {}
-            Ok(Some(difference)) => differences.push((name.to_owned(), Drift::Differs(difference))),
-            Err(error) => differences.push((name.to_owned(), Drift::Unreadable(error.to_string()))),
-        }
+        let drift = match result {
+            Ok(None) => return Ok(()),
+            Ok(Some(difference)) => Drift::Differs(difference),
+            Err(error) => Drift::of(&committed.path().join(name), &error)?,
+        };
+        differences.push((name.to_owned(), drift));
+        Ok::<(), Stop>(())
     };
-    compared(STATE, recorded.state.finish());
-    compared(TRACE, recorded.trace.finish());
+    compared(STATE, recorded.state.finish())?;
+    compared(TRACE, recorded.trace.finish())?;
     for (name, bytes) in [(REPORT, &recorded.report), (MANIFEST, &recorded.manifest)] {
         let result = committed
             .open_file(name)
             .and_then(|committed| compare::difference(committed, bytes.as_slice()));
-        compared(name, result);
+        compared(name, result)?;
     }
     differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
     contents(committed, Some(&recorded.work), |path, what| {

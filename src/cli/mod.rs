@@ -23,6 +23,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::evidence::write::WriteError;
+use crate::host::HostFault;
+use crate::isolation::Refused;
+
 use output::Terminal;
 
 /// Exit codes. They are part of the contract with scripts.
@@ -155,6 +159,11 @@ impl Stop {
     fn usage(message: impl ToString) -> Self {
         Self { message: message.to_string(), code: exit::USAGE }
     }
+
+    /// The machine refused something, and nothing is there to be resumed.
+    fn host(fault: HostFault) -> Self {
+        Self { message: format!("{fault}; {}", fault.remedy()), code: exit::HOST }
+    }
 }
 
 impl From<crate::problem::Problems> for Stop {
@@ -169,9 +178,20 @@ impl From<crate::problem::Problem> for Stop {
     }
 }
 
-impl From<crate::evidence::write::WriteError> for Stop {
-    fn from(error: crate::evidence::write::WriteError) -> Self {
-        Self::usage(error)
+impl From<WriteError> for Stop {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Io { path, source } if HostFault::is_one(&source) => {
+                Self::host(HostFault::new(path, "written", source))
+            }
+            error => Self::usage(error),
+        }
+    }
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        Self { message: refused.to_string(), code: exit::HOST }
     }
 }
 

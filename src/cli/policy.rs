@@ -241,7 +241,7 @@ fn decide(args: &Decide, terminal: &mut Terminal) -> Result<u8, Stop> {
         number += 1;
         let text = String::from_utf8_lossy(&line);
         let call = read_call(text.trim(), number)?;
-        let (mut verdict, _) = gate.decide_call(&call, &standing);
+        let (mut verdict, _) = gate.decide_call(&call, &standing).map_err(Stop::host)?;
         let decided = gate.call_event(&call, &mut verdict);
         standing.totals.calls_allowed += u64::from(decided.rule_id.is_none());
         terminal.line(&serde_json::to_string(&decided).unwrap_or_default())?;

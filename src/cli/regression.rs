@@ -9,6 +9,7 @@ use crate::evidence::expect::Observed;
 use crate::evidence::{STATE, open};
 use crate::inputs::{Inputs, Project};
 use crate::ledger::Reader;
+use crate::policy::path::probe;
 
 use super::check::Scratch;
 use super::output::{Terminal, Tone};
@@ -52,6 +53,7 @@ struct Row {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    probe().map_err(Stop::host)?;
     let mut libraries = Libraries::default();
     let library = libraries.get(&Project::Folder(args.project.clone()));
     let mut rows = Vec::new();

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::evidence::compare::differing_fields;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::inputs::{Inputs, Library, Project};
+use crate::policy::path::probe;
 use crate::replay::backtest::{Backtest, Change, Standing, Untried, backtest};
 use crate::replay::{Diverged, Place, Replay, as_record, replay};
 
@@ -128,6 +129,9 @@ struct Field {
 }
 
 fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Result<u8, Stop> {
+    if !args.recorded_only {
+        probe().map_err(Stop::host)?;
+    }
     let mut loader = Loader::default();
     let mut code = exit::OK;
     for run in runs {
@@ -340,6 +344,7 @@ fn backtest_all(
                         let (standing, code) = match &untried {
                             Untried::OtherTask(_) => ("failed", exit::USAGE),
                             Untried::Unreadable(_) => ("unreadable", exit::MALFORMED),
+                            Untried::Host { .. } => ("failed", exit::HOST),
                         };
                         refused(standing, untried.to_string(), code)
                     }

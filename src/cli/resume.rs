@@ -9,6 +9,7 @@ use crate::evidence::text::counted;
 use crate::evidence::write::Staging;
 use crate::governor::Recovery;
 use crate::ledger::{LedgerError, Past, Reader};
+use crate::policy::path::probe;
 use crate::run::Course;
 
 use super::check::task_of;
@@ -59,6 +60,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         ));
     }
     let reconciled = args.settle.as_deref().map(|text| settled(text, args)).transpose()?;
+    probe().map_err(Stop::host)?;
     let (project, task) = task_of(&args.run, args.task.as_deref())?;
     let mut staging = Staging::resume(&args.run)?;
     let recorded = scan(&staging)?;

@@ -13,11 +13,13 @@ use crate::evidence::expect::Observed;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::{Settlement, Staging, Standing, WriteError};
-use crate::evidence::{MANIFEST, REPORT, TRACE};
+use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
 use crate::governor::Halt;
+use crate::host::HostFault;
 use crate::inputs::Inputs;
 use crate::isolation::{Refused, Status, confined};
 use crate::ledger::LedgerError;
+use crate::policy::path::probe;
 use crate::replay::as_record;
 use crate::run::Course;
 
@@ -78,6 +80,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         [] => vec![project::builtin_task()],
         named => named.iter().map(|path| project::task(path)).collect(),
     };
+    probe().map_err(Stop::host)?;
     let mut libraries = Libraries::default();
     let interrupt = interrupt::flag()?;
     let mut code = exit::OK;
@@ -215,27 +218,32 @@ impl Failed {
     /// Whether what is recorded is worth carrying on.
     fn is_resumable(&self) -> bool {
         match self {
-            Self::Run(RunError::Ledger(_) | RunError::InDoubt(_)) | Self::Write(_) => true,
+            Self::Run(RunError::Ledger(_) | RunError::InDoubt(_) | RunError::Host(_))
+            | Self::Write(_) => true,
             Self::Run(RunError::Llm(_)) | Self::Refused(_) => false,
         }
     }
 
     /// What to tell, with how to carry the run on where it can be.
     pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path) -> Stop {
-        let carry_on = format!("carry it on with `gatedrun resume {target}`");
+        let carry_on = format!("continue with `gatedrun resume {target}`");
         let error = match self {
-            Self::Refused(refused) => return Stop::usage(refused),
+            Self::Refused(refused) => return refused.into(),
+            Self::Write(WriteError::Io { path, source }) => {
+                RunError::Host(HostFault::new(path, "written", source))
+            }
             Self::Write(error) => {
-                return Stop::usage(format!("{error}; mend that, then {carry_on}"));
+                return Stop::usage(format!("{error}; correct that, then {carry_on}"));
             }
             Self::Run(error) => error,
         };
+        if let Some(fault) = fault(&error) {
+            let message = format!("{fault}; {}, then {carry_on}", fault.remedy());
+            return Stop { message, code: exit::HOST };
+        }
         match &error {
             RunError::Ledger(LedgerError::Interrupted) => {
                 Stop { message: format!("{target}: {error}; {carry_on}"), code: exit::INTERRUPTED }
-            }
-            RunError::Ledger(LedgerError::Sink(_)) => {
-                Stop::usage(format!("task {}: {error}; mend that, then {carry_on}", inputs.task.id))
             }
             RunError::Ledger(LedgerError::Diverged(divergence)) => {
                 let fields = differing_fields(&divergence.recorded, &as_record(divergence));
@@ -256,7 +264,9 @@ impl Failed {
                 ),
                 code: exit::WAITS,
             },
-            RunError::Ledger(_) | RunError::Llm(_) | RunError::InDoubt(_) => stop(inputs, &error),
+            RunError::Ledger(_) | RunError::Llm(_) | RunError::InDoubt(_) | RunError::Host(_) => {
+                stop(inputs, &error)
+            }
         }
     }
 }
@@ -297,9 +307,25 @@ pub(super) fn execute(
     Ok(Done { summary: recorded.summary, observed, status })
 }
 
-/// Why a run has no evidence.
+/// Why a run has no evidence, where nothing of it is kept.
 pub(super) fn stop(inputs: &Inputs, error: &RunError) -> Stop {
-    Stop::usage(format!("task {}: {error}", inputs.task.id))
+    let id = &inputs.task.id;
+    if let Some(fault) = fault(error) {
+        let message = format!("task {id}: {fault}; {}", fault.remedy());
+        return Stop { message, code: exit::HOST };
+    }
+    let code = if matches!(error, RunError::InDoubt(_)) { exit::WAITS } else { exit::USAGE };
+    Stop { message: format!("task {id}: {error}"), code }
+}
+
+/// The machine's refusal behind an error, if that is what it is.
+fn fault(error: &RunError) -> Option<HostFault> {
+    match error {
+        RunError::Host(fault) => Some(fault.clone()),
+        RunError::Ledger(LedgerError::Sink(error)) => Some(HostFault::of(error, STATE, "written")),
+        RunError::Ledger(LedgerError::Read(error)) => Some(HostFault::of(error, STATE, "read")),
+        RunError::Ledger(_) | RunError::Llm(_) | RunError::InDoubt(_) => None,
+    }
 }
 
 fn print_outcome(summary: &Summary, unmet: &[String], terminal: &mut Terminal) -> Result<(), Stop> {

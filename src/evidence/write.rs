@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
-use crate::policy::path::RECEIPTS_SUFFIX;
+use crate::policy::path::{RECEIPTS_SUFFIX, TEMPORARIES_SUFFIX};
 use crate::policy::spec::Durability;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
@@ -188,7 +188,13 @@ impl Staging {
             remove_if_there(&self.partial.join(name))?;
         }
         remove_if_there(&self.receipts())?;
+        remove_folder_if_there(&self.temporaries())?;
         remove_folder_if_there(&self.partial.join(WORK))
+    }
+
+    /// Where the tools make what they write, before it gets its name.
+    fn temporaries(&self) -> Utf8PathBuf {
+        Utf8PathBuf::from(format!("{}{TEMPORARIES_SUFFIX}", self.work()))
     }
 
     /// What the tools say that they did, while the run is in the making.
@@ -293,6 +299,7 @@ impl Staging {
         // They belong to the making, not to the run.
         remove_if_there(&self.partial.join(OWNER))?;
         remove_if_there(&self.receipts())?;
+        remove_folder_if_there(&self.temporaries())?;
         let place = match settlement {
             Settlement::Discard => {
                 self.remove()?;
@@ -380,6 +387,11 @@ fn known(name: &str) -> bool {
     FILES.contains(&name) || name == ATTESTATION || name == OWNER || is_receipts
 }
 
+/// Whether a run, or one in the making, has a folder of this name.
+fn is_folder(name: &str) -> bool {
+    name.strip_prefix(WORK).is_some_and(|rest| rest.is_empty() || rest == TEMPORARIES_SUFFIX)
+}
+
 /// The ledger's file: what is recorded already is passed over, and what is new is appended.
 #[derive(Debug)]
 pub struct StateFile {
@@ -418,7 +430,7 @@ fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
         let entry = io_at(path, entry)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = io_at(path, entry.file_type())?;
-        let ours = (known(&name) && kind.is_file()) || (name == WORK && kind.is_dir());
+        let ours = (known(&name) && kind.is_file()) || (is_folder(&name) && kind.is_dir());
         if !ours {
             return Err(foreign(&name));
         }

@@ -40,7 +40,7 @@ pub enum Push<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The sink failed.
-    #[error("the ledger cannot be written: {0}")]
+    #[error("{0}")]
     Sink(#[source] io::Error),
     /// The reader failed.
     #[error("the ledger cannot be read: {0}")]

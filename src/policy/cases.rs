@@ -15,7 +15,7 @@ use crate::corpus::Corpus;
 use crate::event::{ProposedCall, Rule, Totals, Usage};
 use crate::problem::{Problem, Problems};
 
-use super::gate::{Denied, Gate, Standing, Verdict};
+use super::gate::{Denied, Gate, Opening, Standing, Verdict};
 use super::path::Mounts;
 use super::spec::Policy;
 
@@ -184,11 +184,12 @@ impl<'a> Judge<'a> {
         };
         let mut last = None;
         for _ in 0..subject.repeat.unwrap_or(1) {
-            last = Some(gate.decide_call(&call, &standing).0);
+            // Nothing is opened, so nothing of the machine has a say.
+            last = gate.decide(&call, &standing, &Opening::Recorded(None)).ok();
         }
         match last? {
-            Verdict::Allow(_) => None,
-            Verdict::Deny(denied) => Some(denied),
+            (Verdict::Allow(_), _) => None,
+            (Verdict::Deny(denied), _) => Some(denied),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::event::{
     Decision, Detail, Details, Effect, ErrorClass, GateDecided, ProposedCall, Rule, Subject,
     Totals, Usage,
 };
+use crate::host::HostFault;
 use crate::json::{self, Digest};
 
 use super::path::{self, MountPath, Mounts, Opened, ReadCapability, WriteCapability};
@@ -99,6 +100,27 @@ pub struct Denied {
     pub details: Details,
     /// What the deny does to the run.
     pub on_deny: OnDeny,
+}
+
+/// Why what a call needs is not open.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Unopened {
+    /// A rule denies it.
+    Denied(Box<Denied>),
+    /// The machine refused.
+    Host(HostFault),
+}
+
+impl From<Denied> for Unopened {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(Box::new(denied))
+    }
+}
+
+impl From<HostFault> for Unopened {
+    fn from(fault: HostFault) -> Self {
+        Self::Host(fault)
+    }
 }
 
 /// Whether what a call needs is opened.
@@ -255,25 +277,31 @@ impl<'a> Gate<'a> {
 
     /// Decides about a call, now. Whatever it is made of, the answer is an allow or a deny with a
     /// rule. `standing` is how far the run has come; what comes back besides are warnings.
+    ///
+    /// # Errors
+    /// What the machine refuses when a path is opened: that is no answer about the call.
     pub fn decide_call(
         &mut self,
         call: &ProposedCall,
         standing: &Standing,
-    ) -> (Verdict, Vec<Warning>) {
+    ) -> Result<(Verdict, Vec<Warning>), HostFault> {
         self.decide(call, standing, &Opening::Now)
     }
 
     /// As [`Gate::decide_call`], for a call that may have been decided before.
+    ///
+    /// # Errors
+    /// As [`Gate::decide_call`].
     pub fn decide(
         &mut self,
         call: &ProposedCall,
         standing: &Standing,
         opening: &Opening,
-    ) -> (Verdict, Vec<Warning>) {
+    ) -> Result<(Verdict, Vec<Warning>), HostFault> {
         let mut case = match self.tool_registry(call) {
             Ok(case) => case,
             // Not counted: a tool that the registry denies is denied by it every time.
-            Err(denied) => return (Verdict::Deny(denied), Vec::new()),
+            Err(denied) => return Ok((Verdict::Deny(denied), Vec::new())),
         };
         let textual = self
             .url_allowlist(&mut case)
@@ -284,11 +312,12 @@ impl<'a> Gate<'a> {
         let mut warnings = Vec::new();
         let decided = textual
             .and_then(|()| self.cycle_detection(&case, repeats))
+            .map_err(Unopened::Denied)
             .and_then(|()| self.open(&mut case, opening))
             .and_then(|grants| {
                 warnings = self.decide_more_calls(standing).map_err(|mut denied| {
                     denied.details.insert(Detail::Tool, call.tool.as_str().into());
-                    Box::new(denied)
+                    Unopened::Denied(Box::new(denied))
                 })?;
                 Ok(grants)
             });
@@ -305,24 +334,26 @@ impl<'a> Gate<'a> {
                 opened: *opening == Opening::Now,
                 details: case.details,
             })),
-            Err(denied) => Verdict::Deny(*denied),
+            Err(Unopened::Denied(denied)) => Verdict::Deny(*denied),
+            Err(Unopened::Host(fault)) => return Err(fault),
         };
-        (verdict, warnings)
+        Ok((verdict, warnings))
     }
 
     /// Opens what a call needs whose decision was taken from a record: whoever carries a run on
     /// may have to do the call again. Nothing is counted.
     ///
     /// # Errors
-    /// The rule that denies it now.
-    pub fn reopen(&self, call: &ProposedCall, allowed: &mut Allowed) -> Result<(), Denied> {
-        let mut case = self.tool_registry(call)?;
-        let opened = self
+    /// The rule that denies it now; what the machine refuses.
+    pub fn reopen(&self, call: &ProposedCall, allowed: &mut Allowed) -> Result<(), Unopened> {
+        let mut case =
+            self.tool_registry(call).map_err(|denied| Unopened::Denied(Box::new(denied)))?;
+        allowed.grants = self
             .url_allowlist(&mut case)
             .and_then(|()| self.sandbox_path(&mut case))
             .and_then(|()| self.arg_schema(&mut case))
-            .and_then(|()| self.open(&mut case, &Opening::Now));
-        allowed.grants = opened.map_err(|denied| *denied)?;
+            .map_err(Unopened::Denied)
+            .and_then(|()| self.open(&mut case, &Opening::Now))?;
         allowed.plain = without_targets(case.contract, &case.arguments);
         allowed.opened = true;
         Ok(())
@@ -743,7 +774,7 @@ impl<'a> Gate<'a> {
     }
 
     /// Opens what the call needs. What the kernel refuses here is a deny like one before.
-    fn open(&self, case: &mut Case<'_>, opening: &Opening) -> Result<Vec<Grant>, Box<Denied>> {
+    fn open(&self, case: &mut Case<'_>, opening: &Opening) -> Result<Vec<Grant>, Unopened> {
         let bytes_max = self.policy.sandbox.max_read_bytes;
         let mut grants = Vec::with_capacity(case.targets.len());
         for planned in std::mem::take(&mut case.targets) {
@@ -751,13 +782,13 @@ impl<'a> Gate<'a> {
             let (planned, fixture) = match planned {
                 Planned::Fetch(parsed) => match self.fixture(&parsed) {
                     Ok(fixture) => (Planned::Fetch(parsed), fixture),
-                    Err(refusal) => return Err(Box::new(self.sandbox_denied(case, refusal))),
+                    Err(refusal) => return Err(self.sandbox_denied(case, refusal).into()),
                 },
                 other => (other, None),
             };
             if let Opening::Recorded(refused) = opening {
                 if let Some((reason, details)) = refused {
-                    return Err(Box::new(Denied {
+                    return Err(Unopened::from(Denied {
                         rule: Rule::SandboxPath,
                         reason: reason.clone(),
                         details: details.clone(),
@@ -769,13 +800,13 @@ impl<'a> Gate<'a> {
             let opened = match planned {
                 Planned::Compute | Planned::Unreadable => Opened::Open(Grant::Compute),
                 Planned::Corpus => Opened::Open(Grant::Corpus(Arc::clone(self.mounts.corpus()))),
-                Planned::Read(path) => map(self.mounts.open_read(&path, bytes_max), Grant::Read),
+                Planned::Read(path) => map(self.mounts.open_read(&path, bytes_max)?, Grant::Read),
                 Planned::Write(path) => {
                     let bytes_max = self.policy.sandbox.max_write_bytes;
-                    map(self.mounts.open_write(&path, bytes_max), Grant::Write)
+                    map(self.mounts.open_write(&path, bytes_max)?, Grant::Write)
                 }
                 Planned::File(url, path) => {
-                    map(self.mounts.open_read(&path, bytes_max), |source| {
+                    map(self.mounts.open_read(&path, bytes_max)?, |source| {
                         Grant::Fetch(FetchCapability { url, host: None, source: Some(source) })
                     })
                 }
@@ -789,7 +820,7 @@ impl<'a> Gate<'a> {
                     };
                     match fixture {
                         None => Opened::Open(fetch(None)),
-                        Some(path) => map(self.mounts.open_read(&path, bytes_max), |source| {
+                        Some(path) => map(self.mounts.open_read(&path, bytes_max)?, |source| {
                             fetch(Some(source))
                         }),
                     }
@@ -801,7 +832,7 @@ impl<'a> Gate<'a> {
                     let why = refusal.reason.clone();
                     let mut denied = self.sandbox_denied(case, refusal);
                     denied.details.insert(Detail::OpenRefused, why.into());
-                    return Err(Box::new(denied));
+                    return Err(denied.into());
                 }
             }
         }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::agent::RunError;
 use crate::event::{Decision, Detail, Event, ExecutionPath, GateDecided, Record, Subject};
 use crate::governor::Recovery;
+use crate::host::HostFault;
 use crate::inputs::Inputs;
 use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past, Push, Reader};
 use crate::policy::spec::{OnDeny, Policy};
@@ -52,6 +53,12 @@ pub enum Untried {
     /// The task asks for something else than the run was made with.
     #[error("the task has changed: {0}")]
     OtherTask(String),
+    /// The machine refused what going on for real needs.
+    #[error("{fault}; {}", .fault.remedy())]
+    Host {
+        /// What.
+        fault: HostFault,
+    },
 }
 
 /// How much of a run is known under another policy.
@@ -231,6 +238,7 @@ fn go_on(
     });
     match result {
         Ok(()) => test.continued = true,
+        Err(RunError::Host(fault)) => return Err(Untried::Host { fault }),
         Err(error) => test.notes.push(format!("going on for real ended early: {error}")),
     }
     test.changes.extend(differences(recorded, &now, begun));

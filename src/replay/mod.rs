@@ -151,6 +151,8 @@ fn failed(error: RunError, beginning: Option<&Divergence>) -> Replay {
             cause: "the task's script is another one than the run was made with".to_owned(),
         }),
         RunError::InDoubt(halt) => Replay::Incomplete(halt.to_string()),
+        // A replay opens nothing of the run's own.
+        RunError::Host(fault) => Replay::Unreadable(fault.to_string()),
     }
 }
 
