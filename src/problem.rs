@@ -85,6 +85,22 @@ impl Problems {
     }
 }
 
+/// How long a quoted value may be in a message, in characters.
+pub const QUOTED_CHARS_MAX: usize = 200;
+
+/// A text short enough to be quoted in a message.
+///
+/// ```
+/// assert_eq!(gatedrun::problem::cut("short"), "short");
+/// assert_eq!(gatedrun::problem::cut(&"x".repeat(1000)).chars().count(), 201);
+/// ```
+pub fn cut(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        None => text.into(),
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()).into(),
+    }
+}
+
 /// The name in `known` that is nearest to `name`, where one is near enough to be meant.
 ///
 /// ```

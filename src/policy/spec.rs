@@ -305,7 +305,10 @@ impl Policy {
     pub fn load(path: &str, bytes: &[u8], contracts: &Contracts) -> Result<Self, Problems> {
         let document = yaml::parse(bytes).map_err(|errors| {
             let problem = |error: yaml::YamlError| {
-                let at = error.place.map_or_else(String::new, |place| place.to_string());
+                let mut at = error.place.map_or_else(String::new, |place| place.to_string());
+                if !error.pointer.is_empty() {
+                    at.push_str(&format!(" ({})", error.pointer));
+                }
                 Problem::new(path, error.message).at(at)
             };
             Problems(errors.into_iter().map(problem).collect())
