@@ -146,7 +146,7 @@ fn check_shape(path: &str, text: &Value) -> Vec<Problem> {
     let violations = META.violations(text);
     violations
         .into_iter()
-        .map(|violation| Problem::new(path, violation.what).at(violation.pointer))
+        .map(|violation| violation.problem(path))
         .collect()
 }
 
