@@ -10,7 +10,7 @@ use crate::event::{
     ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
 };
 use crate::host::HostFault;
-use crate::json::{Digest, JsonText};
+use crate::json::{self, Digest, JsonText};
 use crate::ledger::{Ledger, LedgerError};
 use crate::policy::gate::{
     Allowed, Denied, Gate, Opening, Standing, StepState, Unopened, Verdict, Warning,
@@ -435,12 +435,19 @@ impl<'a, 'l> Governor<'a, 'l> {
             .get(allowed.tool())
             .map_or_else(Vec::new, |contract| contract.output_violations(&output.result));
         match violations.into_iter().next() {
-            None => Ok(output),
-            Some(first) => Err(ToolError::new(
-                ErrorClass::OutputSchema,
-                format!("the result breaks its contract at {}: {}", first.pointer, first.what),
-            )),
+            None => {}
+            Some(first) => {
+                let what =
+                    format!("the result breaks its contract at {}: {}", first.pointer, first.what);
+                return Err(ToolError::new(ErrorClass::OutputSchema, what));
+            }
         }
+        // Its digest would be that of another result too.
+        if let Some((pointer, number)) = json::rounded(&output.result) {
+            let what = format!("the result at {pointer}: {}", json::rounded_words(number));
+            return Err(ToolError::new(ErrorClass::OutputSchema, what));
+        }
+        Ok(output)
     }
 
     /// What a call came to, with its result cut to policy's bound.

@@ -266,7 +266,7 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
 /// the task itself writes, and that goes to `work`, in a folder of this process's own.
 fn compare_held(committed: &Folder, inputs: &Inputs, work: &Utf8Path) -> Result<Checked, Stop> {
     let mut differences: Vec<(String, Drift)> = Vec::new();
-let mut comparison = |name: &str| match committed.open_file(name) {
+    let mut comparison = |name: &str| match committed.open_file(name) {
         Ok(committed) => {
             Ok::<_, Stop>(Comparison::new(Box::new(committed) as Box<dyn io::BufRead + Send>))
         }

@@ -230,12 +230,16 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let place = error.path().unwrap_or(path.as_std_path()).to_string_lossy().into_owned();
+                let place =
+                    error.path().unwrap_or(path.as_std_path()).to_string_lossy().into_owned();
                 let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
                 if error.depth() == 0 {
                     return Err(Stop::usage(format!("{path}: cannot be read: {what}")));
                 }
-                found.refuse(place, format!("cannot be read, so what is in it is not known: {what}"));
+                found.refuse(
+                    place,
+                    format!("cannot be read, so what is in it is not known: {what}"),
+                );
                 continue;
             }
         };
@@ -315,7 +319,8 @@ pub fn find_tasks(root: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let path = error.path().unwrap_or(tasks.as_std_path()).to_string_lossy().into_owned();
+                let path =
+                    error.path().unwrap_or(tasks.as_std_path()).to_string_lossy().into_owned();
                 let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
                 refused.push(Refused { path, what: format!("cannot be read: {what}") });
                 continue;
