@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::evidence::compare::differing_fields;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::inputs::{Inputs, Library, Project};
-use crate::replay::backtest::{Backtest, Change, Standing, Untried, backtest};
+use crate::replay::backtest::{Backtest, Standing, Untried, backtest};
+use crate::replay::decisions::Change;
 use crate::replay::{Diverged, Place, Replay, as_record, replay};
 
 use super::check::{Scratch, seed_of, task_of};

@@ -6,6 +6,8 @@
 //! [`backtest`] tries another policy in the same way.
 
 pub mod backtest;
+pub mod decisions;
+pub mod limits;
 
 use std::io::{self, BufRead};
 
