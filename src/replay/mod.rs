@@ -8,6 +8,7 @@
 pub mod backtest;
 pub mod decisions;
 pub mod limits;
+pub mod tried;
 
 use std::io::{self, BufRead};
 
