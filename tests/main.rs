@@ -39,6 +39,8 @@ mod hostile;
 mod vectors;
 /// Other policies on recorded runs, against plain execution.
 mod backtest;
+/// The back-test against the truth: random pairs of policies, predicted and executed.
+mod differential;
 /// The artifacts: projected from the ledger alone, valid OTLP, safe for people.
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.

@@ -160,22 +160,6 @@ impl Found {
         if self.items.is_empty() { &self.unfinished } else { &[] }
     }
 
-    /// Reports on stderr what is not looked into and the runs that have not ended; the exit code of
-    /// that.
-    pub fn report_unread(&self, terminal: &mut Terminal) -> u8 {
-        let mut code = exit::OK;
-        for Refused { path, what } in self.refused() {
-            terminal.error(&format!("{path}: {what}"));
-            code = exit::worse(code, exit::UNCONFIRMED);
-        }
-        for partial in self.only_unfinished() {
-            terminal.error(&format!("{partial}: {}", unfinished(partial)));
-            code = exit::worse(code, exit::INTERRUPTED);
-        }
-        self.note_unfinished(terminal);
-        code
-    }
-
     /// Reports the unfinished runs beside others.
     pub fn note_unfinished(&self, terminal: &mut Terminal) {
         if self.items.is_empty() || self.unfinished.is_empty() {

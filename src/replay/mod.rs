@@ -6,6 +6,9 @@
 //! [`backtest`] tries another policy in the same way.
 
 pub mod backtest;
+pub mod decisions;
+pub mod limits;
+pub mod tried;
 
 use std::io::{self, BufRead};
 
