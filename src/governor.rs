@@ -123,10 +123,14 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// # Errors
     /// The ledger's.
     pub fn recorded_reply(&mut self) -> Result<Option<LlmReplied>, LedgerError> {
-        self.ledger.recorded(false, |next, _| match &next.event {
+        let recorded = self.ledger.recorded(false, |next, _| match &next.event {
             Event::LlmReplied(replied) => Some(replied.clone()),
             _ => None,
-        })
+        })?;
+        if recorded.is_none() {
+            self.ledger.may_act()?;
+        }
+        Ok(recorded)
     }
 
     /// What the run has used.
@@ -343,6 +347,7 @@ impl<'a, 'l> Governor<'a, 'l> {
                 return Ok(settled.into());
             }
         }
+        self.ledger.may_act()?;
         if !running.allowed.is_open()
             && let Err(denied) = self.gate.reopen(running.call, &mut running.allowed)
         {

@@ -119,7 +119,7 @@ enum Command {
     Keygen(sign::KeygenArgs),
     /// Run again over the record, executing nothing; or try another policy on recorded runs
     Replay(replay::Args),
-    /// Carry on a run that was cut short
+    /// Resume a run that was cut short
     Resume(resume::Args),
     /// Compare two runs: the first difference, then step by step
     Diff(diff::Args),
@@ -166,7 +166,8 @@ impl From<crate::problem::Problem> for Stop {
 
 impl From<crate::evidence::write::WriteError> for Stop {
     fn from(error: crate::evidence::write::WriteError) -> Self {
-        Self::usage(error)
+        let code = if error.is_of_the_host() { exit::HOST } else { exit::USAGE };
+        Self { message: error.to_string(), code }
     }
 }
 

@@ -8,9 +8,9 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::builtin;
+use crate::evidence::write::is_beside;
 use crate::evidence::{FILES, WORK};
 use crate::inputs::{Library, Project};
-use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::Stop;
 
@@ -101,7 +101,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
     };
     let skipped = |entry: &DirEntry| {
         let name = entry.file_name().to_string_lossy();
-        name.ends_with(PROPOSAL_ENDING) || name.ends_with(PARTIAL_ENDING) || is_work(entry)
+        is_beside(&name) || is_work(entry)
     };
     for entry in walk.filter_entry(|entry| !skipped(entry)) {
         let entry = entry.map_err(|error| {

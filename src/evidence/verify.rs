@@ -575,7 +575,7 @@ pub fn contents(
 
 /// Whether a file is the one that the run wrote; of a longer one no more is read than tells it
 /// apart.
-fn is_written(run: &Utf8Path, path: &str, due: FileDigest) -> Result<(), String> {
+pub(super) fn is_written(run: &Utf8Path, path: &str, due: FileDigest) -> Result<(), String> {
     let mut hasher = Sha256::new();
     let read = open::beneath(run, path).and_then(|file| {
         let mut file = Read::take(file, due.bytes.saturating_add(1));
