@@ -132,10 +132,14 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// # Errors
     /// The ledger's.
     pub fn recorded_reply(&mut self) -> Result<Option<LlmReplied>, LedgerError> {
-        self.ledger.recorded(false, |next, _| match &next.event {
+        let recorded = self.ledger.recorded(false, |next, _| match &next.event {
             Event::LlmReplied(replied) => Some(replied.clone()),
             _ => None,
-        })
+        })?;
+        if recorded.is_none() {
+            self.ledger.may_act()?;
+        }
+        Ok(recorded)
     }
 
     /// What the run has used.
@@ -360,6 +364,7 @@ impl<'a, 'l> Governor<'a, 'l> {
                 return Ok(Attempt::known(settled));
             }
         }
+        self.ledger.may_act()?;
         if !running.allowed.is_open() {
             match self.gate.reopen(running.call, &mut running.allowed) {
                 Ok(()) => {}

@@ -10,6 +10,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use walkdir::WalkDir;
 
 use crate::builtin;
 use crate::contract::{Contract, Contracts};
@@ -18,7 +19,7 @@ use crate::event::{Input, InputRole, RunStarted};
 use crate::json::Digest;
 use crate::policy::spec::{self, Policy};
 use crate::problem::{Problem, Problems};
-use crate::task::{LlmSpec, PARTIAL_ENDING, PROPOSAL_ENDING, Task};
+use crate::task::{LlmSpec, Task, reserved_ending};
 use crate::{derive, tools};
 
 /// The largest input file, in bytes.
@@ -180,12 +181,11 @@ impl Library {
 
     /// A task below `tasks/` is called what its path says, and its run is found under that name.
     fn check_id(&self, task: &Task, path: &str) -> Result<(), Problem> {
-        for ending in [PROPOSAL_ENDING, PARTIAL_ENDING] {
-            if task.id.split('/').any(|part| part.ends_with(ending)) {
-                let what =
-                    format!("a part of the id ends in {ending:?}, as what is no run yet does");
-                return Err(Problem::new(path, what).at("/id").mend("choose another name"));
-            }
+        if let Some(ending) = task.id.split('/').find_map(reserved_ending) {
+            let what = format!(
+                "a part of the id ends in {ending:?}, as folders do that lie beside a run and are none"
+            );
+            return Err(Problem::new(path, what).at("/id").mend("choose another name"));
         }
         let named = path.strip_prefix("tasks/").and_then(|rest| rest.strip_suffix(".json"));
         match named {
@@ -195,8 +195,38 @@ impl Library {
             )
             .at("/id")
             .mend("a task below tasks/ has its path as its id")),
-            _ => Ok(()),
+            Some(_) => self.check_nesting(task, path),
+            None => Ok(()),
         }
+    }
+
+    /// Of two tasks the id of one may not be a folder of the other's: its run would lie in the
+    /// other's run.
+    fn check_nesting(&self, task: &Task, path: &str) -> Result<(), Problem> {
+        let nested = |other: &str| {
+            let what = format!(
+                "the run of one of this task and {other} would lie in the other's, and a run's folder holds one run"
+            );
+            Err(Problem::new(path, what).at("/id").mend("rename one of the two"))
+        };
+        for (at, _) in task.id.match_indices('/') {
+            let above = format!("tasks/{}.json", task.id.get(..at).unwrap_or_default());
+            if self.has(&above) {
+                return nested(&above);
+            }
+        }
+        let Located::File(below) = self.locate(path.strip_suffix(".json").unwrap_or(path)) else {
+            return Ok(());
+        };
+        let is_task = |file: &Utf8Path| {
+            file.extension() == Some("json") && !file.as_str().ends_with(".schema.json")
+        };
+        let files = WalkDir::new(&below).sort_by_file_name().into_iter().filter_map(Result::ok);
+        let found = files.filter(|entry| entry.file_type().is_file()).find_map(|entry| {
+            let inner = Utf8Path::from_path(entry.path())?.strip_prefix(&below).ok()?.to_owned();
+            is_task(&inner).then_some(inner)
+        });
+        found.map_or(Ok(()), |inner| nested(&format!("tasks/{}/{inner}", task.id)))
     }
 
     /// The contracts in a folder of the project, and what the ledger says of their files.

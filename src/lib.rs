@@ -28,6 +28,8 @@ pub mod builtin;
 pub mod inputs;
 pub mod evidence;
 pub mod run;
+pub mod recovery;
+pub mod proposal;
 pub mod replay;
 pub mod isolation;
 pub mod cli;

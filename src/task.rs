@@ -26,6 +26,24 @@ pub const PROPOSAL_ENDING: &str = ".new";
 /// What the folder of a run in the making ends in; no part of a task's id does either.
 pub const PARTIAL_ENDING: &str = ".partial";
 
+/// What a folder ends in while it is exchanged with another; no part of a task's id does either.
+pub const SWAP_ENDING: &str = ".swap";
+
+/// What a folder ends in that is to be removed; no part of a task's id does either.
+pub const REPLACED_ENDING: &str = ".old";
+
+/// The ending of a name that is the program's own, if it has one.
+///
+/// ```
+/// use gatedrun::task::reserved_ending;
+/// assert_eq!(reserved_ending("v1.partial"), Some(".partial"));
+/// assert_eq!(reserved_ending("v1.newer"), None);
+/// ```
+pub fn reserved_ending(name: &str) -> Option<&'static str> {
+    let endings = [PROPOSAL_ENDING, PARTIAL_ENDING, SWAP_ENDING, REPLACED_ENDING];
+    endings.into_iter().find(|ending| name.ends_with(ending))
+}
+
 /// A task, checked.
 #[derive(Debug, Clone)]
 pub struct Task {

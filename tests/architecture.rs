@@ -88,7 +88,16 @@ fn what_must_be_absent_is_absent() {
         (
             "crate::ledger",
             "tools and LLMs never see the ledger",
-            &["governor.rs", "agent.rs", "run.rs", "replay/", "evidence/", "cli/"],
+            &[
+                "governor.rs",
+                "agent.rs",
+                "run.rs",
+                "recovery.rs",
+                "proposal.rs",
+                "replay/",
+                "evidence/",
+                "cli/",
+            ],
         ),
         (
             "std::fs",
@@ -97,7 +106,7 @@ fn what_must_be_absent_is_absent() {
                 "policy/path/",
                 "corpus/mod.rs",
                 "inputs.rs",
-                "evidence/write.rs",
+                "evidence/write/",
                 "evidence/open.rs",
                 "cli/",
             ],

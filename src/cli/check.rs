@@ -13,7 +13,7 @@ use crate::evidence::expect::Observed;
 use crate::evidence::open::Folder;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
-use crate::evidence::write::{Settlement, Staging};
+use crate::evidence::write::{Settlement, Staging, proposal};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
 use crate::host::HostFault;
 use crate::inputs::{Inputs, Library, Project};
@@ -228,6 +228,13 @@ fn check_one(
         }
     }
     if identical {
+        if proposal(run).is_dir() {
+            // It is not this command's to remove: somebody may want to look at it.
+            terminal.note(&format!(
+                "  {}: a proposal from other inputs lies beside it; reject it with `gatedrun review {run} --reject`",
+                proposal(run)
+            ));
+        }
         return Ok(exit::OK);
     }
     if !checked.differences.is_empty() && !in_ci() {
@@ -349,10 +356,17 @@ impl Drop for Scratch {
 
 /// Lays what the task makes now beside the committed run.
 fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
-    let proposed = Staging::begin(run, true).map_err(Stop::from).and_then(|mut staging| {
-        run::execute(inputs, &mut staging, Course::fresh(), 0, None)
-            .map_err(|failed| failed.stop(inputs, run))?;
-        Ok(staging.settle(Settlement::Propose)?)
+    let proposed = Staging::aside(run).map_err(Stop::from).and_then(|mut staging| {
+        let course = Course::fresh();
+        match run::execute(inputs, &mut staging, course, run::Begun::default(), None) {
+            Ok(_) => Ok(staging.settle(Settlement::Propose)?),
+            Err(failed) => {
+                let stop = failed.stop(inputs, run);
+                // What stays is removed by the next who changes this run.
+                let _ = staging.remove();
+                Err(stop)
+            }
+        }
     });
     match proposed {
         Ok(Some(place)) => terminal.note(&format!(

@@ -1,5 +1,5 @@
 //! Ctrl-C and SIGTERM: the first asks the run to stop after the next record, the second leaves at
-//! once. Either way what is recorded can be carried on.
+//! once. Either way what is recorded can be resumed.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

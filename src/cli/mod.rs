@@ -125,7 +125,7 @@ enum Command {
     Keygen(sign::KeygenArgs),
     /// Run again over the record, executing nothing; or try another policy on recorded runs
     Replay(replay::Args),
-    /// Carry on a run that was cut short
+    /// Resume a run that was cut short
     Resume(resume::Args),
     /// Compare two runs: the first difference, then step by step
     Diff(diff::Args),
@@ -185,7 +185,10 @@ impl From<WriteError> for Stop {
             WriteError::Io { path, source } if HostFault::is_one(&source) => {
                 Self::host(HostFault::new(path, "written", source))
             }
-            error => Self::usage(error),
+            error => {
+                let code = if error.is_of_the_host() { exit::HOST } else { exit::USAGE };
+                Self { message: error.to_string(), code }
+            }
         }
     }
 }

@@ -12,14 +12,15 @@ use walkdir::WalkDir;
 use crate::builtin;
 use crate::event::Input;
 use crate::evidence::text::counted;
+use crate::evidence::write::is_beside;
 use crate::evidence::{FILES, MANIFEST, WORK, open};
 use crate::inputs::{Library, Project};
 use crate::json::Digest;
 use crate::ledger::LINE_BYTES_MAX;
-use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
+use crate::task::PARTIAL_ENDING;
 
+use super::Stop;
 use super::output::Terminal;
-use super::{Stop, exit};
 
 /// A task that a user named.
 #[derive(Debug, Clone)]
@@ -101,13 +102,6 @@ pub fn runs(project: &Project) -> Utf8PathBuf {
         Project::Folder(root) => root.join("runs"),
         Project::Builtin => Utf8PathBuf::from("runs"),
     }
-}
-
-/// The path itself, or that it is not UTF-8.
-pub fn utf8(path: &std::path::Path) -> Result<Utf8PathBuf, Stop> {
-    Utf8PathBuf::from_path_buf(path.to_path_buf()).map_err(|path| {
-        Stop::usage(format!("{}: the path is not UTF-8; rename it", path.to_string_lossy()))
-    })
 }
 
 /// What was found where runs were looked for.
@@ -251,7 +245,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         // What a run wrote is in it; a folder of runs may have that name too.
         let is_work = name == WORK && folder.parent().is_some_and(is_run);
         let is_partial = name.ends_with(PARTIAL_ENDING) && entry.depth() > 0;
-        if is_partial || is_work || name.ends_with(PROPOSAL_ENDING) && entry.depth() > 0 {
+        if is_work || is_beside(name) && entry.depth() > 0 {
             if is_partial && !is_in_run {
                 found.unfinished.push(folder.to_owned());
             }

@@ -20,6 +20,7 @@ use crate::inputs::Inputs;
 use crate::isolation::{Refused, Status, confined};
 use crate::ledger::LedgerError;
 use crate::policy::path::probe;
+use crate::proposal::signers;
 use crate::replay::as_record;
 use crate::run::Course;
 
@@ -71,6 +72,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             "--accept: nothing can be accepted in CI (CI is set); accept it by hand and commit it",
         ));
     }
+    if let Some(out) = args.out.as_ref().filter(|out| out.as_str().chars().any(char::is_control)) {
+        return Err(Stop::usage(format!(
+            "--out {out:?}: the path holds a control character; choose another name"
+        )));
+    }
     if args.out.is_some() && args.tasks.len() > 1 {
         return Err(Stop::usage(
             "--out: it takes one task at a time, or the runs would overwrite each other",
@@ -103,17 +109,22 @@ fn run_one(
     let mut staging = Staging::begin(&target, args.discard_partial)?;
     print_head(inputs, args.json, terminal)?;
     let course = Course { interrupt: Some(interrupt), ..Course::fresh() };
-    let done =
-        match execute(inputs, &mut staging, course, 0, (!args.json).then_some(&mut *terminal)) {
-            Ok(done) => done,
-            Err(failed) => {
-                // A script that does not fit its task leaves nothing that is worth keeping.
-                if !failed.is_resumable() {
-                    staging.remove()?;
-                }
-                return Err(failed.stop(inputs, &target));
+    let done = match execute(
+        inputs,
+        &mut staging,
+        course,
+        Begun::default(),
+        (!args.json).then_some(&mut *terminal),
+    ) {
+        Ok(done) => done,
+        Err(failed) => {
+            // A script that does not fit its task leaves nothing that is worth keeping.
+            if !failed.is_resumable() {
+                staging.remove()?;
             }
-        };
+            return Err(failed.stop(inputs, &target));
+        }
+    };
     let wants = Wants {
         accept: args.accept,
         json: args.json,
@@ -156,10 +167,20 @@ pub(super) fn conclude(
     let settlement = match standing {
         Standing::Identical => Settlement::Discard,
         Standing::New if wants.may_create => Settlement::Accept,
-        Standing::Different if wants.accept => Settlement::Accept,
+        // What the task does not expect replaces nothing, whoever asks for it.
+        Standing::Different if wants.accept && unmet.is_empty() => Settlement::Accept,
         Standing::New | Standing::Different => Settlement::Propose,
     };
+    let signers = match (standing, settlement) {
+        (Standing::Different, Settlement::Accept) => signers(target),
+        _ => Vec::new(),
+    };
     let place = staging.settle(settlement)?;
+    print_signers(target, &signers, terminal);
+    if wants.accept && standing == Standing::Different && !unmet.is_empty() {
+        terminal
+            .note(&format!("  {target}: not accepted, since the run is not as its task expects"));
+    }
     let word = match (standing, settlement) {
         (Standing::Identical, _) => "identical",
         (Standing::New, Settlement::Accept) => "new",
@@ -195,6 +216,16 @@ pub(super) fn conclude(
     })
 }
 
+/// Says whose signatures went with the run that was replaced.
+pub(super) fn print_signers(target: &Utf8Path, signers: &[String], terminal: &mut Terminal) {
+    for key in signers {
+        terminal.note(&format!(
+            "  {target}: the signature of the key {} was for the run that was replaced, and went with it; sign this one with `gatedrun sign`",
+            escape(key)
+        ));
+    }
+}
+
 /// A run that came to its end.
 pub(super) struct Done {
     summary: Summary,
@@ -215,7 +246,7 @@ pub(super) enum Failed {
 }
 
 impl Failed {
-    /// Whether what is recorded is worth carrying on.
+    /// Whether what is recorded can be resumed.
     fn is_resumable(&self) -> bool {
         match self {
             // An event that may not be recorded would come again, however often it is resumed.
@@ -226,26 +257,27 @@ impl Failed {
         }
     }
 
-    /// What to tell, with how to carry the run on where it can be.
+    /// What to tell, with how to resume the run where that is possible.
     pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path) -> Stop {
-        let carry_on = format!("continue with `gatedrun resume {target}`");
+        let resume = format!("continue with `gatedrun resume {target}`");
         let error = match self {
             Self::Refused(refused) => return refused.into(),
             Self::Write(WriteError::Io { path, source }) => {
                 RunError::Host(HostFault::new(path, "written", source))
             }
             Self::Write(error) => {
-                return Stop::usage(format!("{error}; correct that, then {carry_on}"));
+                let Stop { message, code } = Stop::from(error);
+                return Stop { message: format!("{message}; fix that, then {resume}"), code };
             }
             Self::Run(error) => error,
         };
         if let Some(fault) = fault(&error) {
-            let message = format!("{fault}; {}, then {carry_on}", fault.remedy());
+            let message = format!("{fault}; {}, then {resume}", fault.remedy());
             return Stop { message, code: exit::HOST };
         }
         match &error {
             RunError::Ledger(LedgerError::Interrupted) => {
-                Stop { message: format!("{target}: {error}; {carry_on}"), code: exit::INTERRUPTED }
+                Stop { message: format!("{target}: {error}; {resume}"), code: exit::INTERRUPTED }
             }
             RunError::Ledger(LedgerError::Diverged(divergence)) => {
                 let fields = differing_fields(&divergence.recorded, &as_record(divergence));
@@ -262,7 +294,7 @@ impl Failed {
             }
             RunError::InDoubt(Halt::InDoubt { call_id, arguments, idempotency_key, .. }) => Stop {
                 message: format!(
-                    "{target}: {error}\narguments {arguments}, idempotency key {idempotency_key}\nfind out whether it took place, then carry the run on with\n  gatedrun resume {target} --settle {call_id}=took-place --reason \"how you know\"\n  gatedrun resume {target} --settle {call_id}=did-not --reason \"how you know\""
+                    "{target}: {error}\narguments {arguments}, idempotency key {idempotency_key}\nfind out whether it took place, then resume the run with\n  gatedrun resume {target} --settle {call_id}=took-place --reason \"how you know\"\n  gatedrun resume {target} --settle {call_id}=did-not --reason \"how you know\""
                 ),
                 code: exit::WAITS,
             },
@@ -273,18 +305,30 @@ impl Failed {
     }
 }
 
-/// Runs a task into a staging folder, and prints a line a step where there is a terminal. The first
-/// `recorded` bytes of the ledger are there already.
+/// How much of a ledger is there when a run begins.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// Its bytes.
+    pub(super) bytes: u64,
+    /// What to print once the run goes on from there.
+    pub(super) line: Option<String>,
+}
+
+/// Runs a task into a staging folder, and prints a line a step where there is a terminal.
 pub(super) fn execute(
     inputs: &Inputs,
     staging: &mut Staging,
     course: Course<'_>,
-    recorded: u64,
+    begun: Begun,
     mut terminal: Option<&mut Terminal>,
 ) -> Result<Done, Failed> {
     let durability = inputs.policy.durability(crate::inputs::llm(inputs).identity().path);
-    let state = BufWriter::with_capacity(1 << 16, staging.ledger(recorded, durability)?);
+    let state = BufWriter::with_capacity(1 << 16, staging.ledger(begun.bytes, durability)?);
     let trace = BufWriter::with_capacity(1 << 16, staging.create(TRACE)?);
+    if let (Some(terminal), Some(line)) = (&mut terminal, &begun.line) {
+        // A run goes on whether or not somebody reads along.
+        let _ = terminal.line(line);
+    }
     let mut observed = Observed::default();
     let mut rows = Steps::default();
     let expects = inputs.task.expected.is_some();
@@ -374,7 +418,12 @@ fn print_place(
         "identical" => "identical to the run that is there".to_owned(),
         "new" => format!("written; read {path}/{REPORT} first"),
         "accepted" => "replaces the run that was there".to_owned(),
+        _ if !target.exists() => {
+            format!(
+                "a proposal; nothing is in {target} yet, accept it there with `gatedrun review`"
+            )
+        }
         _ => format!("a proposal beside {target}; look at it and accept it with `gatedrun review`"),
     };
-    Ok(terminal.line(&format!("  {path}: {says}"))?)
+    Ok(terminal.line(&escape(&format!("  {path}: {says}")))?)
 }

@@ -134,7 +134,7 @@ impl<'a> Ledger<'a> {
         if self.past.is_more()? {
             return self.repeat(step, event);
         }
-        self.may_go_on()?;
+        self.may_act()?;
         if let Event::ToolAttempted(attempted) = &event {
             self.clock.wait(attempted.waited_ms);
         }
@@ -226,6 +226,14 @@ impl<'a> Ledger<'a> {
     /// cut short may have happened or not.
     pub fn is_carried_on(&mut self) -> bool {
         self.written == 0 && self.seq > 0 && self.past.goes_on()
+    }
+
+    /// Whether what is not recorded may happen now.
+    ///
+    /// # Errors
+    /// That the record ends, and with it the loop.
+    pub fn may_act(&self) -> Result<(), LedgerError> {
+        if self.past.is_rehearsal() { Err(LedgerError::Ends(self.seq)) } else { self.may_go_on() }
     }
 
     fn may_go_on(&self) -> Result<(), LedgerError> {

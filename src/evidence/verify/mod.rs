@@ -26,6 +26,7 @@ use super::STATE;
 use super::open::{Folder, read_bounded};
 
 pub use contents::contents;
+pub(super) use contents::is_written;
 
 use rewritten::{Rewritten, Trimmed};
 
