@@ -6,6 +6,8 @@
 //! the artifacts are still to be written. What it comes to depends on the kernel, so it is said on
 //! the terminal and never in a stub run's artifacts.
 
+use std::sync::Mutex;
+
 use camino::Utf8Path;
 use landlock::{
     ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
@@ -56,17 +58,31 @@ pub fn confined<T: Send>(
     if wanted == Isolation::Off {
         return Ok((work(), Status::Off));
     }
+    // Held where it can be taken back from a thread that never came to be.
+    let held = Mutex::new(Some(work));
+    let take = || held.lock().ok().and_then(|mut held| held.take());
     let confined = || {
         let status = restrict(folder);
         if wanted == Isolation::Required && status != Status::Enforced {
             return Err(Refused(status));
         }
-        Ok((work(), status))
+        Ok((take().map(|work| work()), status))
     };
-    std::thread::scope(|scope| match scope.spawn(confined).join() {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+    let done = std::thread::scope(|scope| {
+        match std::thread::Builder::new().spawn_scoped(scope, confined).map(|thread| thread.join())
+        {
+            Ok(Ok(done)) => done,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            // The machine has no thread left for us, and this one must stay unconfined.
+            Err(_) if wanted == Isolation::Required => Err(Refused(Status::Unavailable)),
+            Err(_) => Ok((take().map(|work| work()), Status::Unavailable)),
+        }
+    });
+    match done? {
+        (Some(done), status) => Ok((done, status)),
+        // It is taken once, by whoever does it.
+        (None, status) => Err(Refused(status)),
+    }
 }
 
 /// Restricts this thread for good.

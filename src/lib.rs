@@ -7,6 +7,7 @@
 //! The modules stand in the order in which data flows: each may use those above it.
 
 pub mod problem;
+pub mod file;
 pub mod json;
 pub mod event;
 pub mod yaml;

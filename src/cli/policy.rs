@@ -7,6 +7,7 @@ use camino::Utf8PathBuf;
 use crate::contract::Contracts;
 use crate::event::ProposedCall;
 use crate::evidence::text::terminal as escape;
+use crate::file::said;
 use crate::inputs::{Library, Project, read_file};
 use crate::policy::cases::{self, Judge};
 use crate::policy::gate::Standing;
@@ -137,7 +138,8 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
         terminal.line(&serde_json::json!({"findings": problems}).to_string())?;
         return Ok(exit::USAGE);
     }
-    let source = std::fs::read_to_string(&args.named.policy).unwrap_or_default();
+    let source = read_file(&args.named.policy, args.named.policy.as_str()).unwrap_or_default();
+    let source = String::from_utf8(source).unwrap_or_default();
     let mut message = String::new();
     for problem in &problems {
         message.push_str(&format!("{problem}\n"));
@@ -234,7 +236,9 @@ fn decide(args: &Decide, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut number = 0;
     loop {
         line.clear();
-        let read = io::Read::take(&mut input, LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        let read = io::Read::take(&mut input, LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line)
+            .map_err(|error| Stop::host(format!("stdin: {}", said(&error))))?;
         if read == 0 {
             return Ok(exit::OK);
         }

@@ -122,9 +122,3 @@ pub fn find_runs(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
     }
     Ok(runs)
 }
-
-/// The text of a small file that a user named.
-pub fn read_text(path: &Utf8Path) -> Result<String, Stop> {
-    let bytes = crate::inputs::read_file(path, path.as_str())?;
-    String::from_utf8(bytes).map_err(|_| Stop::usage(format!("{path}: it is not UTF-8")))
-}

@@ -12,11 +12,12 @@ use crate::inputs::{Inputs, Library, Project};
 use crate::replay::backtest::{Backtest, Change, Standing, Untried, backtest};
 use crate::replay::{Diverged, Place, Replay, as_record, replay};
 
-use super::check::{Scratch, seed_of, task_of};
+use super::check::{seed_of, task_of};
+use super::destination::Destination;
 use super::output::{Terminal, Tone, differing};
 use super::project::{self, Libraries};
 use super::report::{junit, sarif};
-use super::sign::write_whole;
+use super::scratch::Scratch;
 use super::{Stop, exit};
 
 /// The arguments of `replay`.
@@ -313,14 +314,20 @@ fn backtest_all(
     for required in &args.require {
         check_decision(required)?;
     }
+    let inputs = [policy];
+    let destination = |path: &Option<Utf8PathBuf>| {
+        let place = path.as_deref().map(Destination::of).transpose()?;
+        place.map(|place| place.unlike(&inputs)?.outside_of_runs()).transpose()
+    };
+    let (junit_to, sarif_to) = (destination(&args.junit)?, destination(&args.sarif)?);
     let mut loader = Loader::default();
     let here = Library::new(Project::Folder(Utf8PathBuf::new()));
-    let scratch = Scratch::default();
+    let scratch = Scratch::new()?;
     let mut tried = Vec::new();
     let mut code = exit::OK;
     for run in runs {
-        let work = || scratch.path().join(tried.len().to_string());
-        let work = (!args.recorded_only).then(work);
+        let work = (!args.recorded_only).then(|| scratch.folder(tried.len())).transpose()?;
+        let work = work.map(|work| work.folder);
         let refused = |standing, message, code| {
             Tried::Refused(Refused { run: run.clone(), standing, message, code })
         };
@@ -364,11 +371,11 @@ fn backtest_all(
     if !args.json {
         print_sums(args, policy, &tried, terminal)?;
     }
-    if let Some(path) = &args.junit {
-        write_whole(path, &junit(&tried).map_err(Stop::usage)?)?;
+    if let Some(destination) = junit_to {
+        destination.replace(&junit(&tried).map_err(Stop::usage)?)?;
     }
-    if let Some(path) = &args.sarif {
-        write_whole(path, &sarif(&tried))?;
+    if let Some(destination) = sarif_to {
+        destination.replace(&sarif(&tried))?;
     }
     Ok(code)
 }

@@ -24,7 +24,7 @@ use crate::run::Course;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
 use super::steps::{self, Steps};
-use super::{Stop, check, exit, in_ci, interrupt};
+use super::{Stop, check, exit, in_ci, interrupt, refuse_in_ci};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -64,10 +64,8 @@ struct Line<'a> {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    if args.accept && in_ci() {
-        return Err(Stop::usage(
-            "--accept: nothing can be accepted in CI (CI is set); accept it by hand and commit it",
-        ));
+    if args.accept {
+        refuse_in_ci("--accept: nothing can be accepted")?;
     }
     if args.out.is_some() && args.tasks.len() > 1 {
         return Err(Stop::usage(

@@ -8,9 +8,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ed25519_dalek::VerifyingKey;
 use serde::Serialize;
 
-use crate::evidence::attest;
-use crate::evidence::text::{counted, terminal as escape};
+use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::evidence::verify::{Finding, SignatureState, Verdict, Verification, verify};
+use crate::evidence::{ATTESTATION, attest};
+use crate::file;
 use crate::inputs::{Library, Project};
 
 use super::output::{Terminal, Tone};
@@ -29,9 +30,9 @@ pub struct Args {
     /// Runs, or folders that hold runs
     #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
     paths: Vec<Utf8PathBuf>,
-    /// The public key, in PEM, whose signature the runs must bear
+    /// The public key, in PEM, whose signature the runs must bear; of several, any of them
     #[arg(long, value_name = "FILE")]
-    key: Option<Utf8PathBuf>,
+    key: Vec<Utf8PathBuf>,
     /// The project whose inputs the runs were made with, for runs that lie outside runs/
     #[arg(long, value_name = "FOLDER")]
     project: Option<Utf8PathBuf>,
@@ -49,7 +50,7 @@ struct Line<'a> {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let key = args.key.as_deref().map(public_key).transpose()?;
+    let keys = args.key.iter().map(|path| public_key(path)).collect::<Result<Vec<_>, _>>()?;
     let mut runs = Vec::new();
     for path in &args.paths {
         runs.extend(project::find_runs(path)?);
@@ -63,7 +64,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
         print_one(run, verification, terminal)
     };
-    in_parallel(&runs, args.project.as_deref(), key.as_ref(), &mut print)?;
+    in_parallel(&runs, args.project.as_deref(), &keys, &mut print)?;
     let worst = counts.keys().max().copied().unwrap_or(Verdict::Verified);
     if !args.json {
         if runs.len() != 1 {
@@ -88,8 +89,12 @@ pub(super) fn code(verdict: Verdict) -> u8 {
 }
 
 fn public_key(path: &Utf8Path) -> Result<VerifyingKey, Stop> {
-    let pem = project::read_text(path)?;
-    attest::verifying_key(&pem).map_err(|what| Stop::usage(format!("{path}: {what}")))
+    let pem = file::read(path, attest::KEY_BYTES_MAX)
+        .map_err(|unread| Stop::from(unread.problem(path.as_str())))?;
+    String::from_utf8(pem)
+        .map_err(|_| "not UTF-8".to_owned())
+        .and_then(|pem| attest::verifying_key(&pem))
+        .map_err(|what| Stop::usage(format!("{path}: {what}")))
 }
 
 /// Verifies on every core, and hands the verdicts on in the order of the runs. What waits for its
@@ -97,35 +102,38 @@ fn public_key(path: &Utf8Path) -> Result<VerifyingKey, Stop> {
 fn in_parallel(
     runs: &[Utf8PathBuf],
     project: Option<&Utf8Path>,
-    key: Option<&VerifyingKey>,
+    keys: &[VerifyingKey],
     print: &mut impl FnMut(&Utf8Path, &Verification) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(2 * cores);
+        let mut started = 0;
         for _ in 0..cores.min(runs.len()) {
             let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                let mut libraries = HashMap::new();
+            let work = move || {
+                let mut verifier = Verifier { project, keys, libraries: HashMap::new() };
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(run) = runs.get(index) else { return };
-                    let root = project.map(Utf8Path::to_owned);
-                    let root = root.or_else(|| project::run(run).map(|(root, _)| root));
-                    let library = root.map(|root| {
-                        &*libraries
-                            .entry(root.clone())
-                            .or_insert_with(|| Library::new(Project::Folder(root)))
-                    });
-                    // Nobody listens any more when the reader of our output is gone.
-                    if sender.send((index, verify(run, library, key))).is_err() {
+                    // Nobody listens any more where printing has stopped.
+                    if sender.send((index, verifier.verify(run))).is_err() {
                         return;
                     }
                 }
-            });
+            };
+            // A machine that has no thread left for us leaves the work to those that there are.
+            match std::thread::Builder::new().spawn_scoped(scope, work) {
+                Ok(_) => started += 1,
+                Err(_) => break,
+            }
         }
         drop(sender);
+        if started == 0 {
+            let mut verifier = Verifier { project, keys, libraries: HashMap::new() };
+            return runs.iter().try_for_each(|run| print(run, &verifier.verify(run)));
+        }
         let mut waiting = BTreeMap::new();
         let mut due = 0;
         for (index, verification) in receiver {
@@ -139,6 +147,27 @@ fn in_parallel(
         }
         Ok(())
     })
+}
+
+/// Verifies run after run; what they share is loaded once.
+struct Verifier<'a> {
+    project: Option<&'a Utf8Path>,
+    keys: &'a [VerifyingKey],
+    libraries: HashMap<Utf8PathBuf, Library>,
+}
+
+impl Verifier<'_> {
+    fn verify(&mut self, run: &Utf8Path) -> Verification {
+        let root = self.project.map(Utf8Path::to_owned);
+        let root = root.or_else(|| project::run(run).map(|(root, _)| root));
+        let library = root.map(|root| {
+            &*self
+                .libraries
+                .entry(root.clone())
+                .or_insert_with(|| Library::new(Project::Folder(root)))
+        });
+        verify(run, library, self.keys)
+    }
 }
 
 fn print_one(
@@ -165,6 +194,15 @@ fn print_one(
     };
     let verdict = terminal.paint(tone, verification.verdict.as_str());
     terminal.line(&format!("{run}: {verdict}{signed}{events}"))?;
+    // Where none was checked, a finding says so.
+    if verification.signature == SignatureState::Valid {
+        for unchecked in verification.signatures.iter().filter(|one| !one.verified) {
+            let id = escape(&shortened(&unchecked.keyid, 80));
+            let what =
+                format!("the signature of the key {id} is not checked: its key was not given");
+            terminal.line(&format!("  {ATTESTATION}: {what}"))?;
+        }
+    }
     for finding in &verification.findings {
         print_finding(finding, terminal)?;
     }

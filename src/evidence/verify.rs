@@ -19,7 +19,7 @@ use crate::json::Digest;
 use crate::ledger::{LINE_BYTES_MAX, LedgerError, Reader};
 use crate::policy::spec::LoopBudget;
 
-use super::attest::{self, AttestError, ENVELOPE_BYTES_MAX};
+use super::attest::{self, AttestError, ENVELOPE_BYTES_MAX, Signed};
 use super::compare::{Comparison, Difference};
 use super::facts::Facts;
 use super::manifest::FileDigest;
@@ -98,6 +98,8 @@ pub struct Verification {
     pub findings_untold: u64,
     /// Who vouches for it.
     pub signature: SignatureState,
+    /// Every signature that it bears, unless one of them is wrong.
+    pub signatures: Vec<Signed>,
     /// How many records the ledger holds; 0 where it could not be read to its end.
     pub records: u64,
     /// SHA-256 of its last line.
@@ -113,13 +115,15 @@ pub const WORK_FILES_MAX: usize = 65_536;
 /// How much of a line is quoted.
 const QUOTED_CHARS_MAX: usize = 120;
 
-/// Checks a run's folder. `project` has the inputs at hand; `key` is whose signature is asked for.
-pub fn verify(
+/// Checks a run's folder. `project` has the inputs at hand; `keys` are those whose signatures are
+/// asked for.
+pub fn verify<'k>(
     run: &Utf8Path,
     project: Option<&Library>,
-    key: Option<&VerifyingKey>,
+    keys: impl IntoIterator<Item = &'k VerifyingKey>,
 ) -> Verification {
-    check(run, project, Some(key))
+    let keys: Vec<VerifyingKey> = keys.into_iter().copied().collect();
+    check(run, project, Some(&keys))
 }
 
 /// As [`verify`], without a look at who has signed the run: for whoever is about to.
@@ -130,19 +134,19 @@ pub fn verify_unsigned(run: &Utf8Path, project: Option<&Library>) -> Verificatio
 fn check(
     run: &Utf8Path,
     project: Option<&Library>,
-    signed_by: Option<Option<&VerifyingKey>>,
+    signed_by: Option<&[VerifyingKey]>,
 ) -> Verification {
     let mut check = Check { run, findings: Vec::new(), untold: 0, verdict: Verdict::Verified };
     let ledger = check.ledger(project);
-    let mut signature = SignatureState::None;
+    let (mut signature, mut signatures) = (SignatureState::None, Vec::new());
     if let Some(ledger) = &ledger {
         check.projections(ledger);
     }
     check.contents(ledger.as_ref().map(|ledger| &ledger.recorded.work));
     if let Some(ledger) = &ledger {
         check.inputs(ledger, project);
-        if let Some(key) = signed_by {
-            signature = check.signature(ledger, key);
+        if let Some(keys) = signed_by {
+            (signature, signatures) = check.signature(ledger, keys);
         }
     }
     Verification {
@@ -150,6 +154,7 @@ fn check(
         findings: check.findings,
         findings_untold: check.untold,
         signature,
+        signatures,
         records: ledger.as_ref().map_or(0, |ledger| ledger.recorded.summary.records),
         head: ledger.map(|ledger| ledger.recorded.head),
     }
@@ -455,42 +460,46 @@ impl Check<'_> {
         }
     }
 
-    fn signature(&mut self, ledger: &Ledger, key: Option<&VerifyingKey>) -> SignatureState {
+    fn signature(
+        &mut self,
+        ledger: &Ledger,
+        keys: &[VerifyingKey],
+    ) -> (SignatureState, Vec<Signed>) {
         let path = self.run.join(ATTESTATION);
         let bytes = match open::read(&path, ENVELOPE_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if key.is_some() {
+                if !keys.is_empty() {
                     let what = "the run is not signed, and a signature was asked for";
                     self.add(Verdict::Unconfirmed, ATTESTATION, what);
                 }
-                return SignatureState::None;
+                return (SignatureState::None, Vec::new());
             }
             Err(error) => {
                 self.unreadable(ATTESTATION, &error);
-                return SignatureState::Invalid;
+                return (SignatureState::Invalid, Vec::new());
             }
         };
         let recorded = &ledger.recorded;
         let statement = attest::run_statement(&recorded.summary, &recorded.manifest);
-        match (attest::check(&bytes, &statement, key), key) {
-            (Ok(()), Some(_)) => SignatureState::Valid,
-            (Ok(()), None) => {
-                let what = "it is signed, and no key was given to check the signature with; name one with --key";
+        match attest::check(&bytes, &statement, keys) {
+            Ok(signed) if signed.iter().any(|one| one.verified) => (SignatureState::Valid, signed),
+            Ok(signed) => {
+                let what = if keys.is_empty() {
+                    "it is signed, and no key was given to check the signature with; name one with --key"
+                } else {
+                    "no signature is that of a key that was given"
+                };
                 self.add(Verdict::Unconfirmed, ATTESTATION, what);
-                SignatureState::Unchecked
+                (SignatureState::Unchecked, signed)
             }
-            (Err(error @ AttestError::OtherKey { .. }), _) => {
-                self.add(Verdict::Unconfirmed, ATTESTATION, error.to_string());
-                SignatureState::Unchecked
-            }
-            (Err(AttestError::Malformed(what)), _) => {
+            Err(AttestError::Malformed(what)) => {
                 self.add(Verdict::Malformed, ATTESTATION, what);
-                SignatureState::Invalid
+                (SignatureState::Invalid, Vec::new())
             }
-            (Err(AttestError::Wrong(what)), _) => {
+            Err(AttestError::Wrong(what)) => {
                 self.add(Verdict::Tampered, ATTESTATION, what);
-                SignatureState::Invalid
+                (SignatureState::Invalid, Vec::new())
             }
         }
     }
