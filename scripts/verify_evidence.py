@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A second verifier, written from docs/ledger.md and its schema with the standard library; it shares no code with the
-program. verify_evidence.py RUN [--project FOLDER] [--key PUBLIC.pem] prints a verdict in JSON. Ledger and manifest are
+program. verify_evidence.py RUN [--project FOLDER] [--key PUBLIC.pem]... prints a verdict in JSON. Ledger and manifest are
 recomputed whole; of the trace each span's name, end and claims, of the report the counts, of the corpus its manifest; the rest by digests."""
 import argparse, base64, hashlib, json, os, re
 from ed25519 import signed
@@ -158,8 +158,7 @@ def projections(run, records, head, s):
     except WRONG as error:
         add("malformed", TRACE, None, f"trace or manifest is no JSON of its shape: {error}")
     return data[MANIFEST]
-def surroundings(run, root, s, manifest, key):
-    """The files that the run wrote, its inputs at hand, and the signature."""
+def surroundings(run, root, s, manifest, pems):  # the files that the run wrote, its inputs at hand, the signatures
     links = lambda d, names: [name for name in names if os.path.islink(os.path.join(d, name))]
     names = {os.path.relpath(os.path.join(d, f), run) for d, dirs, files in os.walk(run) for f in files + links(d, dirs)}
     for name in sorted(names | {*s["work"]}):
@@ -169,28 +168,29 @@ def surroundings(run, root, s, manifest, key):
     for i in s["run"]["inputs"] if root else []:
         if (data := read(root, i["path"], "unconfirmed")) is not None and sha(data) != i["sha256"]:
             add("tampered", i["path"], None, "it is not the file that the run was made with")
-    if SIGNATURE in names:
-        envelope = json.loads(read(run, SIGNATURE))
-        payload, sig = (base64.b64decode(x, validate=True) for x in (envelope["payload"], envelope["signatures"][0]["sig"]))
-        if json.loads(payload)["subject"] != [{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}]:
-            add("tampered", SIGNATURE, None, "it is about other bytes")
+    signers, keys = [], {sha(k): k for k in (base64.b64decode(open(pem).read().split("-----")[2])[-32:] for pem in pems)}
+    for envelope in [json.loads(read(run, SIGNATURE))] if SIGNATURE in names else []:
+        ids, sigs = ([one[name] for one in envelope["signatures"]] for name in ("keyid", "sig"))
+        payload, *sigs = (base64.b64decode(text, validate=True) for text in [envelope["payload"], *sigs])
+        if (json.loads(payload)["subject"], ids) != ([{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}], sorted({ids[0], *ids})):
+            add("tampered", SIGNATURE, None, "it is about other bytes, or its signatures are not in order")
         text = b"DSSEv1 %d %s %d %s" % (len(envelope["payloadType"]), envelope["payloadType"].encode(), len(payload), payload)
-        if key and envelope["signatures"][0]["keyid"] == sha(key) and not signed(key, sig, text):
-            add("tampered", SIGNATURE, None, "the signature is not the key's")
-    signer, corpus = SIGNATURE in names and envelope["signatures"][0]["keyid"], s["run"]["corpus"]["name"] + "/manifest.json"
-    if bool(key) != bool(signer) or key and signer != sha(key) or not root or read(root, corpus, "unconfirmed") is None:
+        for one, sig in zip(ids, sigs):
+            signers += (of := [name for name in keys if signed(keys[name], sig, text)])
+            if of != [one] and (of or one in keys):
+                add("tampered", SIGNATURE, None, "a signature is not that of the key which it names")
+    if not signers and (keys or SIGNATURE in names) or not root or read(root, s["run"]["corpus"]["name"] + "/manifest.json", "unconfirmed") is None:
         add("unconfirmed", SIGNATURE, None, "no inputs are at hand (--project), or no signature of the key, or no key (--key)")
 def main():
     options = argparse.ArgumentParser(description=__doc__)
-    args = [options.add_argument(name) for name in ("run", "--project", "--key")] and options.parse_args()
+    args = options.add_argument("--key", action="append", default=[]) and [options.add_argument(n) for n in ("run", "--project")] and options.parse_args()
     def budgets(policy):
         text = args.project and read(args.project, policy["path"], "absent") or b""
         return {k.decode(): int(v) for k, v in re.findall(rb"(?m)^  (max_\w+): (\d+)$", text) if sha(text) == policy["sha256"]}
     try:
         stated = re.search(rb'"head": "(\w+)"', read(args.run, MANIFEST))
         records, head, s = ledger(read(args.run, STATE), stated and stated[1].decode(), budgets)
-        manifest = projections(args.run, records, head, s)
-        surroundings(args.run, args.project, s, manifest, base64.b64decode(args.key and open(args.key).read().split("-----")[2] or "")[-32:])
+        surroundings(args.run, args.project, s, projections(args.run, records, head, s), args.key)
     except SystemExit:
         pass
     except WRONG as error:

@@ -162,13 +162,10 @@ impl Destination {
                 .suffix(TEMPORARY_ENDING)
                 .permissions(Permissions::from_mode(mode))
                 .tempfile_in(&self.beside)?;
-            match flock(staged.as_file(), FlockOperation::NonBlockingLockExclusive) {
-                // Another command takes it for a leftover.
-                Err(Errno::WOULDBLOCK) => continue,
-                // Where there are no locks, nothing is taken for a leftover either.
-                Ok(()) | Err(_) => {}
-            }
-            if staged.as_file().metadata()?.nlink() > 0 {
+            let locked = flock(staged.as_file(), FlockOperation::NonBlockingLockExclusive);
+            // Another command may be taking it for a leftover, or have done so. Where there are no
+            // locks, nothing is taken for one.
+            if locked != Err(Errno::WOULDBLOCK) && staged.as_file().metadata()?.nlink() > 0 {
                 return Ok(staged);
             }
         }
