@@ -5,8 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Read;
 use std::sync::Arc;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
@@ -16,6 +14,7 @@ use crate::builtin;
 use crate::contract::{Contract, Contracts};
 use crate::corpus::{self, Corpus};
 use crate::event::{Input, InputRole, RunStarted};
+use crate::file::{self, is_about_the_name, said};
 use crate::json::Digest;
 use crate::policy::spec::{self, Policy};
 use crate::problem::{Problem, Problems};
@@ -392,8 +391,13 @@ impl Library {
             Located::File(full) => full,
         };
         let cannot = |error: std::io::Error| {
-            Problem::new(path, format!("it cannot be read: {error}"))
-                .mend("name a folder that exists and can be read")
+            let what = match error.kind() {
+                std::io::ErrorKind::NotFound => "no such folder".to_owned(),
+                std::io::ErrorKind::NotADirectory => "not a folder".to_owned(),
+                _ => said(&error),
+            };
+            let problem = Problem::new(path, what);
+            if is_about_the_name(&error) { problem } else { problem.of_the_host() }
         };
         let mut files = BTreeMap::new();
         for entry in full.read_dir_utf8().map_err(cannot)? {
@@ -415,23 +419,9 @@ enum Located<'p> {
 /// Reads a file of bounded size; `name` is what its user calls it.
 ///
 /// # Errors
-/// That it is not there, cannot be read, is no regular file, or is too large.
+/// That it is not there, cannot be read, is not a regular file, or is too large.
 pub fn read_file(path: &Utf8Path, name: &str) -> Result<Vec<u8>, Problem> {
-    let cannot = |error: std::io::Error| {
-        Problem::new(name, format!("it cannot be read: {error}"))
-            .mend("name a file that exists and can be read")
-    };
-    // Looked at before it is opened: opening a FIFO would wait for ever.
-    if !path.metadata().map_err(cannot)?.is_file() {
-        return Err(Problem::new(name, "it is no regular file").mend("name a file"));
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(cannot)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(Problem::new(name, format!("it is larger than {FILE_BYTES_MAX} bytes")));
-    }
-    Ok(bytes)
+    file::read(path, FILE_BYTES_MAX).map_err(|unread| unread.problem(name))
 }
 
 /// Makes the LLM that a task names.

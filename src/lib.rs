@@ -8,6 +8,7 @@
 
 pub mod problem;
 pub mod host;
+pub mod file;
 pub mod json;
 pub mod event;
 pub mod yaml;

@@ -16,18 +16,29 @@ pub struct Problem {
     pub what: String,
     /// How to mend it; empty where the first sentence says it already.
     pub mend: String,
+    /// Whether the machine refused, and not the input is wrong.
+    #[serde(skip)]
+    pub is_host: bool,
 }
 
 impl Problem {
     /// A problem of the whole file.
     pub fn new(file: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { file: file.into(), at: String::new(), what: what.into(), mend: String::new() }
+        let (at, mend) = (String::new(), String::new());
+        Self { file: file.into(), at, what: what.into(), mend, is_host: false }
     }
 
     /// Says where in the file.
     #[must_use]
     pub fn at(mut self, at: impl Into<String>) -> Self {
         self.at = at.into();
+        self
+    }
+
+    /// Says that the machine refused: there is nothing to change in the input.
+    #[must_use]
+    pub fn of_the_host(mut self) -> Self {
+        self.is_host = true;
         self
     }
 

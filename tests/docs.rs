@@ -294,7 +294,9 @@ fn the_evidence_page_shows_what_the_program_prints() {
     // A key that is not drawn by lot, so that the page stays the same.
     let seed = gatedrun::json::Digest::of(b"docs");
     let pair = gatedrun::evidence::attest::generate(seed.as_bytes()).unwrap();
-    folder.write("key.pem", pair.private);
+    let private = folder.write("key.pem", pair.private);
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(private, own).unwrap();
     folder.write("key.pub.pem", pair.public);
     shown(
         "signature",

@@ -9,6 +9,7 @@ use std::io::{self, BufRead};
 use serde_json::Value;
 
 use crate::event::{GateDecided, ProposedCall};
+use crate::file::said;
 use crate::host::HostFault;
 use crate::json;
 use crate::policy::cases::Judge;
@@ -158,7 +159,8 @@ pub(super) fn serve(
     let mut number = 0;
     let mut code = exit::OK;
     loop {
-        let found = next_line(&mut input, &mut line)?;
+        let found = next_line(&mut input, &mut line)
+            .map_err(|error| Stop::host(format!("stdin: {}", said(&error))))?;
         number += 1;
         let call = match found {
             Line::End => return Ok(code),

@@ -317,9 +317,3 @@ pub fn find_tasks(root: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
     }
     (ids, refused)
 }
-
-/// The text of a small file that a user named.
-pub fn read_text(path: &Utf8Path) -> Result<String, Stop> {
-    let bytes = crate::inputs::read_file(path, path.as_str())?;
-    String::from_utf8(bytes).map_err(|_| Stop::usage(format!("{path}: it is not UTF-8")))
-}

@@ -15,9 +15,10 @@ use crate::replay::backtest::{Untried, backtest};
 use crate::replay::tried::{Counts, Refused, Requirement, Tested, Told, Tried, tested, unmatched};
 use crate::replay::{Diverged, Place, Replay, as_record, replay};
 
-use super::check::{Scratch, seed_of, task_of};
+use super::check::{seed_of, task_of};
 use super::output::{Terminal, Tone, differing};
 use super::project::{self, Libraries};
+use super::scratch::Scratch;
 use super::{Stop, exit, report};
 
 /// The arguments of `replay`.
@@ -122,7 +123,7 @@ struct Field {
 }
 
 fn replay_all(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    probe().map_err(Stop::host)?;
+    probe()?;
     let mut loader = Loader::default();
     let mut code = exit::OK;
     let runs = named_runs(args, terminal)?;
@@ -241,17 +242,18 @@ fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> R
 
 fn backtest_all(args: &Args, policy: &Utf8Path, terminal: &mut Terminal) -> Result<u8, Stop> {
     if !args.recorded_only {
-        probe().map_err(Stop::host)?;
+        probe()?;
     }
     let required = args.require.iter().map(|text| Requirement::parse(text));
     let required = required.collect::<Result<Vec<_>, _>>().map_err(Stop::usage)?;
+    let outputs = report::Outputs::of(args.junit.as_deref(), args.sarif.as_deref(), &[policy])?;
     let mut trial = Trial {
         args,
         policy,
         required,
         loader: Loader::default(),
         here: Library::new(Project::Folder(Utf8PathBuf::new())),
-        scratch: Scratch::default(),
+        scratch: Scratch::new()?,
         tried: Vec::new(),
     };
     let mut code = exit::OK;
@@ -288,7 +290,7 @@ fn backtest_all(args: &Args, policy: &Utf8Path, terminal: &mut Terminal) -> Resu
         code = exit::worse(code, exit::DRIFT);
     }
     let suite = report::backtest(policy, &tried, &unmatched);
-    suite.write(args.junit.as_deref(), args.sarif.as_deref())?;
+    suite.write(outputs)?;
     Ok(code)
 }
 
@@ -330,8 +332,9 @@ impl Trial<'_> {
             }
             Err(problems) => return Err(problems.into()),
         };
-        let work = self.scratch.path().join(self.tried.len().to_string());
-        let result = backtest(&run, inputs, &before, (!self.args.recorded_only).then_some(work));
+        let work = (!self.args.recorded_only).then(|| self.scratch.folder(self.tried.len()));
+        let work = work.transpose()?.map(|work| work.folder);
+        let result = backtest(&run, inputs, &before, work);
         inputs.policy = before;
         Ok(match result {
             Ok(test) => Tried::Tested(Tested::new(run, test, &self.required)),

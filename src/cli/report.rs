@@ -15,7 +15,7 @@ use crate::replay::tried::{Refused, Requirement, Tested, Told, Tried};
 use crate::yaml;
 
 use super::Stop;
-use super::sign::write_whole;
+use super::destination::Destination;
 
 /// What a command found, row by row.
 #[derive(Debug)]
@@ -87,17 +87,41 @@ impl Place {
     }
 }
 
+/// Where a suite is written, looked at before any work is done.
+pub struct Outputs {
+    junit: Option<Destination>,
+    sarif: Option<Destination>,
+}
+
+impl Outputs {
+    /// The places that the user named, none of which is one of `inputs`.
+    ///
+    /// # Errors
+    /// Why a place cannot be written.
+    pub fn of(
+        junit: Option<&Utf8Path>,
+        sarif: Option<&Utf8Path>,
+        inputs: &[&Utf8Path],
+    ) -> Result<Self, Stop> {
+        let destination = |path: Option<&Utf8Path>| {
+            let place = path.map(Destination::of).transpose()?;
+            place.map(|place| place.unlike(inputs)?.outside_of_runs()).transpose()
+        };
+        Ok(Self { junit: destination(junit)?, sarif: destination(sarif)? })
+    }
+}
+
 impl Suite {
     /// Writes what was asked for.
     ///
     /// # Errors
     /// The file system's.
-    pub fn write(&self, junit: Option<&Utf8Path>, sarif: Option<&Utf8Path>) -> Result<(), Stop> {
-        if let Some(path) = junit {
-            write_whole(path, self.junit().as_bytes())?;
+    pub fn write(&self, outputs: Outputs) -> Result<(), Stop> {
+        if let Some(destination) = outputs.junit {
+            destination.replace(self.junit().as_bytes())?;
         }
-        if let Some(path) = sarif {
-            write_whole(path, &self.sarif())?;
+        if let Some(destination) = outputs.sarif {
+            destination.replace(&self.sarif())?;
         }
         Ok(())
     }

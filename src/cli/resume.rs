@@ -19,7 +19,7 @@ use super::check::task_of;
 use super::output::Terminal;
 use super::project::Libraries;
 use super::run::{Begun, Failed, Wants, conclude, execute, print_head};
-use super::{Stop, exit, in_ci, interrupt};
+use super::{Stop, exit, in_ci, interrupt, refuse_in_ci};
 
 /// The arguments of `resume`.
 #[derive(Debug, clap::Args)]
@@ -48,13 +48,11 @@ pub struct Args {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    if args.accept && in_ci() {
-        return Err(Stop::usage(
-            "--accept: nothing can be accepted in CI (CI is set); accept it by hand and commit it",
-        ));
+    if args.accept {
+        refuse_in_ci("--accept: nothing can be accepted")?;
     }
     let reconciled = args.settle.as_deref().map(|text| settled(text, args)).transpose()?;
-    probe().map_err(Stop::host)?;
+    probe()?;
     let target = target_of(&args.run);
     let (project, task) = task_of(&target, args.task.as_deref())?;
     let mut staging = Staging::resume(&target)?;

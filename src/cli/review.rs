@@ -1,12 +1,13 @@
 //! `gatedrun review`: proposals beside committed runs, one by one.
 
-use std::io::{BufRead, stdin};
+use std::io::{BufRead, Read, stdin};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::diff::diff;
 use crate::evidence::text::counted;
 use crate::evidence::write::{Claim, WriteError, proposal, target_of};
+use crate::file::said;
 use crate::inputs::Project;
 use crate::proposal::{objection, signers};
 
@@ -14,7 +15,7 @@ use super::diff::print_diff;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries};
 use super::run::print_signers;
-use super::{Stop, exit, in_ci};
+use super::{Stop, exit, refuse_in_ci};
 
 /// The arguments of `review`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,9 @@ pub struct Args {
     reject: bool,
 }
 
+/// How much of an answer is read.
+const ANSWER_BYTES_MAX: u64 = 1024;
+
 /// What to do with a proposal.
 #[derive(Clone, Copy)]
 enum Choice {
@@ -43,11 +47,7 @@ enum Choice {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    if in_ci() {
-        return Err(Stop::usage(
-            "nothing can be accepted or rejected in CI (CI is set); review by hand and commit it",
-        ));
-    }
+    refuse_in_ci("nothing can be accepted or rejected")?;
     let proposals = find(&args.folder)?;
     let mut libraries = Libraries::default();
     let (mut accepted, mut rejected) = (0, 0);
@@ -158,11 +158,12 @@ fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
 fn ask(terminal: &mut Terminal) -> Result<Choice, Stop> {
     loop {
         terminal.note("accept (a), reject (r), skip (s), or leave (q)?");
-        let mut line = String::new();
-        if stdin().lock().read_line(&mut line)? == 0 {
+        let mut line = Vec::new();
+        let read = stdin().lock().take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line);
+        if read.map_err(|error| Stop::host(format!("stdin: {}", said(&error))))? == 0 {
             return Ok(Choice::Quit);
         }
-        match line.trim() {
+        match String::from_utf8_lossy(&line).trim() {
             "a" => return Ok(Choice::Accept),
             "r" => return Ok(Choice::Reject),
             "s" => return Ok(Choice::Skip),

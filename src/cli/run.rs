@@ -27,7 +27,7 @@ use crate::run::Course;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
 use super::steps::{self, Steps};
-use super::{Stop, check, exit, in_ci, interrupt};
+use super::{Stop, check, exit, in_ci, interrupt, refuse_in_ci};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -67,10 +67,8 @@ struct Line<'a> {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    if args.accept && in_ci() {
-        return Err(Stop::usage(
-            "--accept: nothing can be accepted in CI (CI is set); accept it by hand and commit it",
-        ));
+    if args.accept {
+        refuse_in_ci("--accept: nothing can be accepted")?;
     }
     if let Some(out) = args.out.as_ref().filter(|out| out.as_str().chars().any(char::is_control)) {
         return Err(Stop::usage(format!(
@@ -86,7 +84,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         [] => vec![project::builtin_task()],
         named => named.iter().map(|path| project::task(path)).collect(),
     };
-    probe().map_err(Stop::host)?;
+    probe()?;
     let mut libraries = Libraries::default();
     let interrupt = interrupt::flag()?;
     let mut code = exit::OK;
