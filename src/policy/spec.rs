@@ -184,6 +184,8 @@ pub struct LoopBudget {
     pub max_tokens: u64,
     /// Tool calls that are allowed.
     pub max_tool_calls: Option<u64>,
+    /// Attempts of tools, retries included.
+    pub max_attempts: Option<u64>,
     /// Cost of all LLM calls, in millionths of a US dollar.
     pub max_cost_microusd: Option<u64>,
     /// Milliseconds from the run's first event.
