@@ -112,6 +112,29 @@ fn write_makes_parents_replaces_whole_and_leaves_nothing_behind() {
     assert_eq!(manifest["work"]["work/a/b/c.md"]["bytes"], 8);
 }
 
+/// What the runtime makes for itself lies where no path of a call leads.
+#[test]
+fn no_write_reaches_the_temporary_file_of_another() {
+    let folder = Folder::project();
+    let write = |path: &str| json!({"calls": [{"tool": "write", "arguments": {"path": path, "content": "keep me"}}]});
+    let script = |first: &str| json!([write(first), write("work/b.md"), {"final_answer": "done"}]);
+    let (_, records) = run(&scripted(&folder, script("work/a.md"), &[]), &folder.path().join("x"));
+    let keys: Vec<String> = records
+        .into_iter()
+        .filter_map(|record| match record.event {
+            Event::ToolStarted(started) => Some(started.idempotency_key),
+            _ => None,
+        })
+        .collect();
+    let first = format!("work/{}", keys[1]);
+    run(&scripted(&folder, script(&first), &[]), &folder.path().join("work"));
+    assert_eq!(folder.read(&first), b"keep me");
+    assert_eq!(folder.read("work/b.md"), b"keep me");
+    for name in ["work.tmp/x", "work.receipts", "../work.tmp/x", "work/../work.tmp/x"] {
+        assert!(gatedrun::policy::path::MountPath::parse(name).is_err(), "{name}");
+    }
+}
+
 #[test]
 fn a_receipt_that_a_crash_cut_short_spoils_no_other() {
     let folder = Folder::project();

@@ -20,6 +20,7 @@ use crate::event::{
 use crate::host::HostFault;
 use crate::json::{self, Digest};
 
+use super::names::{self, Written};
 use super::path::{self, MountPath, Mounts, Opened, ReadCapability, WriteCapability};
 use super::spec::{LoopBudget, OnDeny, Policy, StateField};
 use super::url::{self, ParsedUrl, Target};
@@ -34,6 +35,7 @@ pub struct Gate<'a> {
     fixtures: &'a BTreeMap<String, String>,
     mounts: Mounts,
     repeats: HashMap<Digest, u64>,
+    written: Written,
     warned: BTreeSet<&'static str>,
     /// A budget that could not hold a retry: the call ended with it, and so does the run.
     overrun: Option<Denied>,
@@ -264,6 +266,7 @@ impl<'a> Gate<'a> {
             fixtures,
             mounts,
             repeats: HashMap::new(),
+            written: Written::default(),
             warned: BTreeSet::new(),
             overrun: None,
             states: HashMap::new(),
@@ -312,6 +315,14 @@ impl<'a> Gate<'a> {
             .and_then(|()| self.arg_schema(&mut case));
         let resolved = resolved(&case);
         let repeats = self.count(call, &resolved);
+        let writes: Vec<MountPath> = case
+            .targets
+            .iter()
+            .filter_map(|planned| match planned {
+                Planned::Write(path) => Some(path.clone()),
+                _ => None,
+            })
+            .collect();
         let mut warnings = Vec::new();
         let decided = textual
             .and_then(|()| self.cycle_detection(&case, repeats))
@@ -324,6 +335,9 @@ impl<'a> Gate<'a> {
                 })?;
                 Ok(grants)
             });
+        if decided.is_ok() {
+            writes.iter().for_each(|path| self.written.push(path.names()));
+        }
         let verdict = match decided {
             Ok(grants) => Verdict::Allow(Box::new(Allowed {
                 call_id: call.call_id.clone(),
@@ -693,14 +707,21 @@ impl<'a> Gate<'a> {
             } else {
                 (&self.policy.sandbox.read, "read")
             };
-            if mounts.contains(path.mount.as_str()) {
-                return Ok(path);
+            let reason = if !mounts.contains(path.mount.as_str()) {
+                Some(format!("mount {:?} is not on sandbox.{key}", path.mount.as_str()))
+            } else if write {
+                self.unwritable(&path)
+            } else {
+                None
+            };
+            match reason {
+                None => Ok(path),
+                Some(reason) => Err(path::Refusal {
+                    mount: Some(path.mount),
+                    resolved: Some(path.relative()),
+                    reason,
+                }),
             }
-            Err(path::Refusal {
-                mount: Some(path.mount),
-                resolved: Some(path.relative()),
-                reason: format!("mount {:?} is not on sandbox.{key}", path.mount.as_str()),
-            })
         });
         case.details.insert(Detail::TargetPath, bounded(text).into());
         match parsed {
@@ -711,6 +732,23 @@ impl<'a> Gate<'a> {
             }
             Err(refusal) => Err(Box::new(self.sandbox_denied(case, refusal))),
         }
+    }
+
+    /// Why a run may not write to a path for the names in it.
+    fn unwritable(&self, path: &MountPath) -> Option<String> {
+        let allowed = &self.policy.sandbox.allow_names;
+        for name in path.names().iter().filter(|name| !allowed.contains(*name)) {
+            if let Some(why) = names::refused(name) {
+                return Some(format!(
+                    "the name {name:?} may not be written: {why}; sandbox.allow_names can allow it"
+                ));
+            }
+        }
+        let other = self.written.collision(path.names())?;
+        Some(format!(
+            "on other file systems {path} is {}/{other}, which the run has written; use that name or a different one",
+            path.mount.as_str()
+        ))
     }
 
     fn sandbox_denied(&self, case: &Case<'_>, refusal: path::Refusal) -> Denied {

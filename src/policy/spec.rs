@@ -16,6 +16,8 @@ use crate::schema::{Embedded, Schema};
 use crate::yaml;
 
 use super::cases::Judge;
+use super::names;
+use super::path::MountPath;
 use super::url;
 
 /// The meta-schema of a policy, embedded: the file beside the policy must equal it.
@@ -145,6 +147,9 @@ pub struct Sandbox {
     pub max_read_bytes: u64,
     /// The largest file that is written, in bytes.
     pub max_write_bytes: u64,
+    /// Names that may be written although the rule refuses them otherwise.
+    #[serde(default)]
+    pub allow_names: BTreeSet<String>,
     /// Whether the kernel must hold the process to its mounts.
     #[serde(default)]
     pub isolation: Isolation,
@@ -319,6 +324,7 @@ impl Policy {
         findings.check_registry(&contracts.names(), &mut problems);
         findings.check_hosts(&mut problems);
         findings.check_retry(&mut problems);
+        findings.check_names(&mut problems);
         Problems::check(problems, ())?;
         let raw: RawPolicy = serde_json::from_value(document.value.clone())
             .map_err(|error| Problem::new(path, error.to_string()))?;
@@ -431,6 +437,32 @@ impl Findings<'_> {
                     "write the host as the URL standard does",
                 ));
             }
+        }
+    }
+
+    /// A name that changes nothing is a mistake: a pattern, a path, or a name that may be written.
+    fn check_names(&self, problems: &mut Vec<Problem>) {
+        let names = self.value("/sandbox/allow_names").and_then(Value::as_array);
+        for (index, name) in names.into_iter().flatten().enumerate() {
+            let Some(name) = name.as_str() else { continue };
+            let path = MountPath::parse(&format!("work/{name}"));
+            let is_one = path.as_ref().is_ok_and(|path| path.names() == [name]);
+            let (what, mend) = match path {
+                Err(refusal) => (refusal.reason, "name a file that a path can name"),
+                Ok(_) if !is_one => {
+                    ("it is a path".to_owned(), "write one name, which holds in every folder")
+                }
+                Ok(_) if name.contains(['*', '?']) => (
+                    "it is a pattern".to_owned(),
+                    "write out each name; patterns are not known here",
+                ),
+                Ok(_) if names::refused(name).is_none() => {
+                    ("it may be written without this".to_owned(), "remove it")
+                }
+                Ok(_) => continue,
+            };
+            let what = format!("allow_names: {name:?}: {what}");
+            problems.push(self.problem(&format!("/sandbox/allow_names/{index}"), &what, mend));
         }
     }
 
