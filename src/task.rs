@@ -270,6 +270,10 @@ impl Task {
     /// # Errors
     /// Everything that is wrong with it, each with its line or JSON pointer.
     pub fn load(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
+        Self::read(path, bytes).map_err(|problems| json::located(problems, bytes))
+    }
+
+    fn read(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
         let value = json::parse(bytes).map_err(|error| {
             Problem::new(path, error.message.clone())
                 .at(format!("line {}, column {}", error.line, error.column))
@@ -277,10 +281,7 @@ impl Task {
         let violations = META.violations(&value);
         if !violations.is_empty() {
             return Err(Problems(
-                violations
-                    .into_iter()
-                    .map(|violation| violation.problem(path))
-                    .collect(),
+                violations.into_iter().map(|violation| violation.problem(path)).collect(),
             ));
         }
         // An integer is one however it is written, and one that readers round is refused where an
@@ -449,7 +450,11 @@ impl Scope<'_> {
         let mut said = |value: Option<Value>, key: &str| {
             let place = format!("{place}/{key}");
             if value == Some(Value::Null) {
-                self.problem(&place, "expected a text, found null", "write a text, or remove the key");
+                self.problem(
+                    &place,
+                    "expected a text, found null",
+                    "write a text, or remove the key",
+                );
             }
             value.map(|value| self.template(value, &place))
         };

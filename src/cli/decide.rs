@@ -80,8 +80,9 @@ impl NoCall {
 
 /// A call as another program writes it. Keys that are not known are the caller's own.
 pub(super) fn read_call(bytes: &[u8], number: u64) -> Result<ProposedCall, NoCall> {
-    let value = json::parse(bytes.trim_ascii())
-        .map_err(|error| NoCall::new(format!("column {}: {}", error.column, cut(&error.message))))?;
+    let value = json::parse(bytes.trim_ascii()).map_err(|error| {
+        NoCall::new(format!("column {}: {}", error.column, cut(&error.message)))
+    })?;
     let Value::Object(mut call) = value else {
         let what = format!("expected an object, found {}", crate::schema::type_name(&value));
         return Err(NoCall::new(what));
@@ -156,9 +157,9 @@ pub(super) fn serve(
         let call = match found {
             Line::End => return Ok(code),
             Line::Whole => read_call(&line, number),
-            Line::TooLong => Err(NoCall::new(format!(
-                "the line has more than {LINE_BYTES_MAX} bytes"
-            ))),
+            Line::TooLong => {
+                Err(NoCall::new(format!("the line has more than {LINE_BYTES_MAX} bytes")))
+            }
         };
         if call.is_err() {
             code = exit::USAGE;

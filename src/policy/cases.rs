@@ -192,7 +192,11 @@ impl<'a> Judge<'a> {
 
     /// The same judge in the world of a task: fixtures serve hosts, and the corpus is there.
     #[must_use]
-    pub fn within(mut self, fixtures: BTreeMap<String, String>, corpus: Option<Arc<Corpus>>) -> Self {
+    pub fn within(
+        mut self,
+        fixtures: BTreeMap<String, String>,
+        corpus: Option<Arc<Corpus>>,
+    ) -> Self {
         self.fixtures = fixtures;
         self.corpus = corpus.unwrap_or(self.corpus);
         self

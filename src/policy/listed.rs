@@ -28,7 +28,10 @@ pub fn check_host(host: &str) -> Result<(), Misspelt> {
         return wrong("it is not one host", "write one host per entry, without spaces");
     }
     if host.contains("://") || host.contains(['/', '?', '#', '\\']) {
-        return wrong("it is more than a host", "write the host alone; schemes and path_prefix have keys of their own");
+        return wrong(
+            "it is more than a host",
+            "write the host alone; schemes and path_prefix have keys of their own",
+        );
     }
     if host.contains('@') {
         return wrong("a host has no credentials", "write what follows the @");
@@ -38,7 +41,9 @@ pub fn check_host(host: &str) -> Result<(), Misspelt> {
     }
     if host.contains(':') && !host.starts_with('[') {
         return match host.parse::<std::net::Ipv6Addr>() {
-            Ok(address) => wrong("an IPv6 address stands in brackets", &format!("write \"[{address}]\"")),
+            Ok(address) => {
+                wrong("an IPv6 address stands in brackets", &format!("write \"[{address}]\""))
+            }
             Err(_) => wrong("a host has no port", "write the host alone, and the port under ports"),
         };
     }
@@ -46,21 +51,35 @@ pub fn check_host(host: &str) -> Result<(), Misspelt> {
         return wrong("a host is not percent-encoded", "write the characters themselves");
     }
     if let Some(name) = host.strip_suffix('.') {
-        return wrong("a trailing dot makes it another host to some readers", &format!("write {name:?}"));
+        return wrong(
+            "a trailing dot makes it another host to some readers",
+            &format!("write {name:?}"),
+        );
     }
     let read = match Host::parse(host) {
         Ok(read) => read.to_string(),
-        Err(error) => return wrong(&format!("it is not a valid host: {error}"), "write a name such as api.example.com, or an address"),
+        Err(error) => {
+            return wrong(
+                &format!("it is not a valid host: {error}"),
+                "write a name such as api.example.com, or an address",
+            );
+        }
     };
     if read != host {
         return wrong("it is not spelled as URLs are read", &format!("write {read:?}"));
     }
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !host.starts_with('[') && !host.chars().all(is_name) {
-        return wrong("a host holds letters, digits, \"-\", \"_\" and \".\"", "write a name such as api.example.com");
+        return wrong(
+            "a host holds letters, digits, \"-\", \"_\" and \".\"",
+            "write a name such as api.example.com",
+        );
     }
     if !host.starts_with('[') && host.split('.').any(|label| label.is_empty() || label.len() > 63) {
-        return wrong("a part of a host has 1 to 63 characters", "write a name such as api.example.com");
+        return wrong(
+            "a part of a host has 1 to 63 characters",
+            "write a name such as api.example.com",
+        );
     }
     Ok(())
 }
@@ -85,7 +104,10 @@ pub fn check_prefix(prefix: &str) -> Result<(), Misspelt> {
         return wrong("a path prefix has no query and no fragment", "write the path alone");
     }
     if prefix.contains('\\') || prefix.chars().any(char::is_control) {
-        return wrong("no path of a URL holds a backslash or a control character", "separate names with /");
+        return wrong(
+            "no path of a URL holds a backslash or a control character",
+            "separate names with /",
+        );
     }
     if !prefix.ends_with('/') {
         return wrong("a path prefix ends with /", &format!("write {:?}", format!("{shown}/")));
@@ -103,6 +125,9 @@ pub fn check_prefix(prefix: &str) -> Result<(), Misspelt> {
             "no URL's path begins so, since URLs are read in another form",
             &format!("write {:?}", crate::problem::cut(&read)),
         ),
-        None => wrong("no URL's path begins so", "write the names of the path, without percent-encoded slashes"),
+        None => wrong(
+            "no URL's path begins so",
+            "write the names of the path, without percent-encoded slashes",
+        ),
     }
 }

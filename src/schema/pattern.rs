@@ -43,8 +43,9 @@ const LAST: u32 = 0x10_ffff;
 
 /// General categories, which both sides know by these names.
 const CATEGORIES: &[&str] = &[
-    "L", "Lu", "Ll", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P", "Pc", "Pd",
-    "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp", "Cc", "Cf",
+    "L", "Lu", "Ll", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P", "Pc",
+    "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp", "Cc",
+    "Cf",
 ];
 
 /// A sign after a backslash.
@@ -125,7 +126,8 @@ impl<'p> Reader<'p> {
                     atom = false;
                 }
                 ')' => {
-                    let looks = groups.pop().ok_or("a ) closes no group; write \\) for the sign")?;
+                    let looks =
+                        groups.pop().ok_or("a ) closes no group; write \\) for the sign")?;
                     self.depth -= 1;
                     self.out.push(')');
                     atom = !looks;
@@ -141,7 +143,9 @@ impl<'p> Reader<'p> {
                     self.class()?;
                     atom = true;
                 }
-                ']' | '}' => return Err(format!("{sign} closes nothing; write \\{sign} for the sign")),
+                ']' | '}' => {
+                    return Err(format!("{sign} closes nothing; write \\{sign} for the sign"));
+                }
                 '\\' => atom = self.escaped()?,
                 other => {
                     self.char(u32::from(other));
@@ -170,7 +174,9 @@ impl<'p> Reader<'p> {
             let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
                 && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
             if !is_name {
-                return Err("a group's name holds letters, digits and _; write (?<name>…)".to_owned());
+                return Err(
+                    "a group's name holds letters, digits and _; write (?<name>…)".to_owned()
+                );
             }
             self.rest = rest;
             // Nothing refers to it, so that its name makes no difference.
@@ -179,7 +185,10 @@ impl<'p> Reader<'p> {
         }
         Err(if self.rest.starts_with("P<") {
             "(?P<name>…) is not of ECMA-262; write (?<name>…)".to_owned()
-        } else if self.rest.starts_with('>') || self.rest.starts_with('(') || self.rest.starts_with('#') {
+        } else if self.rest.starts_with('>')
+            || self.rest.starts_with('(')
+            || self.rest.starts_with('#')
+        {
             "atomic groups, conditions and comments are not of ECMA-262; write (?:…)".to_owned()
         } else {
             "flags such as (?i) are not of ECMA-262; write both cases, as in [aA]".to_owned()
@@ -201,7 +210,9 @@ impl<'p> Reader<'p> {
                 (None, _) => false,
             };
             if !bounds {
-                return Err("{ begins no repetition such as {2,5}; write \\{ for the sign".to_owned());
+                return Err(
+                    "{ begins no repetition such as {2,5}; write \\{ for the sign".to_owned()
+                );
             }
             self.rest = rest;
             let _ = write!(self.out, "{{{inside}}}");
@@ -213,7 +224,9 @@ impl<'p> Reader<'p> {
         }
         match self.peek() {
             Some('+') => Err("possessive repetition is not of ECMA-262; write one sign".to_owned()),
-            Some('*' | '?') => Err("a repetition is repeated; put a group (?:…) around it".to_owned()),
+            Some('*' | '?') => {
+                Err("a repetition is repeated; put a group (?:…) around it".to_owned())
+            }
             _ => Ok(()),
         }
     }
@@ -223,13 +236,18 @@ impl<'p> Reader<'p> {
         match self.peek() {
             Some('b') => {
                 self.next();
-                self.out.push_str("(?-u:\\b)");
+                // A word character on one side, and none on the other.
+                self.out.push_str(
+                    "(?:(?<=[0-9A-Z_a-z])(?![0-9A-Z_a-z])|(?<![0-9A-Z_a-z])(?=[0-9A-Z_a-z]))",
+                );
                 return Ok(false);
             }
             Some('B') => {
                 self.next();
                 // No word character on both sides, or one on both.
-                self.out.push_str("(?:(?<=[0-9A-Z_a-z])(?=[0-9A-Z_a-z])|(?<![0-9A-Z_a-z])(?![0-9A-Z_a-z]))");
+                self.out.push_str(
+                    "(?:(?<=[0-9A-Z_a-z])(?=[0-9A-Z_a-z])|(?<![0-9A-Z_a-z])(?![0-9A-Z_a-z]))",
+                );
                 return Ok(false);
             }
             _ => {}
@@ -273,15 +291,18 @@ impl<'p> Reader<'p> {
             },
             'x' => self.hex(2).ok_or("\\x needs two hexadecimal digits; write \\u{…} for more")?,
             'u' => self.unicode()?,
-            '^' | '$' | '\\' | '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '/' => {
-                u32::from(sign)
-            }
+            '^' | '$' | '\\' | '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '|'
+            | '/' => u32::from(sign),
             '1'..='9' | 'k' => {
                 return Err("references to groups are not supported; write the text out".to_owned());
             }
             'A' => return Err("\\A is not of ECMA-262; write ^".to_owned()),
             'z' | 'Z' => return Err(format!("\\{sign} is not of ECMA-262; write $")),
-            other => return Err(format!("\\{other} means nothing in ECMA-262; write {other}, or \\u{{…}}")),
+            other => {
+                return Err(format!(
+                    "\\{other} means nothing in ECMA-262; write {other}, or \\u{{…}}"
+                ));
+            }
         };
         Ok(Escape::Char(code))
     }
@@ -297,7 +318,8 @@ impl<'p> Reader<'p> {
     }
 
     fn unicode(&mut self) -> Result<u32, String> {
-        let wrong = || "\\u needs four hexadecimal digits, or some in braces, up to 10FFFF".to_owned();
+        let wrong =
+            || "\\u needs four hexadecimal digits, or some in braces, up to 10FFFF".to_owned();
         if self.eat("{") {
             let (digits, rest) = self.rest.split_once('}').ok_or_else(wrong)?;
             if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -326,7 +348,10 @@ impl<'p> Reader<'p> {
                 self.rest = rest;
                 Ok(Escape::Category(known, meant))
             }
-            None => Err("\\p is supported with a general category, such as \\p{L} or \\p{Nd}".to_owned()),
+            None => {
+                Err("\\p is supported with a general category, such as \\p{L} or \\p{Nd}"
+                    .to_owned())
+            }
         }
     }
 
@@ -337,10 +362,11 @@ impl<'p> Reader<'p> {
             self.out.push('^');
         }
         if self.peek() == Some(']') {
-            return Err("an empty class matches nothing or everything; write what is meant".to_owned());
+            return Err(
+                "an empty class matches nothing or everything; write what is meant".to_owned()
+            );
         }
-        loop {
-            let Some(first) = self.class_atom()? else { break };
+        while let Some(first) = self.class_atom()? {
             // A hyphen between two characters makes a range; at either end it is itself.
             if self.rest.starts_with('-') && !self.rest.starts_with("-]") {
                 self.next();
@@ -349,10 +375,15 @@ impl<'p> Reader<'p> {
                         self.range(first, last);
                     }
                     (Escape::Char(_), Some(Escape::Char(_))) => {
-                        return Err("a range in a class runs backwards; write the smaller first".to_owned());
+                        return Err(
+                            "a range in a class runs backwards; write the smaller first".to_owned()
+                        );
                     }
                     (_, None) => return Err("a class is not closed; add ]".to_owned()),
-                    _ => return Err("a range ends in a set of characters; write \\- for the sign".to_owned()),
+                    _ => {
+                        return Err("a range ends in a set of characters; write \\- for the sign"
+                            .to_owned());
+                    }
                 }
                 continue;
             }
@@ -402,10 +433,12 @@ impl<'p> Reader<'p> {
     }
 
     fn code(&mut self, code: u32) {
-        match char::from_u32(code).filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | ',')) {
+        match char::from_u32(code)
+            .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | ','))
+        {
             Some(plain) => self.out.push(plain),
             None => {
-                let _ = write!(self.out, "\\x{{{code:X}}}");
+                let _ = write!(self.out, "\\u{{{code:X}}}");
             }
         }
     }
