@@ -60,6 +60,10 @@ impl Contract {
     /// Everything that is wrong with it: no JSON, not the shape of a contract, or a schema in it
     /// that is none.
     pub fn load(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
+        Self::read(path, bytes).map_err(|problems| json::located(problems, bytes))
+    }
+
+    fn read(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
         let text = json::parse(bytes).map_err(|error| {
             Problem::new(path, error.message.clone())
                 .at(format!("line {}, column {}", error.line, error.column))

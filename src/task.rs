@@ -288,6 +288,10 @@ impl Task {
     /// # Errors
     /// Everything that is wrong with it, each with its line or JSON pointer.
     pub fn load(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
+        Self::read(path, bytes).map_err(|problems| json::located(problems, bytes))
+    }
+
+    fn read(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
         let value = json::parse(bytes).map_err(|error| {
             Problem::new(path, error.message.clone())
                 .at(format!("line {}, column {}", error.line, error.column))

@@ -248,7 +248,7 @@ fn excerpt(source: &str, at: &str) -> Vec<String> {
     let column = number("column").unwrap_or(1).max(1);
     let margin = " ".repeat(line.to_string().len());
     // Of a long line, what stands around the column.
-    let skipped = if column > EXCERPT_CHARS_MAX / 2 { column - EXCERPT_CHARS_MAX / 2 } else { 0 };
+    let skipped = column.saturating_sub(EXCERPT_CHARS_MAX / 2).min(column - 1);
     let shown: String = text.chars().skip(skipped).take(EXCERPT_CHARS_MAX).collect();
     vec![
         format!("  {margin} |"),

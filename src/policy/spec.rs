@@ -416,7 +416,7 @@ impl Findings<'_> {
     fn of(&self, violation: &Violation) -> Vec<Problem> {
         if violation.unknown.len() < 2 {
             let key = violation.unknown.first().map(|key| self.key(&violation.pointer, key));
-            let problem = self.problem(&violation.pointer, &violation.what, "");
+            let problem = self.problem(&violation.pointer, violation.told(), "");
             return vec![match key.flatten() {
                 Some(at) => problem.at(at),
                 None => problem,

@@ -75,16 +75,23 @@ pub struct Violation {
     pub what: String,
     /// The keys that may not be there, where that is what is wrong.
     pub unknown: Vec<String>,
+    /// The same in the words of a message, where evidence has older ones.
+    told: Option<String>,
 }
 
 impl Violation {
     fn new(pointer: String, what: String) -> Self {
-        Self { pointer, what, unknown: Vec::new() }
+        Self { pointer, what, unknown: Vec::new(), told: None }
+    }
+
+    /// What is wrong, in the words of a message.
+    pub fn told(&self) -> &str {
+        self.told.as_deref().unwrap_or(&self.what)
     }
 
     /// The problem of a file that breaks its schema so.
     pub fn problem(self, path: &str) -> Problem {
-        Problem::new(path, self.what).at(self.pointer)
+        Problem::new(path, self.told()).at(self.pointer)
     }
 }
 
@@ -164,7 +171,13 @@ fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violati
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected.clone(),
         _ => Vec::new(),
     };
-    Violation { pointer, what: describe(error, schema), unknown }
+    let told = match error.kind() {
+        ValidationErrorKind::Type { kind } => {
+            Some(format!("expected {}, found {}", wanted(kind), shown(error.instance())))
+        }
+        _ => None,
+    };
+    Violation { pointer, what: describe(error, schema), unknown, told }
 }
 
 /// The words for an error. A value is shown by its type, not its content, where it may be long.
@@ -235,6 +248,22 @@ fn describe(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
                 _ => "the value",
             };
             cut(&error.masked_with(noun).to_string()).into_owned()
+        }
+    }
+}
+
+/// The types that are expected, in words.
+fn wanted(kind: &TypeKind) -> String {
+    let article = |name: String| match name.as_str() {
+        "null" => name,
+        "integer" | "object" | "array" => format!("an {name}"),
+        _ => format!("a {name}"),
+    };
+    match kind {
+        TypeKind::Single(kind) => article(kind.to_string()),
+        TypeKind::Multiple(kinds) => {
+            let names: Vec<String> = kinds.iter().map(|kind| article(kind.to_string())).collect();
+            names.join(" or ")
         }
     }
 }

@@ -236,7 +236,10 @@ impl<'p> Reader<'p> {
         match self.peek() {
             Some('b') => {
                 self.next();
-                self.out.push_str("(?-u:\\b)");
+                // A word character on one side, and none on the other.
+                self.out.push_str(
+                    "(?:(?<=[0-9A-Z_a-z])(?![0-9A-Z_a-z])|(?<![0-9A-Z_a-z])(?=[0-9A-Z_a-z]))",
+                );
                 return Ok(false);
             }
             Some('B') => {
@@ -363,8 +366,7 @@ impl<'p> Reader<'p> {
                 "an empty class matches nothing or everything; write what is meant".to_owned()
             );
         }
-        loop {
-            let Some(first) = self.class_atom()? else { break };
+        while let Some(first) = self.class_atom()? {
             // A hyphen between two characters makes a range; at either end it is itself.
             if self.rest.starts_with('-') && !self.rest.starts_with("-]") {
                 self.next();
@@ -436,7 +438,7 @@ impl<'p> Reader<'p> {
         {
             Some(plain) => self.out.push(plain),
             None => {
-                let _ = write!(self.out, "\\x{{{code:X}}}");
+                let _ = write!(self.out, "\\u{{{code:X}}}");
             }
         }
     }

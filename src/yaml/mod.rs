@@ -116,6 +116,8 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
             break;
         }
     }
+    // A file without a value has its place too.
+    builder.places.entry(String::new()).or_insert(Place { line: 1, column: 1 });
     if builder.problems.is_empty() {
         Ok(Document {
             value: builder.root.unwrap_or_default(),
@@ -387,10 +389,7 @@ impl Builder {
     }
 
     fn problem(&mut self, at: Place, message: &str) {
-        self.problems.push(YamlError {
-            place: Some(at),
-            pointer: String::new(),
-            message: message.to_owned(),
-        });
+        let pointer = self.next_pointer();
+        self.problems.push(YamlError { place: Some(at), pointer, message: message.to_owned() });
     }
 }
