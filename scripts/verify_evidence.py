@@ -207,8 +207,8 @@ def signature(run, manifest, key, required):
         if json.loads(payload)["subject"] != [{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}]:
             add("tampered", SIGNATURE, None, "it is about other bytes")
         text = b"DSSEv1 %d %s %d %s" % (len(envelope["payloadType"]), envelope["payloadType"].encode(), len(payload), payload)
-        if key and signer == sha(key) and not signed(key, sig, text):
-            add("tampered", SIGNATURE, None, "the signature is not the key's")
+        if key and (signer == sha(key)) != signed(key, sig, text):
+            add("tampered", SIGNATURE, None, "the signature is not that of the key that it names")
     if required and not (key and signer == sha(key)):
         add("unconfirmed", SIGNATURE, None, "no signature of the key, or no key (--key)")
 def judge(run, root, key, required):

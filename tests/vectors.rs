@@ -307,7 +307,8 @@ fn both_verifiers_come_to_the_verdict_that_is_due() {
         let decides = found.findings.iter().find(|finding| finding.verdict == found.verdict);
         let cause = decides.map(|finding| serde_json::to_value(finding.cause).unwrap());
         if found.verdict.as_str() != vector.verdict
-            || vector.cause.is_some() && vector.cause.as_deref() != cause.as_ref().and_then(Value::as_str)
+            || vector.cause.is_some()
+                && vector.cause.as_deref() != cause.as_ref().and_then(Value::as_str)
             || vector.file.is_some() && vector.file.as_deref() != file
         {
             wrong.push(format!("{what}\n  the program: {} {first:?}", found.verdict.as_str()));
@@ -343,7 +344,9 @@ fn both_verifiers_come_to_the_verdict_that_is_due() {
 #[test]
 fn both_verifiers_verify_every_committed_run() {
     for id in committed_runs() {
-        if let Some(other) = second_opinion(&root().join("runs").join(&id), Some(&root()), None, &[]) {
+        if let Some(other) =
+            second_opinion(&root().join("runs").join(&id), Some(&root()), None, &[])
+        {
             assert_eq!(other["verdict"], "verified", "{id}: {other}");
         }
     }

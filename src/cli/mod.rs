@@ -15,6 +15,7 @@ mod corpus;
 mod policy;
 mod regression;
 mod project;
+mod attributes;
 mod steps;
 pub mod output;
 

@@ -13,7 +13,7 @@ use crate::builtin;
 use crate::event::Input;
 use crate::evidence::text::counted;
 use crate::evidence::{FILES, MANIFEST, WORK, open};
-use crate::inputs::{Library, Project};
+use crate::inputs::{BUILTIN, Library, Project};
 use crate::json::Digest;
 use crate::ledger::LINE_BYTES_MAX;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
@@ -32,14 +32,17 @@ pub struct TaskPath {
 
 /// Reads a path that a user gave for a task.
 pub fn task(path: &Utf8Path) -> TaskPath {
-    if let Some(path) = path.as_str().strip_prefix("builtin:") {
+    if let Some(path) = path.as_str().strip_prefix(BUILTIN) {
         return TaskPath { project: Project::Builtin, path: path.to_owned() };
     }
     let (root, rest) = split(path, "tasks").unwrap_or_else(|| {
         let root = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
         (root, path.file_name().unwrap_or_default().into())
     });
-    TaskPath { project: Project::Folder(root), path: rest.into_string() }
+    // A file of the project, whatever it is called.
+    let path =
+        if rest.as_str().starts_with(BUILTIN) { format!("./{rest}") } else { rest.into_string() };
+    TaskPath { project: Project::Folder(root), path }
 }
 
 /// The task that runs when none is named.
@@ -230,12 +233,16 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let place = error.path().unwrap_or(path.as_std_path()).to_string_lossy().into_owned();
+                let place =
+                    error.path().unwrap_or(path.as_std_path()).to_string_lossy().into_owned();
                 let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
                 if error.depth() == 0 {
                     return Err(Stop::usage(format!("{path}: cannot be read: {what}")));
                 }
-                found.refuse(place, format!("cannot be read, so what is in it is not known: {what}"));
+                found.refuse(
+                    place,
+                    format!("cannot be read, so what is in it is not known: {what}"),
+                );
                 continue;
             }
         };
@@ -315,7 +322,8 @@ pub fn find_tasks(root: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let path = error.path().unwrap_or(tasks.as_std_path()).to_string_lossy().into_owned();
+                let path =
+                    error.path().unwrap_or(tasks.as_std_path()).to_string_lossy().into_owned();
                 let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
                 refused.push(Refused { path, what: format!("cannot be read: {what}") });
                 continue;

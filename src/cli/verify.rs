@@ -174,11 +174,7 @@ fn verify_item(
     verify_as(run, &Asked { project: library, key, signature_required, ..Asked::default() })
 }
 
-fn print_one(
-    run: &str,
-    verification: &Verification,
-    terminal: &mut Terminal,
-) -> Result<(), Stop> {
+fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) -> Result<(), Stop> {
     let tone = match verification.verdict {
         Verdict::Verified => Tone::Good,
         Verdict::Unconfirmed | Verdict::InputsDiffer | Verdict::Unfinished => Tone::Strong,

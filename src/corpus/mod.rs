@@ -287,11 +287,7 @@ fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, String> {
 }
 
 /// How documents differ from what the bytes of a manifest say of them.
-pub fn differences(
-    name: &str,
-    manifest: &[u8],
-    files: &BTreeMap<String, Vec<u8>>,
-) -> Vec<Problem> {
+pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>>) -> Vec<Problem> {
     let (file, bytes) = (&format!("{name}/{MANIFEST}"), manifest);
     let manifest = json::parse(bytes).map_err(|error| error.to_string()).and_then(|value| {
         serde_json::from_value::<Manifest>(value).map_err(|error| error.to_string())

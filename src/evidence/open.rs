@@ -215,8 +215,7 @@ impl Iterator for Walk<'_> {
                 let name = name.to_string_lossy();
                 return Some(Err(io::Error::other(format!("the name {name:?} is not UTF-8"))));
             };
-            let path =
-                if within.is_empty() { name.to_owned() } else { format!("{within}/{name}") };
+            let path = if within.is_empty() { name.to_owned() } else { format!("{within}/{name}") };
             if is_folder {
                 self.enter(path.clone());
             }

@@ -62,10 +62,11 @@ pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
         Ok(files) => files,
         Err(error) => return Replay::Unreadable(error.to_string()),
     };
-    let open = |name: &str, opened: io::Result<Opened>| -> Result<Box<dyn BufRead + Send>, Replay> {
-        let opened = opened.map_err(|error| Replay::Unreadable(format!("{name}: {error}")))?;
-        Ok(Box::new(opened))
-    };
+    let open =
+        |name: &str, opened: io::Result<Opened>| -> Result<Box<dyn BufRead + Send>, Replay> {
+            let opened = opened.map_err(|error| Replay::Unreadable(format!("{name}: {error}")))?;
+            Ok(Box::new(opened))
+        };
     let files = || Ok((open(STATE, past)?, open(STATE, state)?, open(TRACE, trace)?));
     let (past, state, trace) = match files() {
         Ok(files) => files,

@@ -122,15 +122,16 @@ fn is_below(path: &str, folder: &str) -> bool {
 /// Whether a run lies further below, which is then what is named.
 fn holds_a_run(folder: &Folder, path: &str) -> bool {
     folder.walk().flatten().any(|entry| {
-        is_below(&entry.path, path) && entry.path.ends_with(&format!("/{STATE}")) && !entry.is_folder
+        is_below(&entry.path, path)
+            && entry.path.ends_with(&format!("/{STATE}"))
+            && !entry.is_folder
     })
 }
 
 /// Whether a file is the one that the run wrote; of a longer one no more is read than tells it
 /// apart.
 fn is_written(folder: &Folder, path: &str, due: FileDigest) -> Result<(), (String, Cause)> {
-    let unread =
-        |error: io::Error| (format!("cannot be read: {error}"), Cause::Unreadable);
+    let unread = |error: io::Error| (format!("cannot be read: {error}"), Cause::Unreadable);
     let mut hasher = Sha256::new();
     let mut file = folder.open_file(path).map_err(unread)?.take(due.bytes.saturating_add(1));
     let mut bytes = [0; 1 << 14];

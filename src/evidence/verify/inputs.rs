@@ -105,9 +105,10 @@ impl Check<'_> {
         }
         let differing = manifest.map(|bytes| corpus::differences(name, &bytes, &files));
         for problem in differing.iter().flatten() {
-            let is_unread = self.findings.iter().any(|finding| {
-                finding.cause == Cause::InputUnread && finding.file == problem.file
-            });
+            let is_unread = self
+                .findings
+                .iter()
+                .any(|finding| finding.cause == Cause::InputUnread && finding.file == problem.file);
             if !is_unread {
                 self.add(Verdict::InputsDiffer, Cause::Input, name, problem.to_string());
             }

@@ -96,7 +96,9 @@ impl Check<'_> {
                 return None;
             }
             if recorder.work_files() > WORK_FILES_MAX {
-                let what = format!("the run wrote more than {WORK_FILES_MAX} files, the most that are read");
+                let what = format!(
+                    "the run wrote more than {WORK_FILES_MAX} files, the most that are read"
+                );
                 self.add_line(Verdict::Malformed, Cause::Format, lines, what);
                 return None;
             }
@@ -115,7 +117,9 @@ impl Check<'_> {
             return None;
         } else if !is_finished {
             let says = match (self.stated(), self.ended()) {
-                (Some(stated), _) => format!("the manifest says that it has {} lines", stated.records),
+                (Some(stated), _) => {
+                    format!("the manifest says that it has {} lines", stated.records)
+                }
                 (None, ended) => format!("{} is written after it", ended.unwrap_or(MANIFEST)),
             };
             let what = format!("the ledger ends here without run_finished, and {says}");
@@ -149,7 +153,8 @@ impl Check<'_> {
         };
         let next = match self.resumed_as() {
             Some(name) => format!("continue it with `gatedrun resume {name}`"),
-            None => "it lies outside of a .partial folder, where `gatedrun resume` would find it".to_owned(),
+            None => "it lies outside of a .partial folder, where `gatedrun resume` would find it"
+                .to_owned(),
         };
         let finding = Finding::new(
             Verdict::Unfinished,

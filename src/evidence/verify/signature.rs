@@ -32,8 +32,15 @@ impl Check<'_> {
                 self.required("the signature was not checked; give the signer's key with --key");
                 SignatureState::Unchecked
             }
-            (Err(error @ AttestError::OtherKey { .. }), _) => {
-                self.required(&error.to_string());
+            (Err(AttestError::OtherKey { signed, given }), key) => {
+                // With its right name the signature is this key's: then it is the name that is wrong.
+                let renamed = String::from_utf8_lossy(&bytes).replace(&signed, &given);
+                if attest::check(renamed.as_bytes(), &statement, key).is_ok() {
+                    let what = format!("signed with the key {given}, and it names {signed}");
+                    self.add(Verdict::Tampered, Cause::Signature, ATTESTATION, what);
+                    return (SignatureState::Invalid, vec![signed]);
+                }
+                self.required(&AttestError::OtherKey { signed, given }.to_string());
                 SignatureState::OtherKey
             }
             (Err(AttestError::Malformed(what)), _) => {
