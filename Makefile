@@ -5,7 +5,7 @@ BIN := target/release/gatedrun
 .DEFAULT_GOAL := help
 .PHONY: help build canonical canonical-check policy-gates policy-gates-check failure-modes \
 	failure-modes-check regression policy-test exhaustive evidence-build evidence-check corpus-build \
-	corpus-check smoke test lint fmt doc bench deny vectors verify ci
+	corpus-check smoke test lint fmt doc bench formats-check deny vectors verify ci
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -76,6 +76,9 @@ doc: ## the API's documentation, warnings denied
 
 bench: ## measure what docs/performance.md states
 	$(CARGO) bench --locked --bench process --bench micro
+
+formats-check: build ## hold what the program writes against its readers' own checkers; needs node and npm
+	@python3 scripts/formats/check.py
 
 deny: ## licences, advisories, bans; needs cargo-deny
 	$(CARGO) deny check

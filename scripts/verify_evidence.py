@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A second verifier, written from docs/ledger.md and its schema with the standard library; it shares no code with the
-program. verify_evidence.py RUN [--project FOLDER] [--key PUBLIC.pem] [--require-signature] prints a verdict in JSON. Ledger and manifest are
+program. verify_evidence.py RUN [--project FOLDER] [--key PUBLIC.pem]... [--require-signature] prints a verdict in JSON. Ledger and manifest are
 recomputed whole; of the trace each span's name, end and claims, of the report the counts, of the corpus its manifest; the rest by digests."""
 import argparse, base64, hashlib, json, os, re
 from ed25519 import signed
@@ -13,8 +13,8 @@ RULES = {"arg_schema": ("invalid_arguments", FAILED, "schema_mismatch"), "loop_b
          **{rule: ("policy_denied", DENIED, None) for rule in ("tool_registry", "url_allowlist", "sandbox_path")}}
 CATALOG = open(os.path.join(os.path.dirname(__file__), "../failure_modes.md")).read()  # source, category, retryable of a class
 ERRORS = {c: (s, k, r == "yes") for c, s, k, r in re.findall(r"(?m)^\| `(\w+)` \| (\w+) \| (\w+) \| (yes|no) \|", CATALOG)}
-SPANS = dict(llm_replied="llm_call", gate_decided="policy_check", tool_attempted="retry_attempt", tool_finished="tool_call",
-             step_finished="agent_step", run_finished="agent_run", tool_reconciled="human_checkpoint")
+SPANS = dict(llm_replied="chat", gate_decided="policy_check", tool_attempted="retry_attempt", tool_finished="execute_tool",
+             step_finished="agent_step", run_finished="invoke_agent", tool_reconciled="human_checkpoint")
 CLAIMS = {"agent.policy.decision": "decision", "agent.policy.rule_id": "rule_id", "agent.tool.result_sha256": "sha256",
           "agent.retry.outcome": "outcome", "agent.terminal_reason": "terminal_reason", "agent.failure_mode": "failure_mode"}
 NEXT = dict(rule.split(": ") for rule in (  # the state after an event, by the state before it
@@ -165,7 +165,7 @@ def projections(run, records, head, s):
         told = [r for r in records if r["event"]["kind"] in SPANS and (r["event"].get("decision") != "allow" or r["event"]["call_id"])]
         for line, (span, r) in enumerate(zip(spans, told), 2):
             claims = {a["key"]: [*a["value"].values()][0] for a in span["attributes"]}
-            if (span["name"], span["endTimeUnixNano"]) != (SPANS[r["event"]["kind"]], str(r["at_ns"])) or any(
+            if (span["name"].split(" ")[0], span["endTimeUnixNano"]) != (SPANS[r["event"]["kind"]], str(r["at_ns"])) or any(
                     claims.get(k) != r["event"][f] for k, f in CLAIMS.items() if f in r["event"]):
                 add("tampered", TRACE, line, "the span claims what the ledger does not say")
         row = "| Steps | {steps} |\n| Tool calls | {calls_allowed} allowed, {calls_denied} denied |".format(**end["totals"])
@@ -198,20 +198,22 @@ def surroundings(run, root, s, unfinished):
             add("inputs_differ", i["path"], None, REWRITTEN if rewritten(data, i["sha256"]) else "it is not the file that the run was made with")
     if not root or read(root, s["run"]["corpus"]["name"] + "/manifest.json", "unconfirmed", True) is None:
         add("unconfirmed", STATE, None, "no inputs are at hand (--project)")
-def signature(run, manifest, key, required):
-    signer = None
+def signature(run, manifest, pems, required):
+    signers, keys = [], {sha(k): k for k in (base64.b64decode(open(pem).read().split("-----")[2])[-32:] for pem in pems)}
     if os.path.lexists(os.path.join(run, SIGNATURE)):
         envelope = json.loads(read(run, SIGNATURE))
-        signer = envelope["signatures"][0]["keyid"]
-        payload, sig = (base64.b64decode(x, validate=True) for x in (envelope["payload"], envelope["signatures"][0]["sig"]))
-        if json.loads(payload)["subject"] != [{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}]:
-            add("tampered", SIGNATURE, None, "it is about other bytes")
+        ids, sigs = ([one[name] for one in envelope["signatures"]] for name in ("keyid", "sig"))
+        payload, *sigs = (base64.b64decode(text, validate=True) for text in [envelope["payload"], *sigs])
+        if (json.loads(payload)["subject"], ids) != ([{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}], sorted({ids[0], *ids})):
+            add("tampered", SIGNATURE, None, "it is about other bytes, or its signatures are not in order")
         text = b"DSSEv1 %d %s %d %s" % (len(envelope["payloadType"]), envelope["payloadType"].encode(), len(payload), payload)
-        if key and (signer == sha(key)) != signed(key, sig, text):
-            add("tampered", SIGNATURE, None, "the signature is not that of the key that it names")
-    if required and not (key and signer == sha(key)):
-        add("unconfirmed", SIGNATURE, None, "no signature of the key, or no key (--key)")
-def judge(run, root, key, required):
+        for one, sig in zip(ids, sigs):
+            signers += (of := [name for name in keys if signed(keys[name], sig, text)])
+            if of != [one] and (of or one in keys):
+                add("tampered", SIGNATURE, None, "a signature is not that of the key which it names")
+    if required and not signers:
+        add("unconfirmed", SIGNATURE, None, "no signature of a key that was given (--key)")
+def judge(run, root, pems, required):
     """What is found of a run, in `found`."""
     def budgets(policy):
         text = root and read(root, policy["path"], "absent", True) or b""
@@ -229,7 +231,7 @@ def judge(run, root, key, required):
         unfinished = bool(found)
         manifest = None if unfinished else projections(run, records, head, s)
         "run" in s and surroundings(run, root, s, unfinished)
-        unfinished or signature(run, manifest, key, required)
+        unfinished or signature(run, manifest, pems, required)
     except SystemExit:
         pass
     except WRONG as error:
@@ -238,9 +240,9 @@ def judge(run, root, key, required):
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--require-signature", action="store_true")
-    args = [options.add_argument(name) for name in ("run", "--project", "--key")] and options.parse_args()
-    key = base64.b64decode(args.key and open(args.key).read().split("-----")[2] or "")[-32:]
-    asked = (args.run, args.project, key, args.require_signature)
+    options.add_argument("--key", action="append", default=[])
+    args = [options.add_argument(name) for name in ("run", "--project")] and options.parse_args()
+    asked = (args.run, args.project, args.key, args.require_signature)
     worst = judge(*asked)
     if worst in VERDICTS[4:]:  # with the ends of lines as they were written, does it hold?
         exact, trimming[""] = list(found), False

@@ -6,6 +6,7 @@ use crate::event::{
     TerminalReason,
 };
 use crate::governor::{End, Governor, Halt};
+use crate::host::HostFault;
 use crate::ledger::LedgerError;
 use crate::llm::{Conversation, Llm, LlmError, Message, Reply};
 
@@ -21,12 +22,16 @@ pub enum RunError {
     /// Nobody knows what became of a call.
     #[error(transparent)]
     InDoubt(Halt),
+    /// The machine refused what the run needs. What was recorded is kept.
+    #[error(transparent)]
+    Host(#[from] HostFault),
 }
 
 impl From<Halt> for RunError {
     fn from(halt: Halt) -> Self {
         match halt {
             Halt::Ledger(error) => Self::Ledger(error),
+            Halt::Host(fault) => Self::Host(fault),
             in_doubt @ Halt::InDoubt { .. } => Self::InDoubt(in_doubt),
         }
     }

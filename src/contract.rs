@@ -144,10 +144,7 @@ impl Contract {
 
 fn check_shape(path: &str, text: &Value) -> Vec<Problem> {
     let violations = META.violations(text);
-    violations
-        .into_iter()
-        .map(|violation| Problem::new(path, violation.what).at(violation.pointer))
-        .collect()
+    violations.into_iter().map(|violation| violation.problem(path)).collect()
 }
 
 /// The contracts of a run, by tool name.

@@ -800,6 +800,32 @@ impl ErrorClass {
         matches!(self, Self::OutputSchema | Self::Panicked | Self::Unclassified)
     }
 
+    /// Whether the effect of an attempt that ended so may have taken place or not. Any other class
+    /// says that it certainly did, or certainly did not.
+    pub fn leaves_effect_unknown(self) -> bool {
+        match self {
+            Self::ServiceUnavailable
+            | Self::TimedOut
+            | Self::ResultLost
+            | Self::StorageFailed
+            | Self::Panicked
+            | Self::Unclassified => true,
+            // Nothing was reached, or nothing was done: the tool looked before it acted.
+            Self::NotFound
+            | Self::NotPermitted
+            | Self::TooLarge
+            | Self::NotText
+            | Self::HostUnreachable
+            | Self::PolicyDenied
+            | Self::InvalidArguments
+            | Self::RepeatedCall
+            | Self::BudgetExhausted
+            | Self::NoProgress => false,
+            // It was done: only what came back is not as promised.
+            Self::OutputSchema => false,
+        }
+    }
+
     /// The error that a deny of this rule is.
     pub fn of_rule(rule: Rule) -> Self {
         match rule {

@@ -9,9 +9,13 @@ use crate::event::{
     LlmReplied, ProposedCall, Record, Rule, Subject, TerminalReason, ToolAttempted, ToolError,
     ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
 };
-use crate::json::{Digest, JsonText};
+use crate::host::HostFault;
+use crate::json::{self, Digest, JsonText};
 use crate::ledger::{Ledger, LedgerError};
-use crate::policy::gate::{Allowed, Denied, Gate, Opening, Standing, StepState, Verdict, Warning};
+use crate::policy::gate::{
+    Allowed, Denied, Gate, Opening, Standing, StepState, Unopened, Verdict, Warning,
+};
+use crate::policy::path::Failure;
 use crate::policy::spec::OnDeny;
 use crate::retry;
 use crate::task::Fault;
@@ -47,11 +51,16 @@ pub enum Halt {
     /// The ledger's.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The run was cut short while this call ran, and nothing says whether its effect took place.
+    /// The machine refused what the call needs. Nothing of that is recorded.
+    #[error(transparent)]
+    Host(#[from] HostFault),
+    /// Nothing says whether the effect of this call took place, and it may not be done again.
     #[error(
-        "call {call_id} of {tool:?} is in doubt: it was started, the run was cut short, and the tool's contract does not say that doing it again is doing it once"
+        "call {call_id} of {tool:?} is in doubt: {cause}, so its effect may have taken place, and the tool's contract (neither read-only nor idempotent) does not allow repeating it"
     )]
     InDoubt {
+        /// Why nobody knows.
+        cause: String,
         /// The call.
         call_id: String,
         /// The tool.
@@ -123,10 +132,14 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// # Errors
     /// The ledger's.
     pub fn recorded_reply(&mut self) -> Result<Option<LlmReplied>, LedgerError> {
-        self.ledger.recorded(false, |next, _| match &next.event {
+        let recorded = self.ledger.recorded(false, |next, _| match &next.event {
             Event::LlmReplied(replied) => Some(replied.clone()),
             _ => None,
-        })
+        })?;
+        if recorded.is_none() {
+            self.ledger.may_act()?;
+        }
+        Ok(recorded)
     }
 
     /// What the run has used.
@@ -206,7 +219,7 @@ impl<'a, 'l> Governor<'a, 'l> {
     pub fn handle(&mut self, step: u64, call: &ProposedCall) -> Result<Handled, Halt> {
         let opening = self.opening(call)?;
         let standing = self.standing()?;
-        let (mut verdict, warnings) = self.gate.decide(call, &standing, &opening);
+        let (mut verdict, warnings) = self.gate.decide(call, &standing, &opening)?;
         self.warn(Some(step), warnings)?;
         let event = self.gate.call_event(call, &mut verdict);
         self.state.tools.push(call.tool.clone());
@@ -268,7 +281,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         let timeout_ms = self.gate.policy().execution.timeout_ms;
         let mut attempt = 1;
         loop {
-            let Attempt { attempted, recorded } = self.attempt(&mut running, attempt)?;
+            let Attempt { attempted, recorded, is_known } = self.attempt(&mut running, attempt)?;
             let waited_ms = if matches!(attempted, Attempted::Hung) { timeout_ms } else { 0 };
             let outcome = match attempted {
                 Attempted::Ended(outcome) => outcome,
@@ -285,13 +298,18 @@ impl<'a, 'l> Governor<'a, 'l> {
                 None => self.checked(allowed, output),
             });
             let backoff_ms = match &outcome {
-                Err(error) if error.retryable => retry::backoff_ms(
-                    &self.gate.policy().retry,
-                    attempt,
-                    self.seed,
-                    allowed.call_id(),
-                ),
-                _ => None,
+                Ok(_) => None,
+                Err(error) if !is_known && self.is_doubtful(allowed.tool(), error.class) => {
+                    let class = error.class.as_str();
+                    let cause = format!("attempt {attempt} ended with {class}: {}", error.message);
+                    return Err(in_doubt(&running, cause));
+                }
+                Err(error) => {
+                    let limits = &self.gate.policy().retry;
+                    let call_id = allowed.call_id();
+                    let wait = retry::backoff_ms(limits, attempt, self.seed, call_id);
+                    wait.filter(|_| error.retryable)
+                }
             };
             self.totals.attempts += 1;
             self.ledger.push(
@@ -321,7 +339,7 @@ impl<'a, 'l> Governor<'a, 'l> {
     fn attempt(&mut self, running: &mut Running<'_>, attempt: u32) -> Result<Attempt, Halt> {
         while let Some(reconciled) = self.recorded_reconciliation()? {
             if let Some(settled) = self.reconcile(running, reconciled)? {
-                return Ok(settled.into());
+                return Ok(Attempt::known(settled));
             }
         }
         // A result that is taken on trust is not held against its digest and its contract again.
@@ -329,33 +347,44 @@ impl<'a, 'l> Governor<'a, 'l> {
         let trusted = self.ledger.past().is_trusting().then_some(bytes_max);
         let pick = |next: &Record, then: Option<&Record>| recorded_attempt(next, then, trusted);
         if let Some(recorded) = self.ledger.recorded(true, pick)? {
-            self.rebuild(running, &recorded.attempted);
+            self.rebuild(running, &recorded.attempted)?;
             return Ok(recorded);
         }
-        if self.ledger.is_carried_on() && !self.may_repeat(running.allowed.tool()) {
+        if self.ledger.is_carried_on()
+            && self.is_doubtful(running.allowed.tool(), ErrorClass::ResultLost)
+        {
             let about =
                 |reconciled: &ToolReconciled| reconciled.call_id == running.allowed.call_id();
             let Some(reconciled) = self.recovery.reconciled.take_if(|reconciled| about(reconciled))
             else {
-                return Err(in_doubt(running));
+                let cause = "it was started, and its outcome is not recorded".to_owned();
+                return Err(in_doubt(running, cause));
             };
             if let Some(settled) = self.reconcile(running, reconciled)? {
-                return Ok(settled.into());
+                return Ok(Attempt::known(settled));
             }
         }
-        if !running.allowed.is_open()
-            && let Err(denied) = self.gate.reopen(running.call, &mut running.allowed)
-        {
-            let error = ToolError::new(ErrorClass::NotPermitted, denied.reason);
-            return Ok(Attempted::Ended(Err(error)).into());
+        self.ledger.may_act()?;
+        if !running.allowed.is_open() {
+            match self.gate.reopen(running.call, &mut running.allowed) {
+                Ok(()) => {}
+                Err(Unopened::Host(fault)) => return Err(fault.into()),
+                Err(Unopened::Denied(denied)) => {
+                    let error = ToolError::new(ErrorClass::NotPermitted, denied.reason);
+                    return Ok(Attempt::known(Attempted::Ended(Err(error))));
+                }
+            }
         }
-        Ok(tools::faults::run(self.faults, &running.allowed, attempt, &running.key).into())
+        let attempted = tools::faults::run(self.faults, &running.allowed, attempt, &running.key)?;
+        Ok(Attempt { attempted, recorded: None, is_known: false })
     }
 
-    /// Whether doing a call again does no harm.
-    fn may_repeat(&self, tool: &str) -> bool {
+    /// Whether a call that failed so must not be made again by anyone who does not know what became
+    /// of it. This is the one place that decides it, within a run and after one was cut short.
+    fn is_doubtful(&self, tool: &str, class: ErrorClass) -> bool {
         let contract = self.gate.contracts().get(tool);
-        contract.is_some_and(|contract| contract.read_only || contract.idempotent)
+        let repeatable = contract.is_some_and(|contract| contract.read_only || contract.idempotent);
+        class.leaves_effect_unknown() && !repeatable
     }
 
     fn recorded_reconciliation(&mut self) -> Result<Option<ToolReconciled>, LedgerError> {
@@ -385,16 +414,21 @@ impl<'a, 'l> Governor<'a, 'l> {
     }
 
     /// Does a recorded write again where its folder does not have it.
-    fn rebuild(&self, running: &mut Running<'_>, recorded: &Attempted) {
+    fn rebuild(&self, running: &mut Running<'_>, recorded: &Attempted) -> Result<(), HostFault> {
         let writes = self.gate.contracts().get(running.allowed.tool()).is_some_and(|contract| {
             contract.effects.iter().any(|effect| effect.effect == Effect::WritePath)
         });
         if !self.recovery.rebuild || !writes || !matches!(recorded, Attempted::Ended(Ok(_))) {
-            return;
+            return Ok(());
         }
-        // What does not succeed here shows in what the run reads back.
-        if self.gate.reopen(running.call, &mut running.allowed).is_ok() {
-            let _ = tools::run(&running.allowed, &running.key);
+        // What a rule or the tool refuses here shows in what the run reads back.
+        match self.gate.reopen(running.call, &mut running.allowed) {
+            Err(Unopened::Denied(_)) => Ok(()),
+            Err(Unopened::Host(fault)) => Err(fault),
+            Ok(()) => match tools::run(&running.allowed, &running.key) {
+                Err(Failure::Host(fault)) => Err(fault),
+                Ok(_) | Err(Failure::Tool(_)) => Ok(()),
+            },
         }
     }
 
@@ -406,12 +440,19 @@ impl<'a, 'l> Governor<'a, 'l> {
             .get(allowed.tool())
             .map_or_else(Vec::new, |contract| contract.output_violations(&output.result));
         match violations.into_iter().next() {
-            None => Ok(output),
-            Some(first) => Err(ToolError::new(
-                ErrorClass::OutputSchema,
-                format!("the result breaks its contract at {}: {}", first.pointer, first.what),
-            )),
+            None => {}
+            Some(first) => {
+                let what =
+                    format!("the result breaks its contract at {}: {}", first.pointer, first.what);
+                return Err(ToolError::new(ErrorClass::OutputSchema, what));
+            }
         }
+        // Its digest would be that of another result too.
+        if let Some((pointer, number)) = json::rounded(&output.result) {
+            let what = format!("the result at {pointer}: {}", json::rounded_words(number));
+            return Err(ToolError::new(ErrorClass::OutputSchema, what));
+        }
+        Ok(output)
     }
 
     /// What a call came to, with its result cut to policy's bound.
@@ -476,11 +517,13 @@ impl<'a, 'l> Governor<'a, 'l> {
 struct Attempt {
     attempted: Attempted,
     recorded: Option<ToolFinished>,
+    /// Whether it is on record how it went, or somebody has said so.
+    is_known: bool,
 }
 
-impl From<Attempted> for Attempt {
-    fn from(attempted: Attempted) -> Self {
-        Self { attempted, recorded: None }
+impl Attempt {
+    fn known(attempted: Attempted) -> Self {
+        Self { attempted, recorded: None, is_known: true }
     }
 }
 
@@ -498,18 +541,19 @@ fn recorded_attempt(next: &Record, then: Option<&Record>, trusted: Option<u64>) 
     if let Some(error) = &attempted.error {
         let hung = error.class == ErrorClass::TimedOut;
         let ended = if hung { Attempted::Hung } else { Attempted::Ended(Err(error.clone())) };
-        return Some(ended.into());
+        return Some(Attempt::known(ended));
     }
     let Event::ToolFinished(finished) = &then?.event else { return None };
     let as_it_is = finished.cut || trusted.is_some_and(|bytes_max| finished.bytes <= bytes_max);
     let whole = finished.result.as_ref().filter(|_| !as_it_is).map(JsonText::value);
     let recorded = whole.is_none().then(|| finished.clone());
     let output = Output { result: whole.unwrap_or_default(), origin: finished.origin.clone() };
-    Some(Attempt { attempted: Attempted::Ended(Ok(output)), recorded })
+    Some(Attempt { attempted: Attempted::Ended(Ok(output)), recorded, is_known: true })
 }
 
-fn in_doubt(running: &Running<'_>) -> Halt {
+fn in_doubt(running: &Running<'_>, cause: String) -> Halt {
     Halt::InDoubt {
+        cause,
         call_id: running.allowed.call_id().to_owned(),
         tool: running.allowed.tool().to_owned(),
         arguments: Box::new(running.call.arguments.clone()),

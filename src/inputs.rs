@@ -5,20 +5,20 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Read;
 use std::sync::Arc;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use walkdir::WalkDir;
 
 use crate::builtin;
 use crate::contract::{Contract, Contracts};
 use crate::corpus::{self, Corpus};
 use crate::event::{Input, InputRole, RunStarted};
+use crate::file::{self, is_about_the_name, said};
 use crate::json::Digest;
 use crate::policy::spec::{self, Policy};
 use crate::problem::{Problem, Problems};
-use crate::task::{LlmSpec, PARTIAL_ENDING, PROPOSAL_ENDING, Task};
+use crate::task::{LlmSpec, Task, reserved_ending};
 use crate::{derive, tools};
 
 /// What the name of a file begins with that is built into the program.
@@ -208,12 +208,11 @@ impl Library {
 
     /// A task below `tasks/` is called what its path says, and its run is found under that name.
     fn check_id(&self, task: &Task, path: &str) -> Result<(), Problem> {
-        for ending in [PROPOSAL_ENDING, PARTIAL_ENDING] {
-            if task.id.split('/').any(|part| part.ends_with(ending)) {
-                let what =
-                    format!("a part of the id ends in {ending:?}, as what is no run yet does");
-                return Err(Problem::new(path, what).at("/id").mend("choose another name"));
-            }
+        if let Some(ending) = task.id.split('/').find_map(reserved_ending) {
+            let what = format!(
+                "a part of the id ends in {ending:?}, as folders do that lie beside a run and are none"
+            );
+            return Err(Problem::new(path, what).at("/id").mend("choose another name"));
         }
         let named = path.strip_prefix("tasks/").and_then(|rest| rest.strip_suffix(".json"));
         match named {
@@ -223,8 +222,38 @@ impl Library {
             )
             .at("/id")
             .mend("a task below tasks/ has its path as its id")),
-            _ => Ok(()),
+            Some(_) => self.check_nesting(task, path),
+            None => Ok(()),
         }
+    }
+
+    /// Of two tasks the id of one may not be a folder of the other's: its run would lie in the
+    /// other's run.
+    fn check_nesting(&self, task: &Task, path: &str) -> Result<(), Problem> {
+        let nested = |other: &str| {
+            let what = format!(
+                "the run of one of this task and {other} would lie in the other's, and a run's folder holds one run"
+            );
+            Err(Problem::new(path, what).at("/id").mend("rename one of the two"))
+        };
+        for (at, _) in task.id.match_indices('/') {
+            let above = format!("tasks/{}.json", task.id.get(..at).unwrap_or_default());
+            if self.has(&above) {
+                return nested(&above);
+            }
+        }
+        let Located::File(below) = self.locate(path.strip_suffix(".json").unwrap_or(path)) else {
+            return Ok(());
+        };
+        let is_task = |file: &Utf8Path| {
+            file.extension() == Some("json") && !file.as_str().ends_with(".schema.json")
+        };
+        let files = WalkDir::new(&below).sort_by_file_name().into_iter().filter_map(Result::ok);
+        let found = files.filter(|entry| entry.file_type().is_file()).find_map(|entry| {
+            let inner = Utf8Path::from_path(entry.path())?.strip_prefix(&below).ok()?.to_owned();
+            is_task(&inner).then_some(inner)
+        });
+        found.map_or(Ok(()), |inner| nested(&format!("tasks/{}/{inner}", task.id)))
     }
 
     /// The contracts in a folder of the project, and what the ledger says of their files.
@@ -390,8 +419,13 @@ impl Library {
             Located::File(full) => full,
         };
         let cannot = |error: std::io::Error| {
-            Problem::new(path, format!("it cannot be read: {error}"))
-                .mend("name a folder that exists and can be read")
+            let what = match error.kind() {
+                std::io::ErrorKind::NotFound => "no such folder".to_owned(),
+                std::io::ErrorKind::NotADirectory => "not a folder".to_owned(),
+                _ => said(&error),
+            };
+            let problem = Problem::new(path, what);
+            if is_about_the_name(&error) { problem } else { problem.of_the_host() }
         };
         let mut files = BTreeMap::new();
         for entry in full.read_dir_utf8().map_err(cannot)? {
@@ -413,23 +447,9 @@ enum Located<'p> {
 /// Reads a file of bounded size; `name` is what its user calls it.
 ///
 /// # Errors
-/// That it is not there, cannot be read, is no regular file, or is too large.
+/// That it is not there, cannot be read, is not a regular file, or is too large.
 pub fn read_file(path: &Utf8Path, name: &str) -> Result<Vec<u8>, Problem> {
-    let cannot = |error: std::io::Error| {
-        Problem::new(name, format!("it cannot be read: {error}"))
-            .mend("name a file that exists and can be read")
-    };
-    // Looked at before it is opened: opening a FIFO would wait for ever.
-    if !path.metadata().map_err(cannot)?.is_file() {
-        return Err(Problem::new(name, "it is no regular file").mend("name a file"));
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(cannot)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(Problem::new(name, format!("it is larger than {FILE_BYTES_MAX} bytes")));
-    }
-    Ok(bytes)
+    file::read(path, FILE_BYTES_MAX).map_err(|unread| unread.problem(name))
 }
 
 /// Makes the LLM that a task names.

@@ -6,10 +6,12 @@
 //! the artifacts are still to be written. What it comes to depends on the kernel, so it is said on
 //! the terminal and never in a stub run's artifacts.
 
+use std::sync::{Mutex, PoisonError};
+
 use camino::Utf8Path;
 use landlock::{
-    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
-    path_beneath_rules,
+    ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, RulesetStatus, path_beneath_rules,
 };
 
 use crate::policy::spec::Isolation;
@@ -41,13 +43,24 @@ impl Status {
 
 /// Confinement is required and cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("sandbox.isolation is required, and this kernel's Landlock is {}; run on a kernel that has it, or ask for best_effort", .0.as_str())]
-pub struct Refused(pub Status);
+pub enum Refused {
+    /// The kernel does not offer it.
+    #[error(
+        "sandbox.isolation is required, and this kernel's Landlock is {}; run on a kernel that has it (Linux 5.19 or later), or ask for best_effort", .0.as_str()
+    )]
+    Kernel(Status),
+    /// There is no thread to confine.
+    #[error(
+        "sandbox.isolation is required, and no thread can be started to confine the tools: {0}; allow more processes (`ulimit -u`, or the container's limit), or ask for best_effort"
+    )]
+    Thread(String),
+}
 
-/// Does some work in a thread that can reach no file but those below `folder`.
+/// Does some work in a thread that can reach no file but those below `folder`. Where there is no
+/// such thread and policy does not require one, the caller's own does the work, unconfined.
 ///
 /// # Errors
-/// [`Refused`], before anything was done, where policy requires what the kernel does not offer.
+/// [`Refused`], before anything was done, where policy requires what the machine does not offer.
 pub fn confined<T: Send>(
     wanted: Isolation,
     folder: &Utf8Path,
@@ -56,17 +69,35 @@ pub fn confined<T: Send>(
     if wanted == Isolation::Off {
         return Ok((work(), Status::Off));
     }
+    // Shared, so that it is still there if no thread takes it.
+    let work = Mutex::new(Some(work));
+    let take = || work.lock().unwrap_or_else(PoisonError::into_inner).take();
     let confined = || {
         let status = restrict(folder);
         if wanted == Isolation::Required && status != Status::Enforced {
-            return Err(Refused(status));
+            return Err(Refused::Kernel(status));
         }
-        Ok((work(), status))
+        Ok(take().map(|work| (work(), status)))
     };
-    std::thread::scope(|scope| match scope.spawn(confined).join() {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+    let ended = std::thread::scope(|scope| {
+        let name = "tools".to_owned();
+        let started = std::thread::Builder::new().name(name).spawn_scoped(scope, confined);
+        started.map(|thread| match thread.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    });
+    let refused = match ended {
+        Err(error) if wanted == Isolation::Required => Refused::Thread(error.to_string()),
+        Err(_) => match take() {
+            Some(work) => return Ok((work(), Status::Unavailable)),
+            None => Refused::Thread("it has ended".to_owned()),
+        },
+        Ok(Err(refused)) => refused,
+        Ok(Ok(Some(done))) => return Ok(done),
+        Ok(Ok(None)) => Refused::Thread("it has ended".to_owned()),
+    };
+    Err(refused)
 }
 
 /// Restricts this thread for good.
@@ -74,6 +105,10 @@ fn restrict(folder: &Utf8Path) -> Status {
     let all = AccessFs::from_all(ABI::V3);
     let restricted = || -> Result<RulesetStatus, RulesetError> {
         let ruleset = Ruleset::default()
+            // Without it the kernel refuses every rename from one folder to another, as a write is.
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::Refer)?
+            .set_compatibility(CompatLevel::BestEffort)
             .handle_access(all)?
             .create()?
             .add_rules(path_beneath_rules([folder.as_std_path()], all))?

@@ -7,6 +7,8 @@
 //! The modules stand in the order in which data flows: each may use those above it.
 
 pub mod problem;
+pub mod host;
+pub mod file;
 pub mod json;
 pub mod event;
 pub mod yaml;
@@ -27,6 +29,8 @@ pub mod builtin;
 pub mod inputs;
 pub mod evidence;
 pub mod run;
+pub mod recovery;
+pub mod proposal;
 pub mod replay;
 pub mod isolation;
 pub mod cli;

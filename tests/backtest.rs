@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gatedrun::event::{Event, Record};
 use gatedrun::evidence::summary::decision_word;
 use gatedrun::inputs::Inputs;
-use gatedrun::replay::backtest::{Change, Standing, backtest};
+use gatedrun::replay::backtest::{Standing, backtest};
+use gatedrun::replay::decisions::Change;
 use serde_json::{Value, json};
 
 use crate::support::{Folder, run};

@@ -59,7 +59,7 @@ fn verify_says_what_was_changed_and_where() {
 fn every_verdict_has_its_exit_code() {
     let folder = with_runs();
     assert_eq!(folder.gatedrun(&["verify", RUN]).code, 0);
-    folder.edit(&format!("{RUN}/trace.json"), "llm_call", "llm_cell");
+    folder.edit(&format!("{RUN}/trace.json"), "chat ", "chit ");
     assert_eq!(folder.gatedrun(&["verify", RUN]).code, 1, "tampered");
     folder.write(&format!("{RUN}/state.jsonl"), "{}\n");
     assert_eq!(folder.gatedrun(&["verify", RUN]).code, 5, "malformed");
@@ -139,7 +139,7 @@ fn a_check_can_be_signed() {
     assert_eq!(said["predicateType"], "https://in-toto.io/attestation/test-result/v0.1");
     assert_eq!(said["predicate"]["result"], "PASSED");
     assert_eq!(said["subject"].as_array().unwrap().len(), 5);
-    folder.edit("runs/failure_modes/cycle_detection/trace.json", "llm_call", "llm_cell");
+    folder.edit("runs/failure_modes/cycle_detection/trace.json", "chat ", "chit ");
     folder.gatedrun(&["check", "runs/failure_modes", "--attest", "check.json", "--key", "k.pem"]);
     let said = statement(&folder, "check.json");
     assert_eq!(said["predicate"]["result"], "FAILED");

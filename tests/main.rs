@@ -17,6 +17,8 @@ mod ledger;
 mod policy;
 /// Folders and links swapped while the gate opens.
 mod races;
+/// One failing system call at a time.
+mod host;
 /// The five tools, and what they may hold.
 mod tools;
 /// The scripted LLM: references, choices, errors.
@@ -39,13 +41,19 @@ mod hostile;
 mod vectors;
 /// Other policies on recorded runs, against plain execution.
 mod backtest;
+/// The back-test against the truth: random pairs of policies, predicted and executed.
+mod differential;
 /// The artifacts: projected from the ledger alone, valid OTLP, safe for people.
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.
 mod cli;
+/// Completion scripts and manual pages.
+mod shell;
 /// The commands about evidence as processes: verify, sign, replay, resume, diff, review.
 mod commands;
 /// The shape of the code: module order, what is absent, committed files.
 mod architecture;
+/// Plain English in docs, messages and comments.
+mod prose;
 /// Docs agree with code and evidence; generated docs are up to date.
 mod docs;

@@ -60,8 +60,8 @@ fn while_swapped(
 
 #[test]
 fn reading_never_leads_out_while_folders_and_links_are_swapped() {
-    let (reached, refused) =
-        while_swapped(Effect::ReadPath, |mounts, path| match mounts.open_read(path, 100) {
+    let (reached, refused) = while_swapped(Effect::ReadPath, |mounts, path| {
+        match mounts.open_read(path, 100).unwrap() {
             Opened::Open(file) => match file.read() {
                 Ok(text) => {
                     assert_eq!(text, "INSIDE");
@@ -70,17 +70,19 @@ fn reading_never_leads_out_while_folders_and_links_are_swapped() {
                 Err(_) => false,
             },
             Opened::Refused(_) => false,
-        });
+        }
+    });
     // Both sides of the race were met, or nothing was shown.
     assert!(reached > 0 && refused > 0, "{reached} reached, {refused} refused");
 }
 
 #[test]
 fn writing_never_leads_out_while_folders_and_links_are_swapped() {
-    let (reached, refused) =
-        while_swapped(Effect::WritePath, |mounts, path| match mounts.open_write(path, 100) {
+    let (reached, refused) = while_swapped(Effect::WritePath, |mounts, path| {
+        match mounts.open_write(path, 100).unwrap() {
             Opened::Open(place) => place.replace(b"WRITTEN", "key").is_ok(),
             Opened::Refused(_) => false,
-        });
+        }
+    });
     assert!(reached > 0 && refused > 0, "{reached} reached, {refused} refused");
 }

@@ -8,7 +8,7 @@ use gatedrun::inputs::{Inputs, Library, Project};
 use gatedrun::ledger::Reader;
 
 /// Every command, as its user types it.
-pub const COMMANDS: [&str; 17] = [
+pub const COMMANDS: [&str; 19] = [
     "run",
     "check",
     "verify",
@@ -26,6 +26,8 @@ pub const COMMANDS: [&str; 17] = [
     "policy explain",
     "corpus build",
     "corpus check",
+    "completions",
+    "man",
 ];
 
 /// The project's root.

@@ -267,7 +267,7 @@ fn a_write_is_durable_before_it_has_its_name() {
     let named = place("script.partial>)", place("fsync(", 0));
     let named = place("runs/test>)", place("fsync(", named));
     let recorded = place("fdatasync(", named);
-    let opened = place(".tmp\", {flags=O_WRONLY|O_CREAT|O_EXCL", recorded);
+    let opened = place("work.tmp>, \"idem_", recorded);
     let synced = place("fsync(", opened);
     let renamed = place("renameat(", synced);
     let mut last = place("fsync(", renamed);
@@ -401,6 +401,66 @@ fn faults_show_each_failure_mode() {
             (Some(FailureMode::CataloguedUnhandled), TerminalReason::FailureModeTerminal)
         );
     }
+}
+
+/// A call that may not be repeated, after a failure that leaves its effect unknown: nothing is tried
+/// again and nothing is recorded as not done. A human says what became of it.
+#[test]
+fn a_call_that_may_not_be_repeated_is_never_retried() {
+    for mode in ["hang", "always_fail", "unclassified", "panic"] {
+        let folder = Folder::project();
+        folder.edit("tools/write.json", "\"idempotentHint\": true", "\"idempotentHint\": false");
+        let write = json!({"tool": "write", "arguments": {"path": "work/mail.md", "content": "x"}});
+        scripted(&folder, json!([{"calls": [write]}, {"final_answer": "done"}]), &[]);
+        let mut task: Value =
+            serde_json::from_slice(&folder.read("tasks/test/script.json")).unwrap();
+        task["faults"] = json!([{"tool": "write", "mode": mode}]);
+        folder.write("tasks/test/script.json", task.to_string());
+        let ran = folder.gatedrun(&["run", "tasks/test/script.json"]);
+        assert_eq!(ran.code, 4, "{mode}: {}", ran.all());
+        assert!(ran.err.contains("in doubt: attempt 1 ended with "), "{}", ran.err);
+        let ledger =
+            |run: &str| String::from_utf8(folder.read(&format!("{run}/state.jsonl"))).unwrap();
+        let cut = ledger("runs/test/script.partial");
+        assert!(!cut.contains("tool_attempted") && cut.contains("tool_started"), "{mode}: {cut}");
+        let at = cut.rfind("\"call_id\":\"").unwrap() + 11;
+        let call = &cut[at..at + 21];
+        let resume = |outcome: &str| {
+            let settle = format!("{call}={outcome}");
+            folder.gatedrun(&[
+                "resume",
+                "runs/test/script",
+                "--settle",
+                &settle,
+                "--reason",
+                "seen",
+            ])
+        };
+        assert_eq!(folder.gatedrun(&["resume", "runs/test/script"]).code, 4);
+        // It did not take place, so it is done, and is in doubt again.
+        assert_eq!(resume("did-not").code, 4, "{mode}");
+        let ran = resume("took-place");
+        assert_eq!(ran.code, 0, "{mode}: {}", ran.all());
+        let whole = ledger("runs/test/script");
+        assert_eq!(whole.matches("\"kind\":\"tool_attempted\"").count(), 1, "{mode}: {whole}");
+        assert_eq!(whole.matches("\"kind\":\"tool_reconciled\"").count(), 2, "{mode}: {whole}");
+        let verified = folder.gatedrun(&["verify", "runs/test/script"]);
+        assert_eq!(verified.code, 0, "{mode}: {}", verified.all());
+    }
+}
+
+/// A failure that certainly had no effect is recorded, whatever the contract promises.
+#[test]
+fn a_call_that_certainly_did_nothing_is_in_no_doubt() {
+    let folder = Folder::project();
+    folder.edit("tools/write.json", "\"idempotentHint\": true", "\"idempotentHint\": false");
+    let content = "x".repeat(262_145);
+    let write = json!({"tool": "write", "arguments": {"path": "work/mail.md", "content": content}});
+    let usage = json!({"input_tokens": 1, "output_tokens": 1});
+    let script = json!([{"calls": [write], "usage": usage}, {"final_answer": "x", "usage": usage}]);
+    scripted(&folder, script, &[]);
+    let ran = folder.gatedrun(&["run", "tasks/test/script.json"]);
+    assert!(ran.code == 0 && ran.out.contains("too_large"), "{}", ran.all());
 }
 
 #[test]

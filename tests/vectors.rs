@@ -20,6 +20,8 @@ struct Vector {
     run: String,
     edits: Vec<Edit>,
     key: Option<String>,
+    #[serde(default)]
+    other_keys: Vec<String>,
     #[serde(default = "yes")]
     project: bool,
     /// What is done to the inputs at hand.
@@ -109,8 +111,16 @@ enum Edit {
         run: String,
         key: String,
     },
-    /// Changes a letter of the signature.
+    /// Adds the signature of this key to those that are there.
+    CounterSign(String),
+    /// Changes a letter of the first signature.
     DamageSignature,
+    /// Changes a letter of the first key id, so that their order stays.
+    DamageKeyId,
+    ExchangeSignatures,
+    ReverseSignatures,
+    DoubleSignature,
+    DropSignatures,
 }
 
 /// A key from its owner's name.
@@ -192,6 +202,33 @@ impl Case {
             }
             Edit::Sign(name) => self.sign(&self.run, &name),
             Edit::SignAs { run, key } => self.sign(&root().join("runs").join(run), &key),
+            Edit::CounterSign(name) => {
+                let old = std::fs::read(self.run.join(ATTESTATION)).unwrap();
+                let ledger = std::fs::read(self.run.join(STATE)).unwrap();
+                let made = project(ledger.as_slice(), Vec::new(), Vec::new()).unwrap();
+                let statement = attest::run_statement(&made.summary, &made.manifest);
+                let (envelope, dropped) = attest::Envelope::continued(&old, &statement);
+                assert!(dropped.is_empty(), "{dropped:?}");
+                let key = attest::signing_key(&key(&name).private).unwrap();
+                let (envelope, replaced) = envelope.signed(&key);
+                assert!(replaced.is_empty(), "{replaced:?}");
+                std::fs::write(self.run.join(ATTESTATION), envelope.encode().unwrap()).unwrap();
+            }
+            Edit::DamageKeyId => {
+                let text = self.text(ATTESTATION);
+                let at = text.find("\"keyid\":\"").unwrap() + 9 + 63;
+                let letter = if &text[at..=at] == "0" { "1" } else { "0" };
+                self.put(ATTESTATION, &format!("{}{letter}{}", &text[..at], &text[at + 1..]));
+            }
+            Edit::ExchangeSignatures => self.signatures(|signatures| {
+                let sig = signatures[0]["sig"].clone();
+                signatures[0]["sig"] = std::mem::replace(&mut signatures[1]["sig"], sig);
+            }),
+            Edit::ReverseSignatures => self.signatures(|signatures| signatures.reverse()),
+            Edit::DoubleSignature => self.signatures(|signatures| {
+                signatures.push(signatures[0].clone());
+            }),
+            Edit::DropSignatures => self.signatures(Vec::clear),
             Edit::DamageSignature => {
                 let text = self.text(ATTESTATION);
                 let at = text.find("\"sig\":\"").unwrap() + 10;
@@ -199,6 +236,20 @@ impl Case {
                 self.put(ATTESTATION, &format!("{}{letter}{}", &text[..at], &text[at + 1..]));
             }
         }
+    }
+
+    /// Changes the list of signatures; the rest of the envelope stays byte for byte.
+    fn signatures(&self, change: impl FnOnce(&mut Vec<Value>)) {
+        let text = self.text(ATTESTATION);
+        let envelope: Value = serde_json::from_str(&text).unwrap();
+        let mut signatures = envelope["signatures"].as_array().unwrap().clone();
+        change(&mut signatures);
+        let at = text.find("\"signatures\":[").unwrap() + 14;
+        let written: Vec<String> = signatures
+            .iter()
+            .map(|one| format!("{{\"keyid\":{},\"sig\":{}}}", one["keyid"], one["sig"]))
+            .collect();
+        self.put(ATTESTATION, &format!("{}{}]}}\n", &text[..at], written.join(",")));
     }
 
     /// Who forges the files forges their digests too.
@@ -240,7 +291,7 @@ impl Case {
 fn second_opinion(
     run: &Utf8Path,
     project: Option<&Utf8Path>,
-    key: Option<&Utf8Path>,
+    keys: &[Utf8PathBuf],
     more: &[&str],
 ) -> Option<Value> {
     let mut command = std::process::Command::new("python3");
@@ -252,7 +303,7 @@ fn second_opinion(
     if let Some(project) = project {
         command.arg("--project").arg(project);
     }
-    if let Some(key) = key {
+    for key in keys {
         command.arg("--key").arg(key);
     }
     match command.output() {
@@ -291,13 +342,19 @@ fn both_verifiers_come_to_the_verdict_that_is_due() {
             Case { run: project.clone() }.edit(edit);
         }
         let library = Library::new(Project::Folder(project.clone()));
-        let public = vector.key.as_deref().map(|name| key(name).public);
-        let verifying = public.as_deref().map(|pem| attest::verifying_key(pem).unwrap());
-        let key_file = public.map(|pem| folder.write("key.pub.pem", pem));
+        let names = vector.key.iter().chain(&vector.other_keys);
+        let public: Vec<String> = names.map(|name| key(name).public).collect();
+        let verifying = public.iter().map(|pem| attest::verifying_key(pem).unwrap());
+        let verifying: Vec<_> = verifying.collect();
+        let key_file = |(number, pem): (usize, &String)| match number {
+            0 => folder.write("key.pub.pem", pem),
+            other => folder.write(&format!("key{other}.pub.pem"), pem),
+        };
+        let key_files: Vec<Utf8PathBuf> = public.iter().enumerate().map(key_file).collect();
         let what = format!("{name}: {}", vector.note);
         let asked = Asked {
             project: vector.project.then_some(&library),
-            key: verifying.as_ref(),
+            keys: &verifying,
             signature_required: vector.require_signature,
             ..Asked::default()
         };
@@ -315,7 +372,7 @@ fn both_verifiers_come_to_the_verdict_that_is_due() {
         }
         let more: &[&str] = if vector.require_signature { &["--require-signature"] } else { &[] };
         let project = vector.project.then_some(project.as_path());
-        match second_opinion(&case.run, project, key_file.as_deref(), more) {
+        match second_opinion(&case.run, project, &key_files, more) {
             Some(other) => {
                 let line = first.filter(|_| vector.file.as_deref() == Some(STATE));
                 let same_line = line.is_none_or(|finding| other["line"].as_u64() == finding.line);
@@ -334,7 +391,7 @@ fn both_verifiers_come_to_the_verdict_that_is_due() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(vectors >= 75 && signed >= 12, "{vectors} vectors, {signed} signed");
+    assert!(vectors >= 80 && signed >= 19, "{vectors} vectors, {signed} signed");
     assert!(skipped == 0 || skipped == vectors);
     if skipped > 0 {
         eprintln!("skipped: no python3 here, so {skipped} vectors got one opinion only");
@@ -344,8 +401,7 @@ fn both_verifiers_come_to_the_verdict_that_is_due() {
 #[test]
 fn both_verifiers_verify_every_committed_run() {
     for id in committed_runs() {
-        if let Some(other) =
-            second_opinion(&root().join("runs").join(&id), Some(&root()), None, &[])
+        if let Some(other) = second_opinion(&root().join("runs").join(&id), Some(&root()), &[], &[])
         {
             assert_eq!(other["verdict"], "verified", "{id}: {other}");
         }
@@ -494,9 +550,9 @@ fn both_verifiers_say_the_same_of_whatever_is_forged() {
     for number in 0..count {
         let (folder, id, said) = forged(&mut random);
         let run = folder.path().join("run");
-        let found = verify(&run, Some(&library), None);
+        let found = verify(&run, Some(&library), &[]);
         let first = found.findings.first();
-        let Some(other) = second_opinion(&run, Some(&root()), None, &[]) else { return };
+        let Some(other) = second_opinion(&run, Some(&root()), &[], &[]) else { return };
         let line = first.filter(|first| first.file == STATE).map(|first| first.line);
         let same_line = line.is_none_or(|line| other["line"].as_u64() == line);
         if other["verdict"] != found.verdict.as_str() || !same_line {

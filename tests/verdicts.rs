@@ -427,7 +427,7 @@ fn a_reader_beside_an_acceptance_stays_with_one_run() {
             is_done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
-            let found = gatedrun::evidence::verify::verify(&place, Some(&library), None);
+            let found = gatedrun::evidence::verify::verify(&place, Some(&library), &[]);
             let verdict = found.verdict.as_str();
             assert_eq!(verdict, "verified", "after {verified}: {:?}", found.findings);
             verified += 1;

@@ -30,7 +30,7 @@ impl Copy {
     }
 
     fn verify(&self) -> Verification {
-        verify(&self.run, Some(&self.library), None)
+        verify(&self.run, Some(&self.library), &[])
     }
 }
 
@@ -47,7 +47,7 @@ fn stride(sampled: usize) -> usize {
 fn every_committed_run_is_verified() {
     let library = Library::new(Project::Folder(root()));
     for id in committed_runs() {
-        let found = verify(&root().join("runs").join(&id), Some(&library), None);
+        let found = verify(&root().join("runs").join(&id), Some(&library), &[]);
         assert_eq!(found.verdict, Verdict::Verified, "{id}: {:?}", found.findings);
     }
 }
@@ -177,7 +177,7 @@ fn an_input_that_was_edited_is_named() {
     );
     let verdict = || {
         let library = folder.library();
-        verify(&folder.path().join("runs/canonical/v1"), Some(&library), None)
+        verify(&folder.path().join("runs/canonical/v1"), Some(&library), &[])
     };
     assert_eq!(verdict().verdict, Verdict::Verified);
     for input in [
@@ -203,7 +203,7 @@ fn an_input_that_was_edited_is_named() {
     assert_eq!(found.verdict, Verdict::InputsDiffer);
     assert!(found.findings[0].what.contains("op-07.md"), "{:?}", found.findings);
     assert_eq!(
-        verify(&folder.path().join("runs/canonical/v1"), None, None).verdict,
+        verify(&folder.path().join("runs/canonical/v1"), None, &[]).verdict,
         Verdict::Unconfirmed
     );
 }

@@ -13,17 +13,21 @@ use crate::evidence::expect::Observed;
 use crate::evidence::open::Folder;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
-use crate::evidence::write::{Settlement, Staging};
+use crate::evidence::write::{Settlement, Staging, proposal};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
+use crate::host::HostFault;
 use crate::inputs::{Inputs, Library, Project};
 use crate::isolation::confined;
 use crate::json::Digest;
 use crate::ledger::LINE_BYTES_MAX;
+use crate::policy::path::probe;
 use crate::run::Course;
 
+use super::destination::Destination;
 use super::output::{Terminal, Tone, differing};
 use super::project::{self, Libraries, Refused, find_tasks};
-use super::sign::{signing_key, write_whole};
+use super::scratch::{Scratch, Workplace};
+use super::sign::signing_key;
 use super::{Stop, exit, in_ci, run};
 
 /// The arguments of `check`.
@@ -74,13 +78,28 @@ enum Drift {
     Differs(Difference),
 }
 
+impl Drift {
+    /// A file that cannot be read. Where the machine refuses to read it, nothing is known of it.
+    fn of(path: &Utf8Path, error: &io::Error) -> Result<Self, Stop> {
+        if HostFault::is_one(error) {
+            return Err(HostFault::of(error, path.as_str(), "read").into());
+        }
+        Ok(Self::Unreadable(error.to_string()))
+    }
+}
+
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    probe()?;
     let mut libraries = Libraries::default();
-    let key = args.key.as_deref().map(signing_key).transpose()?;
+    let key = args.key.as_deref().map(|path| signing_key(path, terminal)).transpose()?;
+    let attest = match (&args.attest, &args.key) {
+        (Some(path), Some(key)) => Some(Destination::of(path)?.unlike(&[key])?.outside_of_runs()?),
+        _ => None,
+    };
     let (mut passed, mut failed) = (Vec::new(), Vec::new());
     let mut code = exit::OK;
     let mut checked = 0_u64;
-    let scratch = Scratch::default();
+    let scratch = Scratch::new()?;
     for path in &args.paths {
         let found = project::find_runs(path)?;
         let runs = found.runs();
@@ -96,9 +115,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         for run in &runs {
             let (project, task) = task_of(run, args.task.as_deref())?;
             checked += 1;
-            let work = scratch.path().join(checked.to_string());
             let library = libraries.get(&project);
             let one = if library.has(&task) {
+                let work = scratch.folder(checked)?;
                 check_one(args, run, &library, &task, &work, terminal)?
             } else {
                 orphan(args, run, &task, terminal)?
@@ -118,8 +137,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     if !args.json && checked != 1 {
         terminal.line(&format!("{checked} runs checked"))?;
     }
-    if let (Some(path), Some(key)) = (&args.attest, &key) {
-        write_whole(path, &attest::sign(&statement(&passed, &failed), key))?;
+    if let (Some(destination), Some(key)) = (attest, &key) {
+        destination.replace(&attest::sign(&statement(&passed, &failed), key))?;
     }
     Ok(code)
 }
@@ -132,11 +151,9 @@ fn statement(passed: &[Utf8PathBuf], failed: &[Utf8PathBuf]) -> Vec<u8> {
         Some(attest::Subject::new(path, Digest::of(&bytes)))
     });
     let names = |runs: &[Utf8PathBuf]| runs.iter().map(ToString::to_string).collect();
-    let program = ("name", "gatedrun".to_owned());
-    let version = ("version", env!("CARGO_PKG_VERSION").to_owned());
     let predicate = attest::TestPredicate {
         result: if failed.is_empty() { "PASSED" } else { "FAILED" },
-        configuration: vec![[program, version].into()],
+        configuration: vec![attest::Resource::program()],
         passed_tests: names(passed),
         failed_tests: names(failed),
     };
@@ -187,13 +204,14 @@ fn check_one(
     run: &Utf8Path,
     library: &Library,
     task: &str,
-    work: &Utf8Path,
+    work: &Workplace<'_>,
     terminal: &mut Terminal,
 ) -> Result<u8, Stop> {
     let loaded = library.load(task, seed_of(run)).map_err(Stop::from);
     let compared = loaded.and_then(|inputs| Ok((compare_run(run, &inputs, work)?, inputs)));
     let (checked, inputs) = match compared {
         Ok(compared) => compared,
+        Err(stop) if stop.code == exit::INTERRUPTED => return Err(stop),
         // One that cannot be executed does not hide what the others come to.
         Err(Stop { message, code }) => {
             refuse(args, run, "failed", message, terminal)?;
@@ -215,6 +233,13 @@ fn check_one(
         }
     }
     if identical {
+        if proposal(run).is_dir() {
+            // It is not this command's to remove: somebody may want to look at it.
+            terminal.note(&format!(
+                "  {}: a proposal from other inputs lies beside it; reject it with `gatedrun review {run} --reject`",
+                proposal(run)
+            ));
+        }
         return Ok(exit::OK);
     }
     if !checked.differences.is_empty() && !in_ci() {
@@ -235,12 +260,11 @@ pub(super) fn seed_of(run: &Utf8Path) -> Option<u64> {
 
 /// Executes the task again and compares it with the committed run, which is read as one run
 /// whatever is put in its place meanwhile.
-fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Checked, Stop> {
+fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Workplace<'_>) -> Result<Checked, Stop> {
     let mut again = 0_u64;
     let compare = |committed: &Folder| {
         again += 1;
-        let work = Utf8PathBuf::from(format!("{work}.{again}"));
-        compare_held(committed, inputs, &work)
+        compare_held(committed, inputs, &work.part(again))
     };
     let is_whole = |checked: &Result<Checked, Stop>| {
         checked.as_ref().is_ok_and(|checked| checked.differences.is_empty())
@@ -251,16 +275,22 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
 
 /// Executes the task again, comparing as it goes. Nothing is kept and nothing is written but what
 /// the task itself writes, and that goes to `work`, in a folder of this process's own.
-fn compare_held(committed: &Folder, inputs: &Inputs, work: &Utf8Path) -> Result<Checked, Stop> {
+fn compare_held(
+    committed: &Folder,
+    inputs: &Inputs,
+    work: &Workplace<'_>,
+) -> Result<Checked, Stop> {
     let mut differences: Vec<(String, Drift)> = Vec::new();
     let mut comparison = |name: &str| match committed.open_file(name) {
-        Ok(committed) => Comparison::new(Box::new(committed) as Box<dyn io::BufRead + Send>),
+        Ok(committed) => {
+            Ok::<_, Stop>(Comparison::new(Box::new(committed) as Box<dyn io::BufRead + Send>))
+        }
         Err(error) => {
-            differences.push((name.to_owned(), Drift::Unreadable(error.to_string())));
-            Comparison::new(Box::new(io::empty()) as Box<dyn io::BufRead + Send>)
+            differences.push((name.to_owned(), Drift::of(&committed.path().join(name), &error)?));
+            Ok(Comparison::new(Box::new(io::empty()) as Box<dyn io::BufRead + Send>))
         }
     };
-    let (state, trace) = (comparison(STATE), comparison(TRACE));
+    let (state, trace) = (comparison(STATE)?, comparison(TRACE)?);
     let mut observed = Observed::default();
     // What is observed grows with the run; it is kept only where somebody asks for it.
     let expects = inputs.task.expected.is_some();
@@ -269,29 +299,30 @@ fn compare_held(committed: &Folder, inputs: &Inputs, work: &Utf8Path) -> Result<
             observed.push(record);
         }
     };
-    let scratch = work.parent().unwrap_or(work);
-    let (recorded, _) = confined(inputs.policy.sandbox.isolation, scratch, || {
-        crate::run::run(inputs, work.to_owned(), Course::fresh(), state, trace, watch)
-    })
-    .map_err(Stop::usage)?;
+    let (recorded, _) = confined(inputs.policy.sandbox.isolation, work.scratch, || {
+        crate::run::run(inputs, work.folder.clone(), work.course(), state, trace, watch)
+    })?;
+    work.continues()?;
     let recorded = recorded.map_err(|error| run::stop(inputs, &error))?;
     let mut compared = |name: &str, result: io::Result<Option<Difference>>| {
         if differences.iter().any(|(known, _)| known == name) {
-            return;
+            return Ok(());
         }
-        match result {
-            Ok(None) => {}
-            Ok(Some(difference)) => differences.push((name.to_owned(), Drift::Differs(difference))),
-            Err(error) => differences.push((name.to_owned(), Drift::Unreadable(error.to_string()))),
-        }
+        let drift = match result {
+            Ok(None) => return Ok(()),
+            Ok(Some(difference)) => Drift::Differs(difference),
+            Err(error) => Drift::of(&committed.path().join(name), &error)?,
+        };
+        differences.push((name.to_owned(), drift));
+        Ok::<(), Stop>(())
     };
-    compared(STATE, recorded.state.finish());
-    compared(TRACE, recorded.trace.finish());
+    compared(STATE, recorded.state.finish())?;
+    compared(TRACE, recorded.trace.finish())?;
     for (name, bytes) in [(REPORT, &recorded.report), (MANIFEST, &recorded.manifest)] {
         let result = committed
             .open_file(name)
             .and_then(|committed| compare::difference(committed, bytes.as_slice()));
-        compared(name, result);
+        compared(name, result)?;
     }
     differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
     contents(committed, Some(&recorded.work), |path, what| {
@@ -302,41 +333,19 @@ fn compare_held(committed: &Folder, inputs: &Inputs, work: &Utf8Path) -> Result<
     Ok(Checked { differences, unmet })
 }
 
-/// A folder of this process's own, removed at the end. Where it cannot be made, what the task
-/// writes has nowhere to go, and the comparison shows it.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    folder: std::cell::OnceCell<Utf8PathBuf>,
-}
-
-impl Scratch {
-    pub(super) fn path(&self) -> Utf8PathBuf {
-        self.folder
-            .get_or_init(|| {
-                let base = std::env::temp_dir();
-                let made = tempfile::Builder::new().prefix("gatedrun-").tempdir_in(base);
-                let kept = made.map(tempfile::TempDir::keep).unwrap_or_default();
-                Utf8PathBuf::from_path_buf(kept).unwrap_or_default()
-            })
-            .clone()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Some(folder) = self.folder.get().filter(|folder| !folder.as_str().is_empty()) {
-            // Where nothing was written, nothing is there.
-            let _ = std::fs::remove_dir_all(folder);
-        }
-    }
-}
-
 /// Lays what the task makes now beside the committed run.
 fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
-    let proposed = Staging::begin(run, true).map_err(Stop::from).and_then(|mut staging| {
-        run::execute(inputs, &mut staging, Course::fresh(), 0, None)
-            .map_err(|failed| failed.stop(inputs, run))?;
-        Ok(staging.settle(Settlement::Propose)?)
+    let proposed = Staging::aside(run).map_err(Stop::from).and_then(|mut staging| {
+        let course = Course::fresh();
+        match run::execute(inputs, &mut staging, course, run::Begun::default(), None) {
+            Ok(_) => Ok(staging.settle(Settlement::Propose)?),
+            Err(failed) => {
+                let stop = failed.stop(inputs, run);
+                // What stays is removed by the next who changes this run.
+                let _ = staging.remove();
+                Err(stop)
+            }
+        }
     });
     match proposed {
         Ok(Some(place)) => terminal.note(&format!(
@@ -406,12 +415,16 @@ pub(super) fn print_differences(
     terminal: &mut Terminal,
 ) -> Result<(), Stop> {
     for name in FILES {
-        let made = open::open(&now.join(name))?;
+        let made = now.join(name);
+        let cannot = |error: io::Error| Stop::host(format!("{made}: cannot be read: {error}"));
         let drift = match open::open(&committed.join(name)) {
-            Ok(committed) => match compare::difference(committed, made)? {
-                Some(difference) => Drift::Differs(difference),
-                None => continue,
-            },
+            Ok(committed) => {
+                let made = open::open(&made).map_err(cannot)?;
+                match compare::difference(committed, made).map_err(cannot)? {
+                    Some(difference) => Drift::Differs(difference),
+                    None => continue,
+                }
+            }
             Err(error) => Drift::Unreadable(error.to_string()),
         };
         print_drift(committed, name, &drift, terminal)?;

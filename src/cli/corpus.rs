@@ -6,8 +6,11 @@ use std::fs;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::corpus::{Corpus, MANIFEST, Manifest, build};
+use crate::file;
+use crate::inputs::FILE_BYTES_MAX;
 use crate::json::Digest;
 
+use super::destination::Destination;
 use super::output::{Terminal, Tone};
 use super::{Stop, exit};
 
@@ -58,7 +61,7 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
     let files = build::files(args.seed);
     let changed: BTreeMap<&String, &Vec<u8>> = files
         .iter()
-        .filter(|(name, bytes)| fs::read(args.folder.join(name)).ok().as_ref() != Some(*bytes))
+        .filter(|(name, bytes)| at_hand(&args.folder.join(name)).as_ref() != Some(*bytes))
         .collect();
     let replaced: Vec<&str> = changed
         .keys()
@@ -72,13 +75,9 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
             replaced.join(", ")
         )));
     }
-    fs::create_dir_all(&args.folder).map_err(|error| cannot_write(&args.folder, &error))?;
+    fs::create_dir_all(&args.folder).map_err(|error| Stop::writing(&args.folder, &error))?;
     for (name, bytes) in &changed {
-        let path = args.folder.join(name);
-        let temporary = args.folder.join(format!(".{name}.tmp"));
-        fs::write(&temporary, bytes)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .map_err(|error| cannot_write(&path, &error))?;
+        Destination::of(&args.folder.join(name))?.replace(bytes)?;
     }
     terminal.line(&format!(
         "{}: {} files, {} of them written",
@@ -89,8 +88,9 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(exit::OK)
 }
 
-fn cannot_write(path: &Utf8Path, error: &std::io::Error) -> Stop {
-    Stop::usage(format!("{path}: it cannot be written: {error}"))
+/// What a file of the corpus holds now; nothing where it cannot be read.
+fn at_hand(path: &Utf8Path) -> Option<Vec<u8>> {
+    file::read(path, FILE_BYTES_MAX).ok()
 }
 
 fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
@@ -122,14 +122,14 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
 
 /// Whether the corpus is this program's own, made again and found the same.
 fn compare_with_generator(folder: &Utf8Path) -> Result<bool, Stop> {
-    let Ok(bytes) = fs::read(folder.join(MANIFEST)) else { return Ok(false) };
+    let Some(bytes) = at_hand(&folder.join(MANIFEST)) else { return Ok(false) };
     let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(false) };
     if manifest.generator != "gatedrun corpus build" {
         return Ok(false);
     }
     for (name, made) in build::files(manifest.seed) {
         let path = folder.join(&name);
-        let found = fs::read(&path).unwrap_or_default();
+        let found = at_hand(&path).unwrap_or_default();
         if found != made {
             let message = format!(
                 "{path}: it has SHA-256 {}, and the generator writes {} for seed {}; build it again with `gatedrun corpus build`",

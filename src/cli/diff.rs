@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::evidence::diff::{CallView, Diff, Difference, StepPair, StepView, diff};
 use crate::evidence::text::{shortened, terminal as escape};
 
-use super::output::{Terminal, Tone, differing};
+use super::output::{COLUMNS_MAX, Terminal, Tone, differing};
 use super::{Stop, exit};
 
 /// From this width on, two runs fit side by side.
@@ -26,9 +26,9 @@ pub struct Args {
     /// Print the differences as one JSON object
     #[arg(long)]
     json: bool,
-    /// Columns of the output; those of the terminal if not given
-    #[arg(long, value_name = "COLUMNS")]
-    width: Option<usize>,
+    /// Columns of the output, 20 to 1000; those of the terminal if not given
+    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u64).range(20..=COLUMNS_MAX as u64))]
+    width: Option<u64>,
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
@@ -37,7 +37,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     if args.json {
         terminal.line(&serde_json::to_string_pretty(&found).unwrap_or_default())?;
     } else {
-        let width = args.width.unwrap_or_else(|| terminal.columns());
+        let width = args.width.and_then(|width| usize::try_from(width).ok());
+        let width = width.unwrap_or_else(|| terminal.columns());
         print_diff(&args.a, &args.b, &found, width, terminal)?;
     }
     Ok(if found.is_empty() { exit::OK } else { exit::DRIFT })

@@ -1,5 +1,5 @@
 //! Ctrl-C and SIGTERM: the first asks the run to stop after the next record, the second leaves at
-//! once. Either way what is recorded can be carried on.
+//! once. Either way what is recorded can be resumed.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +16,7 @@ pub fn flag() -> Result<Arc<AtomicBool>, Stop> {
         // In this order: the first signal finds the flag unset, and only sets it.
         register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), Arc::clone(&flag))
             .and_then(|_| register(signal, Arc::clone(&flag)))
-            .map_err(Stop::usage)?;
+            .map_err(|error| Stop::host(format!("signals cannot be caught: {error}")))?;
     }
     Ok(flag)
 }

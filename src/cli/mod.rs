@@ -4,6 +4,8 @@ mod run;
 mod check;
 mod verify;
 mod sign;
+mod destination;
+mod scratch;
 mod replay;
 mod report;
 mod resume;
@@ -12,17 +14,29 @@ mod diff;
 mod review;
 mod show;
 mod corpus;
+mod decide;
 mod policy;
 mod regression;
 mod project;
 mod attributes;
+mod shell;
 mod steps;
+mod ci;
 pub mod output;
 
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::evidence::write::WriteError;
+use crate::file::{is_about_the_name, said};
+use crate::host::HostFault;
+use crate::isolation::Refused;
+
+use ci::{in_ci, refuse_in_ci};
 use output::Terminal;
 
 /// Exit codes. They are part of the contract with scripts.
@@ -120,7 +134,7 @@ enum Command {
     Keygen(sign::KeygenArgs),
     /// Run again over the record, executing nothing; or try another policy on recorded runs
     Replay(replay::Args),
-    /// Carry on a run that was cut short
+    /// Resume a run that was cut short
     Resume(resume::Args),
     /// Compare two runs: the first difference, then step by step
     Diff(diff::Args),
@@ -136,6 +150,10 @@ enum Command {
     /// Build or check a corpus
     #[command(subcommand)]
     Corpus(corpus::Command),
+    /// Print a completion script for a shell
+    Completions(shell::CompletionsArgs),
+    /// Write manual pages, one file per command
+    Man(shell::ManArgs),
 }
 
 /// Why a command stops: what to print, and the exit code.
@@ -151,33 +169,67 @@ impl Stop {
     fn usage(message: impl ToString) -> Self {
         Self { message: message.to_string(), code: exit::USAGE }
     }
+
+    fn host(message: impl ToString) -> Self {
+        Self { message: message.to_string(), code: exit::HOST }
+    }
+
+    /// That something cannot be written: invalid usage where another name would do, and otherwise
+    /// the machine's refusal.
+    fn writing(path: impl Display, error: &io::Error) -> Self {
+        let what = said(error);
+        match error.kind() {
+            _ if is_about_the_name(error) => Self::usage(format!("{path}: cannot write: {what}")),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::host(
+                format!("{path}: cannot write: {what}; choose a folder that you may write to"),
+            ),
+            _ => Self::host(format!(
+                "{path}: cannot write: {what}; fix that, then repeat the command"
+            )),
+        }
+    }
 }
 
 impl From<crate::problem::Problems> for Stop {
     fn from(problems: crate::problem::Problems) -> Self {
-        Self::usage(problems)
+        let is_host = problems.0.iter().any(|problem| problem.is_host);
+        if is_host { Self::host(problems) } else { Self::usage(problems) }
     }
 }
 
 impl From<crate::problem::Problem> for Stop {
     fn from(problem: crate::problem::Problem) -> Self {
-        Self::usage(problem)
+        Self::from(crate::problem::Problems::from(problem))
     }
 }
 
-impl From<crate::evidence::write::WriteError> for Stop {
-    fn from(error: crate::evidence::write::WriteError) -> Self {
-        Self::usage(error)
-    }
-}
-
-impl From<std::io::Error> for Stop {
-    fn from(error: std::io::Error) -> Self {
-        // Nobody reads on: that is how `gatedrun show | head` ends.
-        if error.kind() == std::io::ErrorKind::BrokenPipe {
-            return Self { message: String::new(), code: exit::OK };
+impl From<WriteError> for Stop {
+    fn from(error: WriteError) -> Self {
+        match &error {
+            WriteError::Io { path, source } => Self::writing(path, source),
+            other if other.is_of_the_host() => Self::host(error),
+            _ => Self::usage(error),
         }
-        Self::usage(error)
+    }
+}
+
+/// The machine refused something, and nothing is there to be resumed.
+impl From<HostFault> for Stop {
+    fn from(fault: HostFault) -> Self {
+        Self::host(format!("{fault}; {}", fault.remedy()))
+    }
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        Self::host(refused)
+    }
+}
+
+/// Printing stops no command: see [`Terminal`].
+impl From<Infallible> for Stop {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 
@@ -194,8 +246,8 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors; clap knows which stream is whose.
             let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
-            let _ = error.print();
-            return ExitCode::from(code);
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            return ExitCode::from(exit::worse(code, Terminal::new().unprinted(printed.err())));
         }
     };
     let mut terminal = Terminal::new();
@@ -213,18 +265,14 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::main(&args, &mut terminal),
         Command::Policy(command) => policy::main(&command, &mut terminal),
         Command::Corpus(command) => corpus::main(&command, &mut terminal),
+        Command::Completions(args) => shell::completions(&args, &mut terminal),
+        Command::Man(args) => shell::man(&args, &mut terminal),
     };
-    let code = result.unwrap_or_else(|stop| {
+    let verdict = result.unwrap_or_else(|stop| {
         for line in stop.message.lines() {
             terminal.error(line);
         }
         stop.code
     });
-    ExitCode::from(code)
-}
-
-/// Whether this is CI, where nothing can be accepted.
-fn in_ci() -> bool {
-    std::env::var_os("CI")
-        .is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
+    ExitCode::from(exit::worse(verdict, terminal.finish()))
 }

@@ -1,18 +1,32 @@
 //! Where a command prints: results on stdout, everything else on stderr, colour only on a
 //! terminal and never with `NO_COLOR`.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use crate::evidence::text;
+use crate::file::said;
+
+use super::exit;
+
+/// The most columns that anything is laid out for.
+pub const COLUMNS_MAX: usize = 1000;
 
 /// The two streams of a command.
+///
+/// Who reads the results decides neither how far a command goes nor how it ends: once a line cannot
+/// be printed, no further one is tried, the work goes on, and [`Terminal::finish`] reports it.
 #[derive(Debug)]
 pub struct Terminal {
     out: io::Stdout,
     err: io::Stderr,
     colour: bool,
+    failed: Option<io::Error>,
 }
+
+/// The result of printing: it never stops a command.
+pub type Printed = Result<(), Infallible>;
 
 /// What a word is, for its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,21 +44,44 @@ impl Terminal {
     pub fn new() -> Self {
         let colour = io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { out: io::stdout(), err: io::stderr(), colour }
+        Self { out: io::stdout(), err: io::stderr(), colour, failed: None }
     }
 
     /// How many columns a line may have: the terminal's, or 100 where there is none.
     pub fn columns(&self) -> usize {
         let size = rustix::termios::tcgetwinsize(&self.out);
-        size.map_or(100, |size| usize::from(size.ws_col).max(40))
+        size.map_or(100, |size| usize::from(size.ws_col).clamp(40, COLUMNS_MAX))
     }
 
     /// Prints a line of the result. The text is printed as it is: data in it was escaped before.
     ///
     /// # Errors
-    /// The stream's.
-    pub fn line(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.out, "{text}")
+    /// None: see [`Printed`].
+    pub fn line(&mut self, text: &str) -> Printed {
+        if self.failed.is_none() {
+            self.failed = writeln!(self.out, "{text}").err();
+        }
+        Ok(())
+    }
+
+    /// Prints what is still held, and reports where not everything was printed; the exit code of
+    /// that.
+    pub fn finish(&mut self) -> u8 {
+        let failed = self.failed.take().or_else(|| self.out.flush().err());
+        self.unprinted(failed)
+    }
+
+    /// Reports why not everything was printed; the exit code of that. A reader who leaves early, as
+    /// `head` does, has read what it wanted.
+    pub(super) fn unprinted(&mut self, error: Option<io::Error>) -> u8 {
+        match error {
+            None => exit::OK,
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
+            Some(error) => {
+                self.error(&format!("stdout: {}; not everything was printed", said(&error)));
+                exit::HOST
+            }
+        }
     }
 
     /// Prints an error. Control characters in it are shown, not sent.
@@ -62,8 +99,8 @@ impl Terminal {
     /// indented.
     ///
     /// # Errors
-    /// The stream's.
-    pub fn refusal(&mut self, what: impl Display, word: &str, why: &str) -> io::Result<()> {
+    /// None: see [`Printed`].
+    pub fn refusal(&mut self, what: impl Display, word: &str, why: &str) -> Printed {
         let word = self.paint(Tone::Bad, word);
         let mut lines = why.lines().map(text::terminal);
         self.line(&format!("{what}: {word}: {}", lines.next().unwrap_or_default()))?;

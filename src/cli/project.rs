@@ -12,14 +12,15 @@ use walkdir::WalkDir;
 use crate::builtin;
 use crate::event::Input;
 use crate::evidence::text::counted;
+use crate::evidence::write::is_beside;
 use crate::evidence::{FILES, MANIFEST, WORK, open};
 use crate::inputs::{BUILTIN, Library, Project};
 use crate::json::Digest;
 use crate::ledger::LINE_BYTES_MAX;
-use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
+use crate::task::PARTIAL_ENDING;
 
+use super::Stop;
 use super::output::Terminal;
-use super::{Stop, exit};
 
 /// A task that a user named.
 #[derive(Debug, Clone)]
@@ -106,13 +107,6 @@ pub fn runs(project: &Project) -> Utf8PathBuf {
     }
 }
 
-/// The path itself, or that it is not UTF-8.
-pub fn utf8(path: &std::path::Path) -> Result<Utf8PathBuf, Stop> {
-    Utf8PathBuf::from_path_buf(path.to_path_buf()).map_err(|path| {
-        Stop::usage(format!("{}: the path is not UTF-8; rename it", path.to_string_lossy()))
-    })
-}
-
 /// What was found where runs were looked for.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -161,22 +155,6 @@ impl Found {
     /// The unfinished runs, where there are no others: they are what was asked for.
     pub fn only_unfinished(&self) -> &[Utf8PathBuf] {
         if self.items.is_empty() { &self.unfinished } else { &[] }
-    }
-
-    /// Reports on stderr what is not looked into and the runs that have not ended; the exit code of
-    /// that.
-    pub fn report_unread(&self, terminal: &mut Terminal) -> u8 {
-        let mut code = exit::OK;
-        for Refused { path, what } in self.refused() {
-            terminal.error(&format!("{path}: {what}"));
-            code = exit::worse(code, exit::UNCONFIRMED);
-        }
-        for partial in self.only_unfinished() {
-            terminal.error(&format!("{partial}: {}", unfinished(partial)));
-            code = exit::worse(code, exit::INTERRUPTED);
-        }
-        self.note_unfinished(terminal);
-        code
     }
 
     /// Reports the unfinished runs beside others.
@@ -270,7 +248,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         // What a run wrote is in it; a folder of runs may have that name too.
         let is_work = name == WORK && folder.parent().is_some_and(is_run);
         let is_partial = name.ends_with(PARTIAL_ENDING) && entry.depth() > 0;
-        if is_partial || is_work || name.ends_with(PROPOSAL_ENDING) && entry.depth() > 0 {
+        if is_work || is_beside(name) && entry.depth() > 0 {
             if is_partial && !is_in_run {
                 found.unfinished.push(folder.to_owned());
             }
@@ -341,10 +319,4 @@ pub fn find_tasks(root: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
         }
     }
     (ids, refused)
-}
-
-/// The text of a small file that a user named.
-pub fn read_text(path: &Utf8Path) -> Result<String, Stop> {
-    let bytes = crate::inputs::read_file(path, path.as_str())?;
-    String::from_utf8(bytes).map_err(|_| Stop::usage(format!("{path}: it is not UTF-8")))
 }

@@ -9,10 +9,11 @@ use crate::evidence::expect::Observed;
 use crate::evidence::{STATE, open};
 use crate::inputs::{Inputs, Project};
 use crate::ledger::Reader;
+use crate::policy::path::probe;
 
-use super::check::Scratch;
 use super::output::{Terminal, Tone};
 use super::project::{Libraries, Refused, find_tasks};
+use super::scratch::{Scratch, Workplace};
 use super::{Stop, exit, run};
 
 /// The arguments of `regression`.
@@ -52,18 +53,19 @@ struct Row {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    probe()?;
     let mut libraries = Libraries::default();
     let library = libraries.get(&Project::Folder(args.project.clone()));
     let mut rows = Vec::new();
-    let scratch = Scratch::default();
+    let scratch = Scratch::new()?;
     let (ids, refused) = find_tasks(&args.project);
     for Refused { path, what } in &refused {
         terminal.error(&format!("{path}: {what}"));
     }
     for id in ids {
         let inputs = library.load(&format!("tasks/{id}.json"), None)?;
-        let work = scratch.path().join(rows.len().to_string());
-        rows.push(compare(&args.project, &inputs, work)?);
+        let work = scratch.folder(rows.len())?;
+        rows.push(compare(&args.project, &inputs, &work)?);
     }
     let changed = rows.iter().filter(|row| row.verdict != Verdict::Same).count();
     let worse = rows.iter().filter(|row| row.verdict == Verdict::Worse).count();
@@ -100,13 +102,14 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(if refused.is_empty() { code } else { exit::worse(code, exit::UNCONFIRMED) })
 }
 
-fn compare(project: &Utf8Path, inputs: &Inputs, work: Utf8PathBuf) -> Result<Row, Stop> {
+fn compare(project: &Utf8Path, inputs: &Inputs, work: &Workplace<'_>) -> Result<Row, Stop> {
     let id = &inputs.task.id;
     let mut now = Observed::default();
-    crate::run::run(inputs, work, crate::run::Course::fresh(), io::sink(), io::sink(), |record| {
-        now.push(record)
-    })
-    .map_err(|error| run::stop(inputs, &error))?;
+    let (folder, course) = (work.folder.clone(), work.course());
+    let ran =
+        crate::run::run(inputs, folder, course, io::sink(), io::sink(), |record| now.push(record));
+    work.continues()?;
+    ran.map_err(|error| run::stop(inputs, &error))?;
     let unmet = |observed: &Observed| {
         inputs.task.expected.as_ref().map_or(0, |expected| observed.unmet(expected).len())
     };

@@ -8,16 +8,18 @@ use serde::Serialize;
 
 use crate::evidence::compare::differing_fields;
 use crate::evidence::text::{counted, shortened, terminal as escape};
+use crate::evidence::verify::{Verdict, verify_unsigned};
 use crate::inputs::{Inputs, Library, Project};
-use crate::replay::backtest::{Backtest, Change, Standing, Untried, backtest};
+use crate::policy::path::probe;
+use crate::replay::backtest::{Untried, backtest};
+use crate::replay::tried::{Counts, Refused, Requirement, Tested, Told, Tried, tested, unmatched};
 use crate::replay::{Diverged, Place, Replay, as_record, replay};
 
-use super::check::{Scratch, seed_of, task_of};
+use super::check::{seed_of, task_of};
 use super::output::{Terminal, Tone, differing};
 use super::project::{self, Libraries};
-use super::report::{junit, sarif};
-use super::sign::write_whole;
-use super::{Stop, exit};
+use super::scratch::Scratch;
+use super::{Stop, exit, report};
 
 /// The arguments of `replay`.
 #[derive(Debug, clap::Args)]
@@ -31,19 +33,20 @@ pub struct Args {
     /// The task of a run that lies outside runs/
     #[arg(long, value_name = "TASK")]
     task: Option<Utf8PathBuf>,
-    /// Try this policy on the runs: which decisions change, and from where on
+    /// Try this policy on the runs: which decisions change, and from which step
     #[arg(long, value_name = "FILE")]
     policy: Option<Utf8PathBuf>,
-    /// Execute nothing after a change either: what follows it is unknown
+    /// Stop at the first change and report everything after it as unknown
     #[arg(long, requires = "policy")]
     recorded_only: bool,
-    /// A decision that must not be lost: deny, allow, or with its rule, as in deny:url_allowlist
+    /// What must not be lost: a decision (deny, allow, or with its rule, as in deny:url_allowlist),
+    /// or no-change
     #[arg(long, value_name = "DECISION", requires = "policy")]
     require: Vec<String>,
-    /// Write the back-test as JUnit XML, a test case a run
+    /// Write the back-test as JUnit XML, one test case per run
     #[arg(long, value_name = "FILE", requires = "policy")]
     junit: Option<Utf8PathBuf>,
-    /// Write the back-test as SARIF, a result a changed decision
+    /// Write the back-test as SARIF, one result per changed decision
     #[arg(long, value_name = "FILE", requires = "policy")]
     sarif: Option<Utf8PathBuf>,
     /// Print the verdicts as JSON, a line a run
@@ -52,18 +55,10 @@ pub struct Args {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let (mut runs, mut code) = (Vec::new(), exit::OK);
-    for path in &args.paths {
-        let found = project::find_runs(path)?;
-        code = exit::worse(code, found.report_unread(terminal));
-        runs.extend(found.runs());
+    match &args.policy {
+        None => replay_all(args, terminal),
+        Some(policy) => backtest_all(args, policy, terminal),
     }
-    let done = match &args.policy {
-        _ if runs.is_empty() => exit::OK,
-        None => replay_all(args, &runs, terminal)?,
-        Some(policy) => backtest_all(args, policy, &runs, terminal)?,
-    };
-    Ok(exit::worse(code, done))
 }
 
 /// Loads what runs were made with; what several share, once.
@@ -127,14 +122,23 @@ struct Field {
     now: String,
 }
 
-fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Result<u8, Stop> {
+fn replay_all(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    probe()?;
     let mut loader = Loader::default();
     let mut code = exit::OK;
-    for run in runs {
-        let task = task_of(run, args.task.as_deref())?;
-        let inputs = match loader.load(run, task) {
+    let runs = named_runs(args, terminal)?;
+    let is_one = runs.len() == 1;
+    for run in &runs {
+        let (run, loaded) = match run {
+            Ok(run) => {
+                let task = task_of(run, args.task.as_deref());
+                (run, task.and_then(|task| loader.load(run, task)))
+            }
+            Err((path, stop)) => (path, Err(Stop { message: stop.message.clone(), ..*stop })),
+        };
+        let inputs = match loaded {
             Ok(inputs) => inputs,
-            // One that cannot be run again does not hide what the others come to.
+            // One that cannot be run again does not hide the results of the others.
             Err(Stop { message, code: failed }) => {
                 if args.json {
                     let line = Line { message: Some(message), ..Line::of(run, "failed") };
@@ -159,7 +163,7 @@ fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Res
             Replay::Diverged(_) | Replay::Incomplete(_) => exit::worse(code, exit::DRIFT),
         };
     }
-    if !args.json && runs.len() != 1 {
+    if !args.json && !is_one {
         terminal.line(&format!("{} replayed", counted(runs.len(), "run", "runs")))?;
     }
     Ok(code)
@@ -236,123 +240,30 @@ fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> R
     Ok(terminal.line(&format!("  likely cause: {}", escape(cause)))?)
 }
 
-/// What trying a policy on a run came to.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Tried {
-    /// Its decisions were made again.
-    Tested(Tested),
-    /// Nothing is known of it.
-    Refused(Refused),
-}
-
-/// A run on which no policy can be tried.
-#[derive(Debug, Serialize)]
-pub struct Refused {
-    /// The run.
-    pub run: Utf8PathBuf,
-    /// `failed` where what it was made with cannot be loaded, `unreadable` where its record cannot.
-    pub standing: &'static str,
-    /// Why.
-    pub message: String,
-    #[serde(skip)]
-    code: u8,
-}
-
-/// What a back-test found in a run.
-#[derive(Debug, Serialize)]
-pub struct Tested {
-    /// The run.
-    pub run: Utf8PathBuf,
-    /// What the policy would have done.
-    #[serde(flatten)]
-    pub test: Backtest,
-    /// Decisions that were required and are lost, or of which nothing is known.
-    pub lost: Vec<Change>,
-    #[serde(skip)]
-    required: Vec<String>,
-}
-
-/// A decision that changes or may, as it is told.
-pub struct Told<'t> {
-    /// The decision.
-    pub change: &'t Change,
-    /// What is decided now, or what there is to say instead.
-    pub now: &'t str,
-    /// Whether it was required and is lost.
-    pub is_lost: bool,
-}
-
-impl Tested {
-    fn new(run: Utf8PathBuf, test: Backtest, required: &[String]) -> Self {
-        let required = required.to_vec();
-        let mut one = Self { run, test, lost: Vec::new(), required };
-        one.lost = one.told().filter(|told| told.is_lost).map(|told| told.change.clone()).collect();
-        one
+fn backtest_all(args: &Args, policy: &Utf8Path, terminal: &mut Terminal) -> Result<u8, Stop> {
+    if !args.recorded_only {
+        probe()?;
     }
-
-    /// The decisions that change, and those of which nothing is known.
-    pub fn told(&self) -> impl Iterator<Item = Told<'_>> {
-        let changes = self.test.changes.iter().map(|change| (change, false));
-        let unknown = self.test.unknown.iter().map(|change| (change, true));
-        changes.chain(unknown).map(|(change, unknown)| {
-            let otherwise = match change.was.as_deref() {
-                _ if unknown => "unknown",
-                // It stops nothing, so nothing says that it was not reached.
-                Some(was) if was.starts_with("warn") => "not given",
-                _ => "not reached",
-            };
-            let now = change.now.as_deref().unwrap_or(otherwise);
-            Told { change, now, is_lost: is_lost(change, unknown, &self.required) }
-        })
-    }
-}
-
-fn backtest_all(
-    args: &Args,
-    policy: &Utf8Path,
-    runs: &[Utf8PathBuf],
-    terminal: &mut Terminal,
-) -> Result<u8, Stop> {
-    for required in &args.require {
-        check_decision(required)?;
-    }
-    let mut loader = Loader::default();
-    let here = Library::new(Project::Folder(Utf8PathBuf::new()));
-    let scratch = Scratch::default();
-    let mut tried = Vec::new();
+    let required = args.require.iter().map(|text| Requirement::parse(text));
+    let required = required.collect::<Result<Vec<_>, _>>().map_err(Stop::usage)?;
+    let outputs = report::Outputs::of(args.junit.as_deref(), args.sarif.as_deref(), &[policy])?;
+    let mut trial = Trial {
+        args,
+        policy,
+        required,
+        loader: Loader::default(),
+        here: Library::new(Project::Folder(Utf8PathBuf::new())),
+        scratch: Scratch::new()?,
+        tried: Vec::new(),
+    };
     let mut code = exit::OK;
-    for run in runs {
-        let work = || scratch.path().join(tried.len().to_string());
-        let work = (!args.recorded_only).then(work);
-        let refused = |standing, message, code| {
-            Tried::Refused(Refused { run: run.clone(), standing, message, code })
-        };
-        let task = task_of(run, args.task.as_deref())?;
-        let one = match loader.load(run, task) {
-            Ok(inputs) => {
-                let before = inputs.replace_policy(&here, policy.as_str())?;
-                let result = backtest(run, inputs, &before, work);
-                inputs.policy = before;
-                match result {
-                    Ok(test) => Tried::Tested(Tested::new(run.clone(), test, &args.require)),
-                    Err(untried) => {
-                        let (standing, code) = match &untried {
-                            Untried::OtherTask(_) => ("failed", exit::USAGE),
-                            Untried::Unreadable(_) => ("unreadable", exit::MALFORMED),
-                        };
-                        refused(standing, untried.to_string(), code)
-                    }
-                }
-            }
-            // One on which it cannot be tried does not hide what the others come to.
-            Err(Stop { message, code }) => refused("failed", message, code),
-        };
+    for found in named_runs(args, terminal)? {
+        let one = trial.one(found)?;
         code = exit::worse(
             code,
             match &one {
-                Tried::Tested(tested) if tested.lost.is_empty() => exit::OK,
-                Tried::Tested(_) => exit::DRIFT,
+                Tried::Tested(tested) if tested.is_red() => exit::DRIFT,
+                Tried::Tested(_) => exit::OK,
                 Tried::Refused(refused) => refused.code,
             },
         );
@@ -360,114 +271,192 @@ fn backtest_all(
             one if args.json => terminal.line(&serde_json::to_string(one).unwrap_or_default())?,
             Tried::Tested(tested) => print_tested(tested, terminal)?,
             Tried::Refused(refused) => {
-                terminal.refusal(run, refused.standing, &refused.message)?;
+                terminal.refusal(&refused.run, refused.standing, &refused.message)?;
             }
         }
-        tried.push(one);
+        trial.tried.push(one);
     }
+    let Trial { tried, required, .. } = trial;
     if !args.json {
-        print_sums(args, policy, &tried, terminal)?;
+        print_sums(policy, &tried, &required, terminal)?;
     }
-    if let Some(path) = &args.junit {
-        write_whole(path, &junit(&tried).map_err(Stop::usage)?)?;
+    // Nothing checked is never green.
+    let unmatched = unmatched(&tried, &required);
+    for requirement in &unmatched {
+        terminal.error(&format!(
+            "--require {0}: no recorded decision matches {0}, so nothing was checked",
+            requirement.as_str()
+        ));
+        code = exit::worse(code, exit::DRIFT);
     }
-    if let Some(path) = &args.sarif {
-        write_whole(path, &sarif(&tried))?;
-    }
+    let suite = report::backtest(policy, &tried, &unmatched);
+    suite.write(outputs)?;
     Ok(code)
 }
 
-fn print_sums(
+/// A policy tried on runs, one after the other.
+struct Trial<'a> {
+    args: &'a Args,
+    policy: &'a Utf8Path,
+    required: Vec<Requirement>,
+    loader: Loader,
+    here: Library,
+    scratch: Scratch,
+    tried: Vec<Tried>,
+}
+
+impl Trial<'_> {
+    /// Tries the policy on a run. One on which it cannot be tried hides no other's result.
+    fn one(&mut self, found: Result<Utf8PathBuf, (Utf8PathBuf, Stop)>) -> Result<Tried, Stop> {
+        let refused = |run: &Utf8Path, standing, message, code| {
+            Tried::Refused(Refused { run: run.to_owned(), standing, message, code })
+        };
+        let run = match found {
+            Ok(run) => run,
+            Err((path, stop)) => return Ok(refused(&path, "failed", stop.message, stop.code)),
+        };
+        let loaded =
+            task_of(&run, self.args.task.as_deref()).and_then(|task| self.loader.load(&run, task));
+        let inputs = match loaded {
+            Ok(inputs) => inputs,
+            Err(stop) => return Ok(refused(&run, "failed", stop.message, stop.code)),
+        };
+        if let Some((standing, message, code)) = unsound(&run) {
+            return Ok(refused(&run, standing, message, code));
+        }
+        let before = match inputs.replace_policy(&self.here, self.policy.as_str()) {
+            Ok(before) => before,
+            // Where it could be loaded for another run, it is this run's contracts that do not fit.
+            Err(problems) if tested(&self.tried).next().is_some() => {
+                return Ok(refused(&run, "failed", problems.to_string(), exit::USAGE));
+            }
+            Err(problems) => return Err(problems.into()),
+        };
+        let work = (!self.args.recorded_only).then(|| self.scratch.folder(self.tried.len()));
+        let work = work.transpose()?.map(|work| work.folder);
+        let result = backtest(&run, inputs, &before, work);
+        inputs.policy = before;
+        Ok(match result {
+            Ok(test) => Tried::Tested(Tested::new(run, test, &self.required)),
+            Err(error @ Untried::OtherTask(_)) => {
+                refused(&run, "failed", error.to_string(), exit::USAGE)
+            }
+            Err(error @ Untried::Unreadable(_)) => {
+                refused(&run, "unreadable", error.to_string(), exit::MALFORMED)
+            }
+            Err(error @ Untried::Host { .. }) => {
+                refused(&run, "failed", error.to_string(), exit::HOST)
+            }
+        })
+    }
+}
+
+/// What is wrong with a run's evidence, if it is: then nothing is blamed on a policy.
+fn unsound(run: &Utf8Path) -> Option<(&'static str, String, u8)> {
+    let found = verify_unsigned(run, None);
+    let (word, code) = match found.verdict {
+        // Without a project, no input is at hand, and none is asked for.
+        Verdict::Verified | Verdict::Unconfirmed => return None,
+        Verdict::Malformed => ("unreadable", exit::MALFORMED),
+        other => (other.as_str(), exit::DRIFT),
+    };
+    let first = found.findings.iter().find(|finding| finding.verdict == found.verdict);
+    let what = first.map_or_else(String::new, |finding| {
+        let line = finding.line.map_or_else(String::new, |line| format!(", line {line}"));
+        format!("{}{line}: {}; ", finding.file, finding.what)
+    });
+    Some((word, format!("{what}see `gatedrun verify {run}`"), code))
+}
+
+/// The runs at the paths that were named. Where several were, one that cannot be read hides no other.
+fn named_runs(
     args: &Args,
+    terminal: &mut Terminal,
+) -> Result<Vec<Result<Utf8PathBuf, (Utf8PathBuf, Stop)>>, Stop> {
+    let (paths, mut runs) = (&args.paths, Vec::new());
+    for path in paths {
+        match project::find_runs(path) {
+            Ok(found) => {
+                found.note_unfinished(terminal);
+                let refused = |path: String, what: String, code: u8| {
+                    Err((Utf8PathBuf::from(path), Stop { message: what, code }))
+                };
+                let partial = |path: &Utf8PathBuf| {
+                    refused(path.to_string(), project::unfinished(path), exit::INTERRUPTED)
+                };
+                runs.extend(found.only_unfinished().iter().map(partial));
+                runs.extend(found.items.into_iter().map(|item| match item {
+                    project::Item::Run(run) => Ok(run),
+                    project::Item::Refused(project::Refused { path, what }) => {
+                        refused(path, what, exit::UNCONFIRMED)
+                    }
+                }));
+            }
+            Err(stop) if paths.len() > 1 => runs.push(Err((path.clone(), stop))),
+            Err(stop) => return Err(stop),
+        }
+    }
+    if let [Ok(run)] = runs.as_slice() {
+        task_of(run, args.task.as_deref())?;
+    }
+    Ok(runs)
+}
+
+fn print_sums(
     policy: &Utf8Path,
     tried: &[Tried],
+    required: &[Requirement],
     terminal: &mut Terminal,
 ) -> Result<(), Stop> {
-    let tested: Vec<&Tested> = tested(tried).collect();
-    let changed: usize = tested.iter().map(|one| one.test.changes.len()).sum();
-    let decisions: u64 = tested.iter().map(|one| one.test.decisions).sum();
-    let touched = tested.iter().filter(|one| one.test.from_step.is_some()).count();
-    let lost: usize = tested.iter().map(|one| one.lost.len()).sum();
-    let mut sums = format!(
-        "runs: {}, decisions: {decisions}, under {policy}: {changed} changed; runs that are not as before: {touched}",
-        tested.len(),
-    );
-    if !args.require.is_empty() {
-        let _ = write!(sums, "; {lost} that are required are lost");
+    let runs = tested(tried).count();
+    let mut counts = Counts::default();
+    let (mut decisions, mut touched, mut lost) = (0, 0, 0);
+    for one in tested(tried) {
+        counts += one.counts;
+        decisions += one.test.decisions;
+        touched += usize::from(one.test.from_step.is_some());
+        lost += one.lost.len();
     }
-    if tested.len() < tried.len() {
-        let _ = write!(sums, "; runs of which nothing is known: {}", tried.len() - tested.len());
+    let mut sums = format!(
+        "{}, {} under {policy}; runs that differ: {touched}; {counts}",
+        counted(runs, "run", "runs"),
+        counted(decisions, "decision", "decisions"),
+    );
+    if !required.is_empty() {
+        let _ = write!(sums, "; required and lost: {lost}");
+    }
+    if runs < tried.len() {
+        let _ = write!(sums, "; runs of which nothing is known: {}", tried.len() - runs);
     }
     Ok(terminal.line(&sums)?)
 }
 
-/// The runs whose decisions were made again.
-pub fn tested(tried: &[Tried]) -> impl Iterator<Item = &Tested> {
-    tried.iter().filter_map(|one| match one {
-        Tried::Tested(tested) => Some(tested),
-        Tried::Refused(_) => None,
-    })
-}
-
-/// A decision as `--require` names it.
-fn check_decision(text: &str) -> Result<(), Stop> {
-    let (decision, rule) = text.split_once(':').map_or((text, None), |(d, rule)| (d, Some(rule)));
-    let rules = crate::event::Rule::ALL.map(crate::event::Rule::as_str);
-    let known = match (decision, rule) {
-        ("allow", None) | ("deny", None) => true,
-        ("deny" | "warn", Some(rule)) => rules.contains(&rule),
-        _ => false,
-    };
-    if known {
-        return Ok(());
-    }
-    Err(Stop::usage(format!(
-        "--require {text:?}: it names no decision; write allow, deny, or deny:RULE with one of {}",
-        rules.join(", ")
-    )))
-}
-
-/// Whether a required decision is not made any more. A call that is not reached any more is not let
-/// through; one of which nothing is known may be.
-fn is_lost(change: &Change, unknown: bool, required: &[String]) -> bool {
-    let matches = |word: &str, required: &str| {
-        word == required || word.strip_prefix(required).is_some_and(|rest| rest.starts_with(':'))
-    };
-    let Some(was) = change.was.as_deref() else { return false };
-    required.iter().any(|required| {
-        matches(was, required)
-            && match change.now.as_deref() {
-                Some(now) => !matches(now, required),
-                None => unknown || required == "allow",
-            }
-    })
-}
-
 fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
     let test = &tested.test;
-    let standing = match test.standing {
-        Standing::Exact => "exact".to_owned(),
-        Standing::Bounded(step) if test.continued => {
-            format!("bounded@{step}, gone on with for real, the LLM being a stub")
-        }
-        Standing::Bounded(step) => format!("bounded@{step}, what follows is unknown"),
-    };
     let changes = match test.changes.len() {
+        0 if tested.test.from_step.is_some() => "no decision changes".to_owned(),
         0 => "nothing changes".to_owned(),
         some => counted(some, "decision changes", "decisions change"),
     };
-    let tone = if tested.lost.is_empty() { Tone::Strong } else { Tone::Bad };
+    let tone = if tested.is_red() { Tone::Bad } else { Tone::Strong };
+    let standing = tested.standing();
     terminal.line(&format!("{}: {}, {standing}", tested.run, terminal.paint(tone, &changes)))?;
-    for Told { change, now, is_lost } in tested.told() {
+    for Told { change, now, is_lost, is_loosened } in tested.told() {
         let what = change.tool.as_deref().unwrap_or("the run");
         let was = change.was.as_deref().unwrap_or("not decided");
+        let loosened = if is_loosened { "  LOOSENED" } else { "" };
         let lost = if is_lost { "  (required)" } else { "" };
+        let tone = if is_loosened || is_lost { Tone::Bad } else { Tone::Strong };
         terminal.line(&format!(
-            "  step {:<3} {:<10} {was} -> {}{lost}",
+            "  step {:<3} {:<10} {was} -> {}{loosened}{lost}",
             change.step,
             escape(&shortened(what, 40)),
-            terminal.paint(if now.starts_with("deny") { Tone::Bad } else { Tone::Good }, now)
+            terminal.paint(tone, now)
         ))?;
+        let was_denied = was.starts_with("deny") && !now.starts_with("deny");
+        if let Some(reason) = change.recorded_reason.as_deref().filter(|_| was_denied) {
+            terminal.line(&format!("           recorded: {}", escape(reason)))?;
+        }
         if let Some(reason) = change.reason.as_deref().filter(|_| now != "allow") {
             terminal.line(&format!("           {}", escape(reason)))?;
         }

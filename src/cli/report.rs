@@ -1,78 +1,242 @@
-//! What CI systems read of a back-test: JUnit XML and SARIF.
+//! What CI systems read of a command over many runs: JUnit XML and SARIF, both of the same rows.
+//!
+//! Neither says when or how long: the same result is the same bytes.
 
 use std::fmt::Write as _;
 
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-use serde_json::json;
+use camino::Utf8Path;
+use serde_json::{Value, json};
 
 use crate::event::Rule;
 use crate::evidence::STATE;
-use crate::replay::backtest::Standing;
+use crate::evidence::text::xml;
+use crate::json::Digest;
+use crate::replay::tried::{Refused, Requirement, Tested, Told, Tried};
+use crate::yaml;
 
-use super::replay::{Refused, Tested, Told, Tried, tested};
+use super::Stop;
+use super::destination::Destination;
 
-/// A back-test as JUnit XML: a test case a run, failed where a required decision is lost, and in error
-/// where nothing is known of the run.
-///
-/// # Errors
-/// The serializer's.
-pub fn junit(tried: &[Tried]) -> Result<Vec<u8>, String> {
-    let mut suite = TestSuite::new("policy back-test");
-    suite.add_test_cases(tried.iter().map(|one| match one {
-        Tried::Tested(tested) => case(tested),
-        Tried::Refused(refused) => refused_case(refused),
-    }));
-    let mut report = Report::new("gatedrun");
-    report.add_test_suite(suite);
-    let mut bytes = Vec::new();
-    report.serialize(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(bytes)
+/// What a command found, row by row.
+#[derive(Debug)]
+pub struct Suite {
+    /// The command, such as `check`.
+    pub command: &'static str,
+    /// What its results are filed under: id, in short, in full.
+    pub rules: Vec<(&'static str, String, String)>,
+    /// A row for each run or task.
+    pub rows: Vec<Row>,
 }
 
-fn case(one: &Tested) -> TestCase {
-    let status = if one.lost.is_empty() {
-        TestCaseStatus::success()
-    } else {
-        let mut failed = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        failed.set_message(format!("required decisions that are lost: {}", one.lost.len()));
-        failed.set_type("decision_lost");
-        failed.set_description(lines(one.told().filter(|told| told.is_lost)));
-        failed
-    };
-    let mut case = TestCase::new(one.run.as_str(), status);
-    case.set_classname(match one.test.standing {
-        Standing::Exact => "exact".to_owned(),
-        Standing::Bounded(step) => format!("bounded@{step}"),
-    });
-    if one.told().next().is_some() {
-        case.set_system_out(lines(one.told()));
+/// A run or task, and its verdict.
+#[derive(Debug)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// The verdict, in a word.
+    pub verdict: String,
+    /// What that means for CI.
+    pub state: State,
+    /// The verdict, in a sentence.
+    pub message: String,
+    /// What it consists of.
+    pub details: Vec<Detail>,
+    /// Where it is, for an error that has no details.
+    pub place: Place,
+}
+
+/// What a verdict means for CI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// As it should be.
+    Passed,
+    /// Not as it should be.
+    Failed,
+    /// Nothing is known.
+    Error,
+}
+
+/// Something that was found in a row.
+#[derive(Debug)]
+pub struct Detail {
+    /// What it is filed under.
+    pub rule: &'static str,
+    /// Whether it is why the row failed.
+    pub is_failure: bool,
+    /// What it is, in a sentence.
+    pub text: String,
+    /// Where it is.
+    pub places: Vec<Place>,
+    /// What stays the same of it when lines move.
+    pub identity: String,
+}
+
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file, relative to where the program ran.
+    pub path: String,
+    /// The line, from 1, where one is meant.
+    pub line: Option<u64>,
+}
+
+impl Place {
+    /// A place.
+    pub fn new(path: impl Into<String>, line: Option<u64>) -> Self {
+        Self { path: path.into(), line }
     }
-    case
 }
 
-fn refused_case(refused: &Refused) -> TestCase {
-    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-    status.set_message(&refused.message);
-    status.set_type(refused.standing);
-    let mut case = TestCase::new(refused.run.as_str(), status);
-    case.set_classname(refused.standing);
-    case
+/// Where a suite is written, looked at before any work is done.
+pub struct Outputs {
+    junit: Option<Destination>,
+    sarif: Option<Destination>,
 }
 
-fn lines<'t>(told: impl Iterator<Item = Told<'t>>) -> String {
-    told.map(|told| format!("{}\n", sentence(&told))).collect()
+impl Outputs {
+    /// The places that the user named, none of which is one of `inputs`.
+    ///
+    /// # Errors
+    /// Why a place cannot be written.
+    pub fn of(
+        junit: Option<&Utf8Path>,
+        sarif: Option<&Utf8Path>,
+        inputs: &[&Utf8Path],
+    ) -> Result<Self, Stop> {
+        let destination = |path: Option<&Utf8Path>| {
+            let place = path.map(Destination::of).transpose()?;
+            place.map(|place| place.unlike(inputs)?.outside_of_runs()).transpose()
+        };
+        Ok(Self { junit: destination(junit)?, sarif: destination(sarif)? })
+    }
 }
 
-fn sentence(told: &Told<'_>) -> String {
-    let change = told.change;
-    format!(
-        "step {}, {}: {} -> {}{}",
-        change.step,
-        change.tool.as_deref().unwrap_or("the run"),
-        change.was.as_deref().unwrap_or("not decided"),
-        told.now,
-        change.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")),
-    )
+impl Suite {
+    /// Writes what was asked for.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write(&self, outputs: Outputs) -> Result<(), Stop> {
+        if let Some(destination) = outputs.junit {
+            destination.replace(self.junit().as_bytes())?;
+        }
+        if let Some(destination) = outputs.sarif {
+            destination.replace(&self.sarif())?;
+        }
+        Ok(())
+    }
+
+    /// JUnit XML, as Jenkins' schema has it: one test case per row.
+    pub fn junit(&self) -> String {
+        let count = |state| self.rows.iter().filter(|row| row.state == state).count();
+        let counts = format!(
+            "tests=\"{}\" failures=\"{}\" errors=\"{}\"",
+            self.rows.len(),
+            count(State::Failed),
+            count(State::Error)
+        );
+        let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        let _ = writeln!(out, "<testsuites name=\"gatedrun\" {counts}>");
+        let _ = writeln!(out, "  <testsuite name=\"gatedrun.{}\" {counts}>", self.command);
+        for row in &self.rows {
+            let _ = writeln!(
+                out,
+                "    <testcase name=\"{}\" classname=\"gatedrun.{}\">",
+                xml(&row.name),
+                self.command
+            );
+            let element = match row.state {
+                State::Passed => None,
+                State::Failed => Some("failure"),
+                State::Error => Some("error"),
+            };
+            let lines = |only_failures: bool| -> String {
+                let told = row.details.iter().filter(|one| one.is_failure || !only_failures);
+                told.map(|detail| format!("{}\n", xml(&detail.text))).collect()
+            };
+            if let Some(element) = element {
+                let (message, kind) = (xml(&row.message), xml(&row.verdict));
+                let _ = writeln!(
+                    out,
+                    "      <{element} message=\"{message}\" type=\"{kind}\">{}</{element}>",
+                    lines(true)
+                );
+            }
+            if !row.details.is_empty() {
+                let _ = writeln!(out, "      <system-out>{}</system-out>", lines(false));
+            }
+            out.push_str("    </testcase>\n");
+        }
+        out.push_str("  </testsuite>\n</testsuites>\n");
+        out
+    }
+
+    /// SARIF 2.1.0: one result per detail, and one notification per row of which nothing is known.
+    pub fn sarif(&self) -> Vec<u8> {
+        let rules: Vec<Value> = self
+            .rules
+            .iter()
+            .map(|(id, short, full)| {
+                json!({"id": id, "shortDescription": {"text": short}, "fullDescription": {"text": full}})
+            })
+            .collect();
+        let results: Vec<Value> = self
+            .rows
+            .iter()
+            .filter(|row| row.state != State::Error)
+            .flat_map(|row| row.details.iter().map(move |detail| result(row, detail)))
+            .collect();
+        let notifications: Vec<Value> = self
+            .rows
+            .iter()
+            .filter(|row| row.state == State::Error)
+            .map(|row| {
+                json!({
+                    "level": "error",
+                    "message": {"text": row.message},
+                    "locations": [location(&row.place)],
+                })
+            })
+            .collect();
+        let log = json!({
+            "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+            "version": "2.1.0",
+            "runs": [{
+                "tool": {"driver": {
+                    "name": "gatedrun",
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "rules": rules,
+                }},
+                "invocations": [{
+                    "executionSuccessful": notifications.is_empty(),
+                    "toolExecutionNotifications": notifications,
+                }],
+                "results": results,
+            }],
+        });
+        let mut bytes = serde_json::to_vec_pretty(&log).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+fn result(row: &Row, detail: &Detail) -> Value {
+    let identity = Digest::of_value(&json!([row.name, detail.rule, detail.identity]));
+    json!({
+        "ruleId": detail.rule,
+        "level": if detail.is_failure { "error" } else { "note" },
+        "message": {"text": detail.text},
+        "locations": detail.places.iter().map(location).collect::<Vec<_>>(),
+        "partialFingerprints": {"gatedrun/v1": identity.to_string()},
+    })
+}
+
+fn location(place: &Place) -> Value {
+    let mut location = json!({"artifactLocation": {"uri": uri(&place.path)}});
+    if let Some(line) = place.line {
+        location["region"] = json!({"startLine": line});
+    }
+    json!({"physicalLocation": location})
 }
 
 /// A path as a URI: relative to where the program ran, where the path is.
@@ -91,66 +255,149 @@ fn uri(path: &str) -> String {
     uri
 }
 
-/// A back-test as SARIF 2.1.0: a result a changed decision, at its line of the ledger, and a
-/// notification a run of which nothing is known.
-pub fn sarif(tried: &[Tried]) -> Vec<u8> {
-    let rules: Vec<_> = ["allow"]
-        .into_iter()
-        .chain(Rule::ALL.map(Rule::as_str))
-        .map(|id| json!({"id": id, "shortDescription": {"text": format!("decisions of {id}")}}))
-        .collect();
-    let results: Vec<_> = tested(tried)
-        .flat_map(|one| one.told().map(move |told| (one, told)))
-        .map(|(one, told)| {
-            let change = told.change;
-            // The rule that decides now, or that decided before.
-            let words = change.now.iter().chain(&change.was);
-            let rule = words.filter_map(|word| word.split_once(':')).map(|(_, rule)| rule).next();
-            let rule = rule.unwrap_or("allow");
-            let level = if told.is_lost { "error" } else { "note" };
-            // A decision that was not made then has no line; SARIF's lines begin at 1.
-            let line = change.seq.map_or(1, |seq| seq + 1);
-            json!({
-                "ruleId": rule,
-                "level": level,
-                "message": {"text": sentence(&told)},
-                "locations": [{"physicalLocation": {
-                    "artifactLocation": {"uri": uri(one.run.join(STATE).as_str())},
-                    "region": {"startLine": line},
-                }}],
-            })
-        })
-        .collect();
-    let notifications: Vec<_> = tried
+/// What a rule's decisions are filed under where no rule decided.
+const ALLOW: &str = "allow";
+
+/// A back-test: one row per run, failed where something required is lost.
+pub fn backtest(policy: &Utf8Path, tried: &[Tried], unmatched: &[&Requirement]) -> Suite {
+    let mut rules = vec![(
+        ALLOW,
+        "decisions that no rule made".to_owned(),
+        "Decisions about calls that every rule allowed.".to_owned(),
+    )];
+    rules.extend(Rule::ALL.map(Rule::as_str).map(|id| {
+        (
+            id,
+            format!("decisions of {id}"),
+            format!("Recorded decisions of the rule {id} that change."),
+        )
+    }));
+    let sections = Sections::of(policy);
+    let mut rows: Vec<Row> = tried
         .iter()
-        .filter_map(|one| match one {
-            Tried::Tested(_) => None,
-            Tried::Refused(refused) => Some(json!({
-                "level": "error",
-                "message": {"text": refused.message},
-                "locations": [{"physicalLocation": {
-                    "artifactLocation": {"uri": uri(refused.run.join(STATE).as_str())},
-                }}],
-            })),
+        .map(|one| match one {
+            Tried::Tested(tested) => tested_row(tested, &sections),
+            Tried::Refused(refused) => refused_row(refused),
         })
         .collect();
-    let log = json!({
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [{
-            "tool": {"driver": {
-                "name": "gatedrun",
-                "version": env!("CARGO_PKG_VERSION"),
-                "rules": rules,
-            }},
-            "invocations": [{
-                "executionSuccessful": notifications.is_empty(),
-                "toolExecutionNotifications": notifications,
+    rows.extend(unmatched.iter().map(|requirement| {
+        let word = requirement.as_str();
+        let text = format!("no recorded decision matches {word}, so nothing was checked");
+        let place = sections.place("");
+        Row {
+            name: format!("--require {word}"),
+            verdict: "unmatched".to_owned(),
+            state: State::Failed,
+            message: text.clone(),
+            details: vec![Detail {
+                rule: ALLOW,
+                is_failure: true,
+                text,
+                places: vec![place.clone()],
+                identity: word.to_owned(),
             }],
-            "results": results,
-        }],
+            place,
+        }
+    }));
+    Suite { command: "replay", rules, rows }
+}
+
+fn tested_row(one: &Tested, sections: &Sections) -> Row {
+    let ledger = one.run.join(STATE).into_string();
+    let details = one.told().map(|told| {
+        let change = told.change;
+        // The rule that decides now, or that decided before.
+        let words = change.now.iter().chain(&change.was);
+        let rule = words.filter_map(|word| word.split_once(':')).map(|(_, rule)| rule).next();
+        let rule = Rule::ALL.map(Rule::as_str).into_iter().find(|known| Some(*known) == rule);
+        // A decision that was not made then has no line.
+        let line = change.seq.map_or(1, |seq| seq + 1);
+        let about = change.call_id.clone().unwrap_or_else(|| format!("step {}", change.step));
+        Detail {
+            rule: rule.unwrap_or(ALLOW),
+            is_failure: told.is_lost,
+            text: sentence(&told),
+            places: vec![
+                Place::new(ledger.clone(), Some(line)),
+                sections.place(rule.unwrap_or_default()),
+            ],
+            identity: format!("{about} {:?} {}", change.was, told.now),
+        }
     });
-    let mut bytes = serde_json::to_vec_pretty(&log).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    let mut details: Vec<Detail> = details.collect();
+    if one.is_red() && details.is_empty() {
+        details.push(Detail {
+            rule: ALLOW,
+            is_failure: true,
+            text: one.test.notes.join("; "),
+            places: vec![Place::new(ledger.clone(), Some(1)), sections.place("")],
+            identity: "course".to_owned(),
+        });
+    }
+    Row {
+        name: one.run.to_string(),
+        verdict: if one.is_red() { "decision_lost" } else { "kept" }.to_owned(),
+        state: if one.is_red() { State::Failed } else { State::Passed },
+        message: format!(
+            "{}; required and lost: {}; {}",
+            one.standing(),
+            one.lost.len(),
+            one.counts
+        ),
+        details,
+        place: Place::new(ledger, None),
+    }
+}
+
+fn refused_row(refused: &Refused) -> Row {
+    Row {
+        name: refused.run.to_string(),
+        verdict: refused.standing.to_owned(),
+        state: State::Error,
+        message: refused.message.clone(),
+        details: Vec::new(),
+        place: Place::new(refused.run.join(STATE), None),
+    }
+}
+
+fn sentence(told: &Told<'_>) -> String {
+    let change = told.change;
+    let mut text = format!(
+        "step {}, {}: {} -> {}",
+        change.step,
+        change.tool.as_deref().unwrap_or("the run"),
+        change.was.as_deref().unwrap_or("not decided"),
+        told.now,
+    );
+    if told.is_loosened {
+        text.push_str(", LOOSENED");
+    }
+    let reason = change.reason.as_ref().filter(|_| !told.is_loosened);
+    if let Some(reason) = reason.or(change.recorded_reason.as_ref().filter(|_| told.is_loosened)) {
+        let _ = write!(text, ": {reason}");
+    }
+    text
+}
+
+/// Where the sections of a policy are in its file.
+struct Sections {
+    path: String,
+    document: Option<yaml::Document>,
+}
+
+impl Sections {
+    fn of(path: &Utf8Path) -> Self {
+        let read = crate::inputs::read_file(path, path.as_str());
+        let document = read.ok().and_then(|bytes| yaml::parse(&bytes).ok());
+        Self { path: path.to_string(), document }
+    }
+
+    /// The section of a rule, or the first line.
+    fn place(&self, rule: &str) -> Place {
+        let section =
+            if rule == Rule::ArgSchema.as_str() { "arg_schema_enforcement" } else { rule };
+        let found =
+            self.document.as_ref().and_then(|document| document.place(&format!("/{section}")));
+        Place::new(self.path.clone(), Some(found.map_or(1, |place| place.line)))
+    }
 }

@@ -1,21 +1,25 @@
-//! `gatedrun resume`: a run that was cut short, carried on.
+//! `gatedrun resume`: a run that was cut short, resumed.
 
 use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::event::{Event, ToolReconciled};
-use crate::evidence::text::counted;
-use crate::evidence::write::Staging;
+use crate::event::ToolReconciled;
+use crate::evidence::origin;
+use crate::evidence::text::{counted, terminal as escape};
+use crate::evidence::write::{Staging, WorkDifference, target_of};
 use crate::governor::Recovery;
-use crate::ledger::{LedgerError, Past, Reader};
+use crate::inputs::Inputs;
+use crate::ledger::{LedgerError, Past};
+use crate::policy::path::probe;
+use crate::recovery::{Kept, Recorded, rehearse, rewrite, scan};
 use crate::run::Course;
 
 use super::check::task_of;
 use super::output::Terminal;
 use super::project::Libraries;
-use super::run::{Wants, conclude, execute, print_head};
-use super::{Stop, exit, in_ci, interrupt};
+use super::run::{Begun, Failed, Wants, conclude, execute, print_head};
+use super::{Stop, exit, in_ci, interrupt, refuse_in_ci};
 
 /// The arguments of `resume`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +27,7 @@ use super::{Stop, exit, in_ci, interrupt};
     after_help = "Examples:\n  gatedrun resume runs/canonical/v1\n  gatedrun resume my-run --task tasks/canonical/v1.json\n  gatedrun resume my-run --settle call_0123456789abcdef=took-place --reason \"the ticket is there\""
 )]
 pub struct Args {
-    /// The run's folder, as `run` was to write it (without .partial)
+    /// The run's folder, with or without the ending .partial
     #[arg(value_name = "RUN")]
     run: Utf8PathBuf,
     /// The task of a run that lies outside runs/
@@ -43,82 +47,114 @@ pub struct Args {
     json: bool,
 }
 
-/// What a cut-short ledger holds.
-#[derive(Debug, Default)]
-struct Recorded {
-    seed: Option<u64>,
-    events: u64,
-    bytes: u64,
-    torn: usize,
-}
-
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    if args.accept && in_ci() {
-        return Err(Stop::usage(
-            "--accept: nothing can be accepted in CI (CI is set); accept it by hand and commit it",
-        ));
+    if args.accept {
+        refuse_in_ci("--accept: nothing can be accepted")?;
     }
     let reconciled = args.settle.as_deref().map(|text| settled(text, args)).transpose()?;
-    let (project, task) = task_of(&args.run, args.task.as_deref())?;
-    let mut staging = Staging::resume(&args.run)?;
-    let recorded = scan(&staging)?;
-    let inputs = Libraries::default().get(&project).load(&task, recorded.seed)?;
+    probe()?;
+    let target = target_of(&args.run);
+    let (project, task) = task_of(&target, args.task.as_deref())?;
+    let mut staging = Staging::resume(&target)?;
+    // All that can be refused is refused before anything is changed.
+    let recorded =
+        scan(past(&staging, u64::MAX)?).map_err(|error| damaged(staging.folder(), &error))?;
+    let seed = recorded.started.as_ref().map(|started| started.seed);
+    let inputs = Libraries::default().get(&project).load(&task, seed)?;
+    check_inputs(&target, &recorded, &inputs)?;
+    let failed = |error| Failed::Run(error).stop(&inputs, &target);
+    let ledger = past(&staging, recorded.bytes)?;
+    rehearse(&inputs, staging.work(), ledger, reconciled.clone()).map_err(failed)?;
+    let Kept { files, in_flight, vouched, folders } = &recorded.work;
+    let differs = staging.compare_work(files, in_flight.as_ref(), vouched, folders)?;
     print_head(&inputs, args.json, terminal)?;
-    if !args.json {
-        let torn = match recorded.torn {
-            0 => String::new(),
-            bytes => format!("; {bytes} bytes of another are dropped"),
-        };
-        terminal.line(&format!(
-            "  carried on after {}{torn}",
-            counted(recorded.events, "event", "events")
-        ))?;
-    }
-    let past: Box<dyn Read + Send> = match staging.recorded()? {
-        Some(ledger) => Box::new(ledger.take(recorded.bytes)),
-        None => Box::new(std::io::empty()),
-    };
+    staging.reopen(recorded.bytes)?;
+    restore(&inputs, &staging, &recorded, &differs, terminal)?;
     let interrupt = interrupt::flag()?;
     let course = Course {
-        past: Past::cut_short(past),
+        past: Past::cut_short(past(&staging, recorded.bytes)?),
         recovery: Recovery { reconciled, rebuild: false },
         interrupt: Some(&interrupt),
     };
+    let begun = Begun { bytes: recorded.bytes, line: Some(resumed(&recorded)) };
     let lines = (!args.json).then_some(&mut *terminal);
-    let done = execute(&inputs, &mut staging, course, recorded.bytes, lines)
-        .map_err(|failed| failed.stop(&inputs, &args.run))?;
+    let done = execute(&inputs, &mut staging, course, begun, lines)
+        .map_err(|failed| failed.stop(&inputs, &target))?;
     // What lies below runs/ is evidence-to-be, and CI cannot make evidence.
-    let may_create = !in_ci() || super::project::run(&args.run).is_none();
+    let may_create = !in_ci() || super::project::run(&target).is_none();
     let wants = Wants { accept: args.accept, json: args.json, may_create };
-    conclude(&inputs, &args.run, staging, &done, &wants, terminal)
+    conclude(&inputs, &target, staging, &done, &wants, terminal)
 }
 
-/// Reads the whole ledger once, so that nothing is touched where a line of it is wrong.
-fn scan(staging: &Staging) -> Result<Recorded, Stop> {
-    let mut recorded = Recorded::default();
-    let Some(ledger) = staging.recorded()? else { return Ok(recorded) };
-    let mut reader = Reader::new(ledger);
-    loop {
-        match reader.next_record() {
-            Ok(Some(record)) => {
-                if let Event::RunStarted(started) = &record.event {
-                    recorded.seed = Some(started.seed);
-                }
-                recorded.events += 1;
-            }
-            Ok(None) => break,
-            Err(error) => return Err(damaged(staging.folder(), &error)),
-        }
+/// The first `bytes` of the recorded ledger.
+fn past(staging: &Staging, bytes: u64) -> Result<Box<dyn Read + Send>, Stop> {
+    Ok(match staging.recorded()? {
+        Some(ledger) => Box::new(ledger.take(bytes)),
+        None => Box::new(std::io::empty()),
+    })
+}
+
+/// Refuses a run that was begun with other inputs, and names each of them.
+fn check_inputs(target: &Utf8Path, recorded: &Recorded, inputs: &Inputs) -> Result<(), Stop> {
+    let Some(started) = &recorded.started else { return Ok(()) };
+    let now = inputs.started(crate::inputs::llm(inputs).identity());
+    let differences = origin::differences(started, &now);
+    if differences.is_empty() {
+        return Ok(());
     }
-    recorded.bytes = reader.bytes();
-    recorded.torn = reader.torn();
-    Ok(recorded)
+    let listed: String = differences.iter().map(|what| format!("\n  {what}")).collect();
+    Err(Stop {
+        message: format!(
+            "{target}: not resumed, and nothing was changed: the run was begun with other inputs{listed}\nput them back as they were, or start over with `gatedrun run --discard-partial`"
+        ),
+        code: exit::INPUTS,
+    })
+}
+
+/// Makes the run's own folder what the record says of it.
+fn restore(
+    inputs: &Inputs,
+    staging: &Staging,
+    recorded: &Recorded,
+    differs: &WorkDifference,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    if differs.is_empty() {
+        return Ok(());
+    }
+    staging.remove_work(differs)?;
+    let rebuilt = differs.missing.iter().chain(&differs.changed);
+    let files = rebuilt.filter_map(|path| {
+        let due = recorded.work.files.get(path)?;
+        Some((path.clone(), *due))
+    });
+    let ledger = past(staging, recorded.bytes)?;
+    rewrite(inputs, staging.work(), ledger, &files.collect()).map_err(|what| Stop {
+        message: format!(
+            "{}: what the run has written could not be rebuilt: {what}; nothing recorded is lost, resume it again once that is fixed",
+            staging.folder()
+        ),
+        code: exit::HOST,
+    })?;
+    for line in differs.lines() {
+        terminal.note(&format!("  {}/{}", staging.folder(), escape(&line)));
+    }
+    Ok(())
+}
+
+/// Where a run is resumed.
+fn resumed(recorded: &Recorded) -> String {
+    let torn = match recorded.torn {
+        0 => String::new(),
+        bytes => format!("; {bytes} bytes of an unfinished line were dropped"),
+    };
+    format!("  resumed after {}{torn}", counted(recorded.events, "event", "events"))
 }
 
 fn damaged(folder: &Utf8Path, error: &LedgerError) -> Stop {
     Stop {
         message: format!(
-            "{folder}/state.jsonl: {error}; only a last line cut short is mended, so the file was damaged otherwise: restore it, or start over with `gatedrun run --discard-partial`"
+            "{folder}/state.jsonl: {error}; a crash leaves an unfinished last line and nothing else, so the file was changed: restore it, or start over with `gatedrun run --discard-partial`"
         ),
         code: exit::DRIFT,
     }

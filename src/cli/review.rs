@@ -1,29 +1,30 @@
 //! `gatedrun review`: proposals beside committed runs, one by one.
 
-use std::io::{BufRead, stdin};
+use std::io::{BufRead, Read, stdin};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use walkdir::WalkDir;
 
-use crate::evidence::STATE;
 use crate::evidence::diff::diff;
 use crate::evidence::text::counted;
-use crate::evidence::write::{accept, proposal, reject};
-use crate::task::PROPOSAL_ENDING;
+use crate::evidence::write::{Claim, WriteError, proposal, target_of};
+use crate::file::said;
+use crate::inputs::Project;
+use crate::proposal::{objection, signers};
 
 use super::diff::print_diff;
 use super::output::{Terminal, Tone};
-use super::project::utf8;
-use super::{Stop, exit, in_ci};
+use super::project::{self, Libraries};
+use super::run::print_signers;
+use super::{Stop, exit, refuse_in_ci};
 
 /// The arguments of `review`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gatedrun review                           asks about every proposal below runs/\n  gatedrun review runs/canonical --accept   accepts those below a folder"
+    after_help = "Examples:\n  gatedrun review                           asks about every proposal below runs/\n  gatedrun review runs/canonical --accept   accepts those below a folder, each after it was verified"
 )]
 pub struct Args {
-    /// Where to look for proposals
-    #[arg(value_name = "FOLDER", default_value = "runs")]
+    /// A run, or a folder in which to look for proposals
+    #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
     folder: Utf8PathBuf,
     /// Accept every proposal without asking
     #[arg(long, conflicts_with = "reject")]
@@ -33,7 +34,11 @@ pub struct Args {
     reject: bool,
 }
 
+/// How much of an answer is read.
+const ANSWER_BYTES_MAX: u64 = 1024;
+
 /// What to do with a proposal.
+#[derive(Clone, Copy)]
 enum Choice {
     Accept,
     Reject,
@@ -42,13 +47,11 @@ enum Choice {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    if in_ci() {
-        return Err(Stop::usage(
-            "nothing can be accepted or rejected in CI (CI is set); review by hand and commit it",
-        ));
-    }
+    refuse_in_ci("nothing can be accepted or rejected")?;
     let proposals = find(&args.folder)?;
+    let mut libraries = Libraries::default();
     let (mut accepted, mut rejected) = (0, 0);
+    let mut code = exit::OK;
     for target in &proposals {
         let choice = if args.accept {
             Choice::Accept
@@ -58,41 +61,85 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             show(target, terminal)?;
             ask(terminal)?
         };
-        match choice {
-            Choice::Accept => {
-                accept(target)?;
-                accepted += 1;
-                terminal.line(&format!("{target}: {}", terminal.paint(Tone::Good, "accepted")))?;
+        let done = match choice {
+            Choice::Accept => accept(target, &mut libraries, terminal),
+            Choice::Reject => reject(target, terminal),
+            Choice::Skip => {
+                terminal.line(&format!("{target}: skipped"))?;
+                continue;
             }
-            Choice::Reject => {
-                reject(target)?;
-                rejected += 1;
-                terminal.line(&format!("{target}: {}", terminal.paint(Tone::Bad, "rejected")))?;
-            }
-            Choice::Skip => terminal.line(&format!("{target}: skipped"))?,
             Choice::Quit => break,
+        };
+        match (done, choice) {
+            (Ok(()), Choice::Accept) => accepted += 1,
+            (Ok(()), _) => rejected += 1,
+            // One that is refused does not stop the others.
+            (Err(Stop { message, code: why }), _) => {
+                terminal.error(&message);
+                code = exit::worse(code, why);
+            }
         }
     }
     let left = proposals.len() - accepted - rejected;
     let proposed = counted(proposals.len(), "proposal", "proposals");
     terminal.line(&format!("{proposed}: {accepted} accepted, {rejected} rejected, {left} left"))?;
-    Ok(if left == 0 { exit::OK } else { exit::DRIFT })
+    Ok(if left == 0 { code } else { exit::worse(code, exit::DRIFT) })
 }
 
-/// The runs for which there is a proposal, in order.
-fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
-    let mut targets = Vec::new();
-    for entry in WalkDir::new(folder).sort_by_file_name() {
-        let entry = entry.map_err(|error| {
-            Stop::usage(format!("{folder}: it cannot be read: {error}; name a folder of runs"))
-        })?;
-        let path = utf8(entry.path())?;
-        let Some(target) = path.as_str().strip_suffix(PROPOSAL_ENDING) else { continue };
-        if entry.file_type().is_dir() && path.join(STATE).is_file() {
-            targets.push(Utf8PathBuf::from(target));
-        }
+/// Replaces a run with its proposal, if that may replace it.
+fn accept(
+    target: &Utf8Path,
+    libraries: &mut Libraries,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    let claim = Claim::take(target)?;
+    let home = project::run(target).filter(|(_, id)| !id.is_empty()).map(|(root, id)| {
+        let library = libraries.get(&Project::Folder(root));
+        let task = format!("tasks/{id}.json");
+        // The built-in task runs where there is no project.
+        let builtin = libraries.get(&Project::Builtin);
+        let is_builtin = !library.has(&task) && builtin.has(&task);
+        (if is_builtin { builtin } else { library }, id)
+    });
+    let at_home = home.as_ref().map(|(library, id)| (&**library, id.as_str()));
+    if let Some(what) = objection(target, &proposal(target), at_home) {
+        let message = format!("{}: not accepted: {what}", proposal(target));
+        return Err(Stop { message, code: exit::DRIFT });
     }
-    Ok(targets)
+    let signers = signers(target);
+    claim.accept()?;
+    terminal.line(&format!("{target}: {}", terminal.paint(Tone::Good, "accepted")))?;
+    if at_home.is_none() {
+        terminal
+            .note(&format!("  {target}: it lies in no project, so its inputs were not compared"));
+    }
+    print_signers(target, &signers, terminal);
+    Ok(())
+}
+
+fn reject(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
+    Claim::take(target)?.reject()?;
+    Ok(terminal.line(&format!("{target}: {}", terminal.paint(Tone::Bad, "rejected")))?)
+}
+
+/// The runs for which there is a proposal, in order. What killed commands have left is finished.
+fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
+    let target = target_of(folder);
+    if target != folder || proposal(&target).is_dir() {
+        // A run, or its proposal, was named.
+        let left = Claim::take(&target).map(drop);
+        return match left {
+            Err(error) if proposal(&target).is_dir() => Err(error.into()),
+            _ if proposal(&target).is_dir() => Ok(vec![target]),
+            _ => Err(WriteError::NoProposal(proposal(&target)).into()),
+        };
+    }
+    if !folder.is_dir() {
+        return Err(Stop::usage(format!(
+            "{folder}: no such folder; name a run or a folder of runs"
+        )));
+    }
+    Ok(Claim::finish_below(folder)?)
 }
 
 fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
@@ -111,11 +158,12 @@ fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
 fn ask(terminal: &mut Terminal) -> Result<Choice, Stop> {
     loop {
         terminal.note("accept (a), reject (r), skip (s), or leave (q)?");
-        let mut line = String::new();
-        if stdin().lock().read_line(&mut line)? == 0 {
+        let mut line = Vec::new();
+        let read = stdin().lock().take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line);
+        if read.map_err(|error| Stop::host(format!("stdin: {}", said(&error))))? == 0 {
             return Ok(Choice::Quit);
         }
-        match line.trim() {
+        match String::from_utf8_lossy(&line).trim() {
             "a" => return Ok(Choice::Accept),
             "r" => return Ok(Choice::Reject),
             "s" => return Ok(Choice::Skip),

@@ -13,18 +13,21 @@ use crate::evidence::expect::Observed;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::{Settlement, Staging, Standing, WriteError};
-use crate::evidence::{MANIFEST, REPORT, TRACE};
+use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
 use crate::governor::Halt;
+use crate::host::HostFault;
 use crate::inputs::Inputs;
 use crate::isolation::{Refused, Status, confined};
 use crate::ledger::LedgerError;
+use crate::policy::path::probe;
+use crate::proposal::signers;
 use crate::replay::as_record;
 use crate::run::Course;
 
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
 use super::steps::{self, Steps};
-use super::{Stop, attributes, check, exit, in_ci, interrupt};
+use super::{Stop, attributes, check, exit, in_ci, interrupt, refuse_in_ci};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -64,10 +67,13 @@ struct Line<'a> {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    if args.accept && in_ci() {
-        return Err(Stop::usage(
-            "--accept: nothing can be accepted in CI (CI is set); accept it by hand and commit it",
-        ));
+    if args.accept {
+        refuse_in_ci("--accept: nothing can be accepted")?;
+    }
+    if let Some(out) = args.out.as_ref().filter(|out| out.as_str().chars().any(char::is_control)) {
+        return Err(Stop::usage(format!(
+            "--out {out:?}: the path holds a control character; choose another name"
+        )));
     }
     if args.out.is_some() && args.tasks.len() > 1 {
         return Err(Stop::usage(
@@ -78,6 +84,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         [] => vec![project::builtin_task()],
         named => named.iter().map(|path| project::task(path)).collect(),
     };
+    probe()?;
     let mut libraries = Libraries::default();
     let interrupt = interrupt::flag()?;
     let mut code = exit::OK;
@@ -100,17 +107,22 @@ fn run_one(
     let mut staging = Staging::begin(&target, args.discard_partial)?;
     print_head(inputs, args.json, terminal)?;
     let course = Course { interrupt: Some(interrupt), ..Course::fresh() };
-    let done =
-        match execute(inputs, &mut staging, course, 0, (!args.json).then_some(&mut *terminal)) {
-            Ok(done) => done,
-            Err(failed) => {
-                // A script that does not fit its task leaves nothing that is worth keeping.
-                if !failed.is_resumable() {
-                    staging.remove()?;
-                }
-                return Err(failed.stop(inputs, &target));
+    let done = match execute(
+        inputs,
+        &mut staging,
+        course,
+        Begun::default(),
+        (!args.json).then_some(&mut *terminal),
+    ) {
+        Ok(done) => done,
+        Err(failed) => {
+            // A script that does not fit its task leaves nothing that is worth keeping.
+            if !failed.is_resumable() {
+                staging.remove()?;
             }
-        };
+            return Err(failed.stop(inputs, &target));
+        }
+    };
     let wants = Wants {
         accept: args.accept,
         json: args.json,
@@ -153,10 +165,20 @@ pub(super) fn conclude(
     let settlement = match standing {
         Standing::Identical => Settlement::Discard,
         Standing::New if wants.may_create => Settlement::Accept,
-        Standing::Different if wants.accept => Settlement::Accept,
+        // What the task does not expect replaces nothing, whoever asks for it.
+        Standing::Different if wants.accept && unmet.is_empty() => Settlement::Accept,
         Standing::New | Standing::Different => Settlement::Propose,
     };
+    let signers = match (standing, settlement) {
+        (Standing::Different, Settlement::Accept) => signers(target),
+        _ => Vec::new(),
+    };
     let place = staging.settle(settlement)?;
+    print_signers(target, &signers, terminal);
+    if wants.accept && standing == Standing::Different && !unmet.is_empty() {
+        terminal
+            .note(&format!("  {target}: not accepted, since the run is not as its task expects"));
+    }
     let word = match (standing, settlement) {
         (Standing::Identical, _) => "identical",
         (Standing::New, Settlement::Accept) => "new",
@@ -195,6 +217,16 @@ pub(super) fn conclude(
     })
 }
 
+/// Says whose signatures went with the run that was replaced.
+pub(super) fn print_signers(target: &Utf8Path, signers: &[String], terminal: &mut Terminal) {
+    for key in signers {
+        terminal.note(&format!(
+            "  {target}: the signature of the key {} was for the run that was replaced, and went with it; sign this one with `gatedrun sign`",
+            escape(key)
+        ));
+    }
+}
+
 /// A run that came to its end.
 pub(super) struct Done {
     summary: Summary,
@@ -215,30 +247,38 @@ pub(super) enum Failed {
 }
 
 impl Failed {
-    /// Whether what is recorded is worth carrying on.
+    /// Whether what is recorded can be resumed.
     fn is_resumable(&self) -> bool {
         match self {
-            Self::Run(RunError::Ledger(_) | RunError::InDoubt(_)) | Self::Write(_) => true,
+            // An event that may not be recorded would come again, however often it is resumed.
+            Self::Run(RunError::Ledger(LedgerError::Grammar { .. })) => false,
+            Self::Run(RunError::Ledger(_) | RunError::InDoubt(_) | RunError::Host(_))
+            | Self::Write(_) => true,
             Self::Run(RunError::Llm(_)) | Self::Refused(_) => false,
         }
     }
 
-    /// What to tell, with how to carry the run on where it can be.
+    /// What to tell, with how to resume the run where that is possible.
     pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path) -> Stop {
-        let carry_on = format!("carry it on with `gatedrun resume {target}`");
+        let resume = format!("continue with `gatedrun resume {target}`");
         let error = match self {
-            Self::Refused(refused) => return Stop::usage(refused),
+            Self::Refused(refused) => return refused.into(),
+            Self::Write(WriteError::Io { path, source }) => {
+                RunError::Host(HostFault::new(path, "written", source))
+            }
             Self::Write(error) => {
-                return Stop::usage(format!("{error}; mend that, then {carry_on}"));
+                let Stop { message, code } = Stop::from(error);
+                return Stop { message: format!("{message}; fix that, then {resume}"), code };
             }
             Self::Run(error) => error,
         };
+        if let Some(fault) = fault(&error) {
+            let message = format!("{fault}; {}, then {resume}", fault.remedy());
+            return Stop { message, code: exit::HOST };
+        }
         match &error {
             RunError::Ledger(LedgerError::Interrupted) => {
-                Stop { message: format!("{target}: {error}; {carry_on}"), code: exit::INTERRUPTED }
-            }
-            RunError::Ledger(LedgerError::Sink(_)) => {
-                Stop::usage(format!("task {}: {error}; mend that, then {carry_on}", inputs.task.id))
+                Stop { message: format!("{target}: {error}; {resume}"), code: exit::INTERRUPTED }
             }
             RunError::Ledger(LedgerError::Diverged(divergence)) => {
                 let fields = differing_fields(&divergence.recorded, &as_record(divergence));
@@ -255,27 +295,41 @@ impl Failed {
             }
             RunError::InDoubt(Halt::InDoubt { call_id, arguments, idempotency_key, .. }) => Stop {
                 message: format!(
-                    "{target}: {error}\narguments {arguments}, idempotency key {idempotency_key}\nfind out whether it took place, then carry the run on with\n  gatedrun resume {target} --settle {call_id}=took-place --reason \"how you know\"\n  gatedrun resume {target} --settle {call_id}=did-not --reason \"how you know\""
+                    "{target}: {error}\narguments {arguments}, idempotency key {idempotency_key}\nfind out whether it took place, then resume the run with\n  gatedrun resume {target} --settle {call_id}=took-place --reason \"how you know\"\n  gatedrun resume {target} --settle {call_id}=did-not --reason \"how you know\""
                 ),
                 code: exit::WAITS,
             },
-            RunError::Ledger(_) | RunError::Llm(_) | RunError::InDoubt(_) => stop(inputs, &error),
+            RunError::Ledger(_) | RunError::Llm(_) | RunError::InDoubt(_) | RunError::Host(_) => {
+                stop(inputs, &error)
+            }
         }
     }
 }
 
-/// Runs a task into a staging folder, and prints a line a step where there is a terminal. The first
-/// `recorded` bytes of the ledger are there already.
+/// How much of a ledger is there when a run begins.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// Its bytes.
+    pub(super) bytes: u64,
+    /// What to print once the run goes on from there.
+    pub(super) line: Option<String>,
+}
+
+/// Runs a task into a staging folder, and prints a line a step where there is a terminal.
 pub(super) fn execute(
     inputs: &Inputs,
     staging: &mut Staging,
     course: Course<'_>,
-    recorded: u64,
+    begun: Begun,
     mut terminal: Option<&mut Terminal>,
 ) -> Result<Done, Failed> {
     let durability = inputs.policy.durability(crate::inputs::llm(inputs).identity().path);
-    let state = BufWriter::with_capacity(1 << 16, staging.ledger(recorded, durability)?);
+    let state = BufWriter::with_capacity(1 << 16, staging.ledger(begun.bytes, durability)?);
     let trace = BufWriter::with_capacity(1 << 16, staging.create(TRACE)?);
+    if let (Some(terminal), Some(line)) = (&mut terminal, &begun.line) {
+        // A run goes on whether or not somebody reads along.
+        let _ = terminal.line(line);
+    }
     let mut observed = Observed::default();
     let mut rows = Steps::default();
     let expects = inputs.task.expected.is_some();
@@ -300,9 +354,25 @@ pub(super) fn execute(
     Ok(Done { summary: recorded.summary, observed, status })
 }
 
-/// Why a run has no evidence.
+/// Why a run has no evidence, where nothing of it is kept.
 pub(super) fn stop(inputs: &Inputs, error: &RunError) -> Stop {
-    Stop::usage(format!("task {}: {error}", inputs.task.id))
+    let id = &inputs.task.id;
+    if let Some(fault) = fault(error) {
+        let message = format!("task {id}: {fault}; {}", fault.remedy());
+        return Stop { message, code: exit::HOST };
+    }
+    let code = if matches!(error, RunError::InDoubt(_)) { exit::WAITS } else { exit::USAGE };
+    Stop { message: format!("task {id}: {error}"), code }
+}
+
+/// The machine's refusal behind an error, if that is what it is.
+fn fault(error: &RunError) -> Option<HostFault> {
+    match error {
+        RunError::Host(fault) => Some(fault.clone()),
+        RunError::Ledger(LedgerError::Sink(error)) => Some(HostFault::of(error, STATE, "written")),
+        RunError::Ledger(LedgerError::Read(error)) => Some(HostFault::of(error, STATE, "read")),
+        RunError::Ledger(_) | RunError::Llm(_) | RunError::InDoubt(_) => None,
+    }
 }
 
 fn print_outcome(summary: &Summary, unmet: &[String], terminal: &mut Terminal) -> Result<(), Stop> {
@@ -349,7 +419,12 @@ fn print_place(
         "identical" => "identical to the run that is there".to_owned(),
         "new" => format!("written; read {path}/{REPORT} first"),
         "accepted" => "replaces the run that was there".to_owned(),
+        _ if !target.exists() => {
+            format!(
+                "a proposal; nothing is in {target} yet, accept it there with `gatedrun review`"
+            )
+        }
         _ => format!("a proposal beside {target}; look at it and accept it with `gatedrun review`"),
     };
-    Ok(terminal.line(&format!("  {path}: {says}"))?)
+    Ok(terminal.line(&escape(&format!("  {path}: {says}")))?)
 }

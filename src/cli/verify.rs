@@ -9,10 +9,11 @@ use ed25519_dalek::VerifyingKey;
 use serde::Serialize;
 
 use crate::evidence::attest;
-use crate::evidence::text::{counted, terminal as escape};
+use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::evidence::verify::{
     Asked, Cause, Finding, SignatureState, Verdict, Verification, verify_as,
 };
+use crate::file;
 use crate::inputs::{Library, Project};
 
 use super::output::{Terminal, Tone};
@@ -31,10 +32,10 @@ pub struct Args {
     /// Runs, or folders that hold runs
     #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
     paths: Vec<Utf8PathBuf>,
-    /// The public key, in PEM, with which to check the signature of each signed run
+    /// The public key, in PEM, with which to check signatures; may be given several times
     #[arg(long, value_name = "FILE")]
-    key: Option<Utf8PathBuf>,
-    /// Call a run unconfirmed that has no signature, or one that --key does not check
+    key: Vec<Utf8PathBuf>,
+    /// Call a run unconfirmed that has no signature, or none that a --key checks
     #[arg(long)]
     require_signature: bool,
     /// The project whose inputs the runs were made with, for runs that lie outside runs/
@@ -54,7 +55,7 @@ struct Line<'a> {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let key = args.key.as_deref().map(public_key).transpose()?;
+    let keys = args.key.iter().map(|path| public_key(path)).collect::<Result<Vec<_>, _>>()?;
     let mut items = Vec::new();
     for path in &args.paths {
         let found = project::find_runs(path)?;
@@ -72,7 +73,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
         print_one(run, verification, terminal)
     };
-    in_parallel(args, &items, key.as_ref(), &mut print)?;
+    in_parallel(args, &items, &keys, &mut print)?;
     if !args.json {
         if items.len() != 1 {
             let counted =
@@ -98,8 +99,12 @@ pub(super) fn code(verdict: Verdict) -> u8 {
 }
 
 fn public_key(path: &Utf8Path) -> Result<VerifyingKey, Stop> {
-    let pem = project::read_text(path)?;
-    attest::verifying_key(&pem).map_err(|what| Stop::usage(format!("{path}: {what}")))
+    let pem = file::read(path, attest::KEY_BYTES_MAX)
+        .map_err(|unread| Stop::from(unread.problem(path.as_str())))?;
+    String::from_utf8(pem)
+        .map_err(|_| "not UTF-8".to_owned())
+        .and_then(|pem| attest::verifying_key(&pem))
+        .map_err(|what| Stop::usage(format!("{path}: {what}")))
 }
 
 /// Verifies on every core, and hands the verdicts on in the order of the runs. What waits for its
@@ -107,29 +112,38 @@ fn public_key(path: &Utf8Path) -> Result<VerifyingKey, Stop> {
 fn in_parallel(
     args: &Args,
     items: &[Item],
-    key: Option<&VerifyingKey>,
+    keys: &[VerifyingKey],
     print: &mut impl FnMut(&str, &Verification) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(2 * cores);
+        let mut started = 0;
         for _ in 0..cores.min(items.len()) {
             let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                let mut libraries = HashMap::new();
+            let work = move || {
+                let mut verifier = Verifier { args, keys, libraries: HashMap::new() };
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(index) else { return };
-                    let found = verify_item(args, item, key, &mut libraries);
-                    // Nobody listens any more when the reader of our output is gone.
-                    if sender.send((index, found)).is_err() {
+                    // Nobody listens where printing has stopped.
+                    if sender.send((index, verifier.verify(item))).is_err() {
                         return;
                     }
                 }
-            });
+            };
+            // A machine that has no thread left for us leaves the work to those that there are.
+            match std::thread::Builder::new().spawn_scoped(scope, work) {
+                Ok(_) => started += 1,
+                Err(_) => break,
+            }
         }
         drop(sender);
+        if started == 0 {
+            let mut verifier = Verifier { args, keys, libraries: HashMap::new() };
+            return items.iter().try_for_each(|item| print(name(item), &verifier.verify(item)));
+        }
         let mut waiting = BTreeMap::new();
         let mut due = 0;
         for (index, verification) in receiver {
@@ -152,26 +166,33 @@ fn name(item: &Item) -> &str {
     }
 }
 
-/// Verifies a run with the inputs of the project that it lies in.
-fn verify_item(
-    args: &Args,
-    item: &Item,
-    key: Option<&VerifyingKey>,
-    libraries: &mut HashMap<Utf8PathBuf, Library>,
-) -> Verification {
-    let run = match item {
-        Item::Run(run) => run,
-        Item::Refused(refused) => {
-            let (verdict, cause) = (Verdict::Unconfirmed, Cause::Folder);
-            return Verification::unread(Finding::new(verdict, cause, ".", &refused.what));
-        }
-    };
-    let root = args.project.clone().or_else(|| project::run(run).map(|(root, _)| root));
-    let library = root.map(|root| {
-        &*libraries.entry(root.clone()).or_insert_with(|| Library::new(Project::Folder(root)))
-    });
-    let signature_required = args.require_signature;
-    verify_as(run, &Asked { project: library, key, signature_required, ..Asked::default() })
+/// Verifies run after run; what they share is loaded once.
+struct Verifier<'a> {
+    args: &'a Args,
+    keys: &'a [VerifyingKey],
+    libraries: HashMap<Utf8PathBuf, Library>,
+}
+
+impl Verifier<'_> {
+    /// Verifies a run with the inputs of the project that it lies in.
+    fn verify(&mut self, item: &Item) -> Verification {
+        let run = match item {
+            Item::Run(run) => run,
+            Item::Refused(refused) => {
+                let (verdict, cause) = (Verdict::Unconfirmed, Cause::Folder);
+                return Verification::unread(Finding::new(verdict, cause, ".", &refused.what));
+            }
+        };
+        let root = self.args.project.clone().or_else(|| project::run(run).map(|(root, _)| root));
+        let library = root.map(|root| {
+            &*self
+                .libraries
+                .entry(root.clone())
+                .or_insert_with(|| Library::new(Project::Folder(root)))
+        });
+        let (keys, signature_required) = (self.keys, self.args.require_signature);
+        verify_as(run, &Asked { project: library, keys, signature_required, ..Asked::default() })
+    }
 }
 
 fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) -> Result<(), Stop> {
@@ -180,7 +201,11 @@ fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) ->
         Verdict::Unconfirmed | Verdict::InputsDiffer | Verdict::Unfinished => Tone::Strong,
         Verdict::Malformed | Verdict::Tampered => Tone::Bad,
     };
-    let signers = escape(&verification.signed_by.join(", "));
+    let of = |verified: bool| {
+        let signers = verification.signatures.iter().filter(|one| one.verified == verified);
+        let ids: Vec<String> = signers.map(|one| shortened(&one.keyid, 80).into_owned()).collect();
+        escape(&ids.join(", "))
+    };
     let signed = match verification.signature {
         SignatureState::None
             if verification.records == 0 || verification.verdict == Verdict::Unfinished =>
@@ -188,9 +213,12 @@ fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) ->
             String::new()
         }
         SignatureState::None => ", not signed".to_owned(),
-        SignatureState::Unchecked => format!(", signed by {signers}, not checked: give --key"),
-        SignatureState::OtherKey => format!(", signed by {signers}, not by the key given"),
-        SignatureState::Valid => format!(", signed by {signers}"),
+        SignatureState::Unchecked => format!(", signed by {}, not checked: give --key", of(false)),
+        SignatureState::OtherKey => format!(", signed by {}, not by a key given", of(false)),
+        SignatureState::Valid if of(false).is_empty() => format!(", signed by {}", of(true)),
+        SignatureState::Valid => {
+            format!(", signed by {}; not checked: {}, whose key was not given", of(true), of(false))
+        }
         SignatureState::Invalid => String::new(),
     };
     let events = match verification.records {

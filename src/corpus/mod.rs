@@ -9,8 +9,6 @@ pub mod build;
 pub mod index;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read};
 use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -19,6 +17,7 @@ use serde_json::Value;
 use walkdir::WalkDir;
 
 use crate::event::CorpusIdentity;
+use crate::file::{self, Unread};
 use crate::json::{self, Digest};
 use crate::problem::{Problem, Problems};
 
@@ -213,11 +212,14 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
-                problems.push(
-                    Problem::new(name, format!("it cannot be read: {what}"))
-                        .mend("name a folder that exists and can be read"),
-                );
+                let what = match error.io_error() {
+                    Some(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                        "no such folder".to_owned()
+                    }
+                    Some(error) => file::said(error),
+                    None => error.to_string(),
+                };
+                problems.push(Problem::new(name, what));
                 continue;
             }
         };
@@ -251,7 +253,7 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
             Ok(bytes) => {
                 files.insert(path, bytes);
             }
-            Err(what) => problems.push(Problem::new(file, what)),
+            Err(unread) => problems.push(unread.problem(&file)),
         }
         if files.len() > DOCUMENTS_MAX {
             problems.push(
@@ -266,24 +268,10 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
     (files, problems)
 }
 
-fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, String> {
-    let limit = if path.file_name() == Some(MANIFEST) {
-        64 * DOCUMENT_BYTES_MAX
-    } else {
-        DOCUMENT_BYTES_MAX
-    };
-    let cannot = |error: io::Error| format!("it cannot be read: {error}");
-    // Looked at before it is opened: opening a FIFO would wait for ever.
-    if !path.metadata().map_err(cannot)?.is_file() {
-        return Err("not a regular file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(cannot)?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > limit {
-        return Err(format!("it is larger than {limit} bytes; split it"));
-    }
-    Ok(bytes)
+fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, Unread> {
+    let is_manifest = path.file_name() == Some(MANIFEST);
+    let bytes_max = if is_manifest { 64 * DOCUMENT_BYTES_MAX } else { DOCUMENT_BYTES_MAX };
+    file::read(path, bytes_max)
 }
 
 /// How documents differ from what the bytes of a manifest say of them.

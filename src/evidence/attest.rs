@@ -19,6 +19,7 @@ use crate::json::Digest;
 
 use super::MANIFEST;
 use super::summary::{Outcome, Summary, word};
+use super::text::shortened;
 
 /// The type of what is signed.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -32,7 +33,16 @@ pub const TEST_PREDICATE: &str = "https://in-toto.io/attestation/test-result/v0.
 /// The largest envelope that is read, in bytes.
 pub const ENVELOPE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A DSSE envelope.
+/// The largest file with a key that is read, in bytes.
+pub const KEY_BYTES_MAX: u64 = 64 * 1024;
+
+/// The most signatures that an envelope may have.
+pub const SIGNATURES_MAX: usize = 64;
+
+/// How much of a key id is printed; ours have 64 characters.
+const KEY_ID_CHARS_MAX: usize = 80;
+
+/// A DSSE envelope, with its signatures in the order of their key ids.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
@@ -93,11 +103,29 @@ pub struct TestPredicate {
     /// `PASSED` or `FAILED`.
     pub result: &'static str,
     /// What it was checked with.
-    pub configuration: Vec<BTreeMap<&'static str, String>>,
+    pub configuration: Vec<Resource>,
     /// The runs that are as their tasks make them.
     pub passed_tests: Vec<String>,
     /// The others.
     pub failed_tests: Vec<String>,
+}
+
+/// An in-toto ResourceDescriptor, as far as it is needed here.
+#[derive(Debug, Serialize)]
+pub struct Resource {
+    name: &'static str,
+    uri: String,
+    annotations: BTreeMap<&'static str, &'static str>,
+}
+
+impl Resource {
+    /// This program.
+    pub fn program() -> Self {
+        let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+        // A descriptor must have a URI, a digest or content: a package URL, the form for programs.
+        let uri = format!("pkg:generic/{name}@{version}");
+        Self { name, uri, annotations: BTreeMap::from([("version", version)]) }
+    }
 }
 
 /// The statement about a run, as the bytes that are signed.
@@ -129,81 +157,199 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// Signs a statement: the envelope's bytes.
+/// Signs a statement: the bytes of an envelope with this one signature.
 pub fn sign(statement: &[u8], key: &SigningKey) -> Vec<u8> {
-    let signature = key.sign(&pre_authentication(statement));
-    envelope(statement, key_id(&key.verifying_key()), &signature)
+    let (envelope, _) = Envelope::unsigned(statement).signed(key);
+    envelope.bytes()
 }
 
-fn envelope(statement: &[u8], keyid: String, signature: &Signature) -> Vec<u8> {
-    let sig = Base64::encode_string(&signature.to_bytes());
-    let mut bytes = encode(&Envelope {
-        payload_type: PAYLOAD_TYPE.to_owned(),
-        payload: Base64::encode_string(statement),
-        signatures: vec![EnvelopeSignature { keyid, sig }],
-    });
-    bytes.push(b'\n');
-    bytes
+impl Envelope {
+    /// An envelope that nobody has signed yet.
+    pub fn unsigned(statement: &[u8]) -> Self {
+        Self {
+            payload_type: PAYLOAD_TYPE.to_owned(),
+            payload: Base64::encode_string(statement),
+            signatures: Vec::new(),
+        }
+    }
+
+    /// An envelope for this statement with the signatures of an older one, and in words which of
+    /// those were dropped and why. Signatures are kept unchecked where their keys are not at hand.
+    pub fn continued(bytes: &[u8], statement: &[u8]) -> (Self, Vec<String>) {
+        let mut envelope = Self::unsigned(statement);
+        let Ok(old) = serde_json::from_slice::<Self>(bytes) else {
+            let what = "the file that was there was not a DSSE envelope, and is replaced";
+            return (envelope, vec![what.to_owned()]);
+        };
+        if old.payload_type == envelope.payload_type && old.payload == envelope.payload {
+            let (kept, broken): (Vec<_>, Vec<_>) =
+                old.signatures.into_iter().partition(|one| one.decoded().is_some());
+            let dropped = broken.iter().map(|one| {
+                format!("dropped the signature of the key {}: not 64 bytes in base64", one.name())
+            });
+            let dropped = dropped.collect();
+            envelope.signatures = kept;
+            envelope.order();
+            return (envelope, dropped);
+        }
+        let dropped = old.signatures.iter().map(|one| {
+            format!("dropped the signature of the key {}: the run has changed since", one.name())
+        });
+        (envelope, dropped.collect())
+    }
+
+    /// The envelope with the signature of this key, and in words which signatures it replaces:
+    /// those that name this key, or are this key's and name another.
+    #[must_use]
+    pub fn signed(mut self, key: &SigningKey) -> (Self, Vec<String>) {
+        let statement = Base64::decode_vec(&self.payload).unwrap_or_default();
+        let text = pre_authentication(&statement);
+        let (public, keyid) = (key.verifying_key(), key_id(&key.verifying_key()));
+        let sig = Base64::encode_string(&key.sign(&text).to_bytes());
+        let mut replaced = Vec::new();
+        self.signatures.retain(|one| {
+            let is_own = one.is_of(&public, &text);
+            let name = one.name();
+            match one.keyid == keyid {
+                true if !is_own => replaced.push(format!(
+                    "replaced a signature that named the key {name} and was not its"
+                )),
+                false if is_own => replaced
+                    .push(format!("replaced this key's own signature, which named the key {name}")),
+                _ => {}
+            }
+            one.keyid != keyid && !is_own
+        });
+        self.signatures.push(EnvelopeSignature { keyid, sig });
+        self.order();
+        (self, replaced)
+    }
+
+    /// The bytes to be written.
+    ///
+    /// # Errors
+    /// That it has more signatures than are read.
+    pub fn encode(&self) -> Result<Vec<u8>, String> {
+        match self.signatures.len() {
+            0..=SIGNATURES_MAX => Ok(self.bytes()),
+            count => Err(format!("{count} signatures, and the limit is {SIGNATURES_MAX}")),
+        }
+    }
+
+    /// The keys that it names, in order.
+    pub fn key_ids(&self) -> impl Iterator<Item = &str> {
+        self.signatures.iter().map(|one| one.keyid.as_str())
+    }
+
+    /// In the order of key ids, one signature each, so that there is one way to write it.
+    fn order(&mut self) {
+        self.signatures.sort_by(|a, b| a.keyid.cmp(&b.keyid));
+        self.signatures.dedup_by(|a, b| a.keyid == b.keyid);
+    }
+
+    fn is_in_order(&self) -> bool {
+        let ids = self.key_ids().zip(self.key_ids().skip(1));
+        ids.into_iter().all(|(a, b)| a < b)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = encode(self);
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+impl EnvelopeSignature {
+    fn decoded(&self) -> Option<Signature> {
+        let mut raw = [0_u8; 64];
+        let length = Base64::decode(&self.sig, &mut raw).ok()?.len();
+        (length == raw.len()).then(|| Signature::from_bytes(&raw))
+    }
+
+    /// Whether it is this key's, whatever key it names.
+    fn is_of(&self, key: &VerifyingKey, text: &[u8]) -> bool {
+        self.decoded().is_some_and(|signature| key.verify_strict(text, &signature).is_ok())
+    }
+
+    /// The key that it names, for a message.
+    fn name(&self) -> String {
+        shortened(&self.keyid, KEY_ID_CHARS_MAX).into_owned()
+    }
 }
 
 /// Why an envelope does not vouch for a statement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AttestError {
-    /// It is no envelope of ours.
+    /// Not an envelope of ours.
     #[error("{0}")]
     Malformed(String),
-    /// It says something else than the run, or the signature is not the key's.
+    /// Its statement differs from the run's, or a signature is not that of the key that it names.
     #[error("{0}")]
     Wrong(String),
-    /// It names another key.
-    #[error("it is signed with the key {signed}, and {given} was given")]
-    OtherKey {
-        /// The key that it names.
-        signed: String,
-        /// The key that was given.
-        given: String,
-    },
 }
 
-/// Checks that an envelope is one for this statement; with a key, that the key signed it.
+/// One signature of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Signed {
+    /// The key that it names.
+    pub keyid: String,
+    /// Whether it was verified with a key that was given; otherwise none of them is the key that it
+    /// names, and nothing is known of it.
+    pub verified: bool,
+}
+
+/// Checks that an envelope is one for this statement, and each signature whose key is among `keys`.
+/// What is signed does not hold the key ids, so that each key is tried whatever a signature names.
 ///
 /// # Errors
 /// [`AttestError`].
 pub fn check(
     bytes: &[u8],
     statement: &[u8],
-    key: Option<&VerifyingKey>,
-) -> Result<(), AttestError> {
+    keys: &[VerifyingKey],
+) -> Result<Vec<Signed>, AttestError> {
     let malformed = |what: String| AttestError::Malformed(what);
+    let wrong = |what: String| AttestError::Wrong(what);
     let read: Envelope = serde_json::from_slice(bytes)
-        .map_err(|error| malformed(format!("it is no DSSE envelope: {error}")))?;
-    let [given] = read.signatures.as_slice() else {
-        let count = read.signatures.len();
-        return Err(malformed(format!("it holds {count} signatures, and one is due")));
-    };
-    let mut raw = [0_u8; 64];
-    let decoded = Base64::decode(&given.sig, &mut raw).map(<[u8]>::len);
-    if decoded != Ok(raw.len()) {
-        return Err(malformed("the signature is not 64 bytes in base64".to_owned()));
+        .map_err(|error| malformed(format!("not a DSSE envelope: {error}")))?;
+    let count = read.signatures.len();
+    if !(1..=SIGNATURES_MAX).contains(&count) {
+        let what = format!("{count} signatures found, expected 1 to {SIGNATURES_MAX}");
+        return Err(malformed(what));
     }
-    let signature = Signature::from_bytes(&raw);
+    if read.signatures.iter().any(|one| one.decoded().is_none()) {
+        return Err(malformed("a signature is not 64 bytes in base64".to_owned()));
+    }
     // Written again it must be the same bytes: then there is one way to write it, and a changed
-    // byte is either in the signature, the key's name or the payload.
-    if envelope(statement, given.keyid.clone(), &signature) != bytes {
-        let due = Base64::encode_string(statement);
-        let what = if read.payload == due {
+    // byte is either in a signature, a key's name or the payload.
+    let expected = Envelope { signatures: read.signatures, ..Envelope::unsigned(statement) };
+    if !expected.is_in_order() {
+        return Err(wrong("its signatures are not in the order of their key ids".to_owned()));
+    }
+    if expected.bytes() != bytes {
+        let what = if read.payload == expected.payload {
             "it is not written as the program writes it"
         } else {
             "its payload is not the statement that the ledger makes"
         };
-        return Err(AttestError::Wrong(what.to_owned()));
+        return Err(wrong(what.to_owned()));
     }
-    let Some(key) = key else { return Ok(()) };
-    if given.keyid != key_id(key) {
-        return Err(AttestError::OtherKey { signed: given.keyid.clone(), given: key_id(key) });
-    }
-    key.verify_strict(&pre_authentication(statement), &signature)
-        .map_err(|_| AttestError::Wrong("the signature is not the key's".to_owned()))
+    let text = pre_authentication(statement);
+    let known = keys.iter().map(|key| (key_id(key), key)).collect::<Vec<_>>();
+    let checked = expected.signatures.iter().map(|one| {
+        let (keyid, name) = (one.keyid.clone(), one.name());
+        match known.iter().find(|(_, key)| one.is_of(key, &text)) {
+            Some((id, _)) if *id == keyid => Ok(Signed { keyid, verified: true }),
+            Some((id, _)) => Err(wrong(format!(
+                "a signature of the key {id} names the key {name}: its keyid was changed"
+            ))),
+            None if known.iter().any(|(id, _)| *id == keyid) => {
+                Err(wrong(format!("the signature is not that of the key {name}, which it names")))
+            }
+            None => Ok(Signed { keyid, verified: false }),
+        }
+    });
+    checked.collect()
 }
 
 /// What DSSE signs: the type and the statement, each with its length.

@@ -8,6 +8,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 use serde_json::Value;
 
 use crate::event::{Event, Input, Record};
+use crate::host::HostFault;
 use crate::ledger::LINE_BYTES_MAX;
 
 /// The first difference between a committed file and what is made now.
@@ -102,7 +103,10 @@ impl<R: BufRead> Write for Comparison<R> {
                 }
                 break;
             }
-            let committed = self.committed.fill_buf()?;
+            let committed = self
+                .committed
+                .fill_buf()
+                .map_err(|error| HostFault::new("a committed file", "read", error))?;
             let same = common_prefix(committed, rest);
             let (part, remaining) = rest.split_at(same);
             let ended = same < committed.len().min(rest.len()) || committed.is_empty();

@@ -3,7 +3,7 @@
 //!
 //! `summary` counts; `trace`, `report` and `manifest` render; `recorder` drives them all; `compare`
 //! finds what differs; `expect` holds a run against its task; `facts` holds its events against each
-//! other. `write` is the only code here that changes a disk, and `open` the only one that reads it.
+//! other; `origin` holds a run against the inputs at hand. `write` is the only code here that changes a disk, and `open` the only one that reads it.
 //! On top of these, what a stranger can do with a run: `attest` signs it, `verify` checks it without
 //! executing anything, and `diff` compares two.
 
@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod recorder;
 pub mod expect;
 pub mod compare;
+pub mod origin;
 pub mod write;
 pub mod open;
 pub mod facts;

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use sha2::{Digest as _, Sha256};
 
 use crate::event::Record;
+use crate::host::HostFault;
 use crate::json::Digest;
 use crate::ledger::{LedgerError, Reader};
 
@@ -74,13 +75,13 @@ impl<S: Write, T: Write> Recorder<S, T> {
     /// # Errors
     /// The writers'.
     pub fn push(&mut self, record: &Record, line: &[u8], sha256: Digest) -> io::Result<()> {
-        self.state.write_all(line)?;
-        self.state.write_all(b"\n")?;
+        let written = self.state.write_all(line).and_then(|()| self.state.write_all(b"\n"));
+        written.map_err(unwritten(STATE))?;
         self.head = sha256;
         self.summary.push(record);
         self.report.push(record);
         self.work.push(record);
-        self.trace.push(record)
+        self.trace.push(record).map_err(unwritten(TRACE))
     }
 
     /// How many files the run has written itself so far.
@@ -93,7 +94,7 @@ impl<S: Write, T: Write> Recorder<S, T> {
     /// # Errors
     /// The writer's.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.state.flush()
+        self.state.flush().map_err(unwritten(STATE))
     }
 
     /// Ends the run: flushes both writers and renders the rest.
@@ -101,8 +102,8 @@ impl<S: Write, T: Write> Recorder<S, T> {
     /// # Errors
     /// The writers'.
     pub fn finish(self) -> io::Result<Recorded<S, T>> {
-        let (state, state_digest) = self.state.finish()?;
-        let (trace, trace_digest) = self.trace.into_inner().finish()?;
+        let (state, state_digest) = self.state.finish().map_err(unwritten(STATE))?;
+        let (trace, trace_digest) = self.trace.into_inner().finish().map_err(unwritten(TRACE))?;
         let report = self.report.render(&self.summary);
         let report_digest = FileDigest { sha256: Digest::of(&report), bytes: report.len() as u64 };
         let files =
@@ -118,6 +119,14 @@ impl<S: Write, T: Write> Recorder<S, T> {
             ledger: state_digest,
             head: self.head,
         })
+    }
+}
+
+/// Says which file could not be written, where the error does not.
+fn unwritten(name: &'static str) -> impl Fn(io::Error) -> io::Error {
+    move |error| match error.raw_os_error() {
+        Some(_) => HostFault::new(name, "written", error).into(),
+        None => error,
     }
 }
 

@@ -68,6 +68,31 @@ fn push_visible(text: &mut String, letter: char) {
     }
 }
 
+/// Escapes a text for XML 1.0, in an attribute or an element: a character that XML forbids, or that
+/// would do something instead of being seen, is shown as on a terminal.
+///
+/// ```
+/// assert_eq!(gatedrun::evidence::text::xml("a<\u{1b}\u{ffff}"), "a&lt;\\u{1b}\\u{ffff}");
+/// ```
+pub fn xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' => escaped.push_str("&#10;"),
+            '\t' => escaped.push_str("&#9;"),
+            '\u{fffe}' | '\u{ffff}' => {
+                let _ = write!(escaped, "\\u{{{:x}}}", u32::from(letter));
+            }
+            _ => push_visible(&mut escaped, letter),
+        }
+    }
+    escaped
+}
+
 /// How many there are, in words that agree with the number.
 ///
 /// ```

@@ -1,17 +1,20 @@
 //! `trace.json`: the run as OTLP/JSON spans, one span a line, each written when it ends.
 //!
-//! By default a trace carries no content: names, digests, sizes, decisions. Ids are derived from
-//! the run's id and a span's position, so an added event changes no other span's id.
+//! A trace carries no content: names, digests, sizes and decisions. It leaves the machine for places
+//! with other readers than the ledger has, so what an agent, a tool or a person wrote stays in the
+//! ledger: of a URL the origin is shown, and of a reason the rule. Ids are derived from the run's id
+//! and a span's position, so an added event changes no other span's id.
 
 use std::io::{self, Write};
 
 use serde_json::Value;
+use url::{Origin, Url};
 
 use crate::derive;
 use crate::event::{
-    AttemptOutcome, Decision, ErrorClass, Event, GateDecided, LlmCalled, LlmReplied, Record,
-    RunFinished, RunStarted, StepFinished, TerminalReason, ToolAttempted, ToolError, ToolFinished,
-    ToolReconciled, ToolStarted,
+    AttemptOutcome, Decision, Detail, ErrorClass, Event, GateDecided, LlmCalled, LlmReplied,
+    Record, Rule, RunFinished, RunStarted, StepFinished, TerminalReason, ToolAttempted, ToolError,
+    ToolFinished, ToolReconciled, ToolStarted,
 };
 use crate::json::Digest;
 
@@ -34,10 +37,8 @@ pub const ATTRIBUTES: &[(&str, &str)] = &[
     ("agent.llm.execution_path", "`stub`: no model was asked"),
     ("agent.llm.request_sha256", "SHA-256 of the whole request"),
     ("agent.policy.decision", "`allow` or `deny`"),
-    ("agent.policy.reason", "why, in words"),
     ("agent.policy.rule_id", "the rule that denied"),
     ("agent.policy.subject", "`call` or `step`"),
-    ("agent.reconciled.reason", "how somebody knows what became of a call in doubt"),
     ("agent.reconciled.took_place", "whether its effect took place"),
     ("agent.retry.attempt", "the attempt, from 1"),
     ("agent.retry.backoff_ms", "milliseconds until the next attempt"),
@@ -55,18 +56,27 @@ pub const ATTRIBUTES: &[(&str, &str)] = &[
     ("agent.tool.result_sha256", "SHA-256 of the whole result as canonical JSON"),
     ("agent.tool_name", "the tool as proposed"),
     ("error.type", "the error's name, or the rule or failure mode that ended the run"),
+    ("gen_ai.agent.id", "the task's id"),
     ("gen_ai.agent.name", "`gatedrun`"),
+    ("gen_ai.agent.version", "the version of the program that ran the agent"),
     ("gen_ai.conversation.id", "the run"),
     ("gen_ai.operation.name", "`invoke_agent`, `chat` or `execute_tool`"),
     ("gen_ai.provider.name", "who provides the model"),
     ("gen_ai.request.model", "the model"),
+    ("gen_ai.request.seed", "the run's seed; absent above 2^63 - 1, which OTLP cannot express"),
+    ("gen_ai.response.finish_reasons", "`stop` for a final answer, `tool_calls` for calls"),
+    ("gen_ai.response.model", "the model that answered"),
     ("gen_ai.tool.call.id", "the call"),
     ("gen_ai.tool.name", "the tool"),
+    ("gen_ai.tool.type", "`function`"),
     ("gen_ai.usage.input_tokens", "tokens of the request"),
     ("gen_ai.usage.output_tokens", "tokens of the reply"),
     ("openinference.span.kind", "`AGENT`, `CHAIN`, `LLM`, `TOOL` or `GUARDRAIL`"),
     ("policy.version", "the first 12 hexadecimal digits of the policy file's SHA-256"),
 ];
+
+/// The agent's name in spans.
+const AGENT: &str = "gatedrun";
 
 /// Writes the trace of a run, record by record.
 #[derive(Debug)]
@@ -208,13 +218,18 @@ impl<W: Write> Trace<W> {
         let span_id = self.span_id(&["llm", &self.step.number.to_string()]);
         let parent = self.step.span_id;
         let start = self.step.llm_start_ns;
-        self.span("llm_call", &span_id, &parent, start, at_ns, None, |run, step, a| {
+        let finish = if replied.final_answer.is_some() { "stop" } else { "tool_calls" };
+        let model = self.run.as_ref().map(|run| run.started.llm.model.clone()).unwrap_or_default();
+        self.span(("chat", &model), &span_id, &parent, start, at_ns, None, |run, step, a| {
             a.int("agent.step_index", step);
             a.text("agent.llm.execution_path", run.started.llm.path.as_str());
             a.digest("agent.llm.request_sha256", &request);
             a.text("gen_ai.operation.name", "chat");
             a.text("gen_ai.provider.name", &run.started.llm.provider);
             a.text("gen_ai.request.model", &run.started.llm.model);
+            a.seed(run.started.seed);
+            a.texts("gen_ai.response.finish_reasons", &[finish]);
+            a.text("gen_ai.response.model", &run.started.llm.model);
             a.int("gen_ai.usage.input_tokens", replied.usage.input_tokens);
             a.int("gen_ai.usage.output_tokens", replied.usage.output_tokens);
             a.text("openinference.span.kind", "LLM");
@@ -238,9 +253,8 @@ impl<W: Write> Trace<W> {
         if let Some(step) = step {
             attributes.int("agent.step_index", step);
         }
-        attributes.text("agent.policy.reason", &gate.reason);
         for (detail, value) in &gate.details {
-            attributes.value(detail.attribute(), value);
+            attributes.detail(*detail, value);
         }
         run.events.extend_from_slice(b"]}");
     }
@@ -265,8 +279,10 @@ impl<W: Write> Trace<W> {
             }
         };
         let start = self.resumed_ns;
-        let error = (gate.decision == Decision::Deny).then_some(gate.reason.as_str());
-        self.span("policy_check", &span_id, &parent, start, at_ns, error, |_, _, a| {
+        let rule = gate.rule_id.map(Rule::as_str).unwrap_or_default();
+        let denied = format!("denied by {rule}");
+        let error = (gate.decision == Decision::Deny).then_some(denied.as_str());
+        self.span(("policy_check", ""), &span_id, &parent, start, at_ns, error, |_, _, a| {
             if let Some(step) = step {
                 a.int("agent.step_index", step);
             }
@@ -280,14 +296,13 @@ impl<W: Write> Trace<W> {
             a.text("agent.policy.decision", gate.decision.as_str());
             if let Some(rule) = gate.rule_id {
                 a.text("agent.policy.rule_id", rule.as_str());
-                a.text("agent.policy.reason", &gate.reason);
             }
             if let Some(class) = gate.error_class {
                 a.class(class);
             }
             a.text("policy.version", &gate.policy_version);
             for (detail, value) in &gate.details {
-                a.value(detail.attribute(), value);
+                a.detail(*detail, value);
             }
             a.text("openinference.span.kind", "GUARDRAIL");
         })
@@ -301,18 +316,26 @@ impl<W: Write> Trace<W> {
         let start = self.resumed_ns;
         let failed = attempted.outcome != AttemptOutcome::Success;
         let error = attempted.error.as_ref().filter(|_| failed);
-        let message = error.map(|error| error.message.as_str());
-        self.span("retry_attempt", &span_id, &parent, start, at_ns, message, |_, step, a| {
-            a.int("agent.step_index", step);
-            a.text("agent.tool_name", &tool);
-            a.int("agent.retry.attempt", attempt);
-            a.text("agent.retry.outcome", attempted.outcome.as_str());
-            if let Some(backoff_ms) = attempted.backoff_ms {
-                a.int("agent.retry.backoff_ms", backoff_ms);
-            }
-            a.error(error);
-            a.text("openinference.span.kind", "CHAIN");
-        })?;
+        let message = error.map(|error| error.class.as_str());
+        self.span(
+            ("retry_attempt", ""),
+            &span_id,
+            &parent,
+            start,
+            at_ns,
+            message,
+            |_, step, a| {
+                a.int("agent.step_index", step);
+                a.text("agent.tool_name", &tool);
+                a.int("agent.retry.attempt", attempt);
+                a.text("agent.retry.outcome", attempted.outcome.as_str());
+                if let Some(backoff_ms) = attempted.backoff_ms {
+                    a.int("agent.retry.backoff_ms", backoff_ms);
+                }
+                a.error(error);
+                a.text("openinference.span.kind", "CHAIN");
+            },
+        )?;
         self.call.tool = tool;
         Ok(())
     }
@@ -323,11 +346,10 @@ impl<W: Write> Trace<W> {
         let span_id = self.span_id(&["reconciled", &reconciled.call_id, &check]);
         let parent = self.call.span_id;
         let start = self.resumed_ns;
-        self.span("human_checkpoint", &span_id, &parent, start, at_ns, None, |_, step, a| {
+        self.span(("human_checkpoint", ""), &span_id, &parent, start, at_ns, None, |_, step, a| {
             a.int("agent.step_index", step);
             a.text("gen_ai.tool.call.id", &reconciled.call_id);
             a.flag("agent.reconciled.took_place", reconciled.took_place);
-            a.text("agent.reconciled.reason", &reconciled.reason);
             a.text("openinference.span.kind", "CHAIN");
         })
     }
@@ -335,9 +357,9 @@ impl<W: Write> Trace<W> {
     fn tool_call(&mut self, finished: &ToolFinished, at_ns: u64) -> io::Result<()> {
         let call = std::mem::take(&mut self.call);
         let parent = self.step.span_id;
-        let message = finished.error.as_ref().map(|error| error.message.as_str());
+        let message = finished.error.as_ref().map(|error| error.class.as_str());
         self.span(
-            "tool_call",
+            ("execute_tool", &call.tool),
             &call.span_id,
             &parent,
             call.start_ns,
@@ -348,6 +370,7 @@ impl<W: Write> Trace<W> {
                 a.text("agent.tool_name", &call.tool);
                 a.text("gen_ai.operation.name", "execute_tool");
                 a.text("gen_ai.tool.name", &call.tool);
+                a.text("gen_ai.tool.type", "function");
                 a.text("gen_ai.tool.call.id", &call.call_id);
                 if let Some(sha256) = &finished.sha256 {
                     a.int("agent.tool.result_bytes", finished.bytes);
@@ -365,7 +388,7 @@ impl<W: Write> Trace<W> {
         let parent = self.run.as_ref().map(|run| run.span_id).unwrap_or_default();
         let mode = finished.failure_mode.map(|mode| mode.as_str());
         self.span(
-            "agent_step",
+            ("agent_step", ""),
             &step.span_id,
             &parent,
             step.start_ns,
@@ -392,32 +415,43 @@ impl<W: Write> Trace<W> {
         };
         let reason = finished.terminal_reason;
         let error = (reason != TerminalReason::FinalAnswer).then_some(reason.as_str());
-        self.span("agent_run", &span_id, &SpanId::default(), start, at_ns, error, |run, _, a| {
-            a.text("agent.run_id", &run.started.run_id);
-            a.text("agent.task", &run.started.task);
-            a.text("agent.terminal_reason", reason.as_str());
-            if let Some(rule) = finished.rule_id {
-                a.text("agent.policy.rule_id", rule.as_str());
-            }
-            if let Some(mode) = finished.failure_mode {
-                a.text("agent.failure_mode", mode.as_str());
-            }
-            if error.is_some() {
-                let mode = finished.failure_mode.map(|mode| mode.as_str());
-                let rule = finished.rule_id.map(|rule| rule.as_str());
-                a.text("error.type", mode.or(rule).unwrap_or(reason.as_str()));
-            }
-            a.text("agent.llm.execution_path", run.started.llm.path.as_str());
-            a.text("policy.version", &run.started.policy_version);
-            a.text("gen_ai.operation.name", "invoke_agent");
-            a.text("gen_ai.provider.name", &run.started.llm.provider);
-            a.text("gen_ai.agent.name", "gatedrun");
-            a.text("gen_ai.conversation.id", &run.started.run_id);
-            a.text("gen_ai.request.model", &run.started.llm.model);
-            a.int("gen_ai.usage.input_tokens", finished.totals.usage.input_tokens);
-            a.int("gen_ai.usage.output_tokens", finished.totals.usage.output_tokens);
-            a.text("openinference.span.kind", "AGENT");
-        })?;
+        self.span(
+            ("invoke_agent", AGENT),
+            &span_id,
+            &SpanId::default(),
+            start,
+            at_ns,
+            error,
+            |run, _, a| {
+                a.text("agent.run_id", &run.started.run_id);
+                a.text("agent.task", &run.started.task);
+                a.text("agent.terminal_reason", reason.as_str());
+                if let Some(rule) = finished.rule_id {
+                    a.text("agent.policy.rule_id", rule.as_str());
+                }
+                if let Some(mode) = finished.failure_mode {
+                    a.text("agent.failure_mode", mode.as_str());
+                }
+                if error.is_some() {
+                    let mode = finished.failure_mode.map(|mode| mode.as_str());
+                    let rule = finished.rule_id.map(|rule| rule.as_str());
+                    a.text("error.type", mode.or(rule).unwrap_or(reason.as_str()));
+                }
+                a.text("agent.llm.execution_path", run.started.llm.path.as_str());
+                a.text("policy.version", &run.started.policy_version);
+                a.text("gen_ai.operation.name", "invoke_agent");
+                a.text("gen_ai.provider.name", &run.started.llm.provider);
+                a.text("gen_ai.agent.id", &run.started.task);
+                a.text("gen_ai.agent.name", AGENT);
+                a.text("gen_ai.agent.version", &run.started.agent_version);
+                a.text("gen_ai.conversation.id", &run.started.run_id);
+                a.text("gen_ai.request.model", &run.started.llm.model);
+                a.seed(run.started.seed);
+                a.int("gen_ai.usage.input_tokens", finished.totals.usage.input_tokens);
+                a.int("gen_ai.usage.output_tokens", finished.totals.usage.output_tokens);
+                a.text("openinference.span.kind", "AGENT");
+            },
+        )?;
         self.out.write_all(b"\n],\"schemaUrl\":\"")?;
         self.out.write_all(SCHEMA_URL.as_bytes())?;
         self.out.write_all(b"\"}],\"schemaUrl\":\"")?;
@@ -438,14 +472,15 @@ impl<W: Write> Trace<W> {
         id
     }
 
-    /// Writes one span. `error` sets its status, with the message.
+    /// Writes one span, named by its operation and what that is about, as the conventions name
+    /// spans. `error` sets its status, with the message.
     #[expect(
         clippy::too_many_arguments,
         reason = "a span has this many parts, each named at its one caller"
     )]
     fn span(
         &mut self,
-        name: &str,
+        (operation, about): (&str, &str),
         span_id: &SpanId,
         parent: &SpanId,
         start_ns: u64,
@@ -468,9 +503,13 @@ impl<W: Write> Trace<W> {
             line.extend_from_slice(b"\",\"parentSpanId\":\"");
             line.extend_from_slice(parent);
         }
-        line.extend_from_slice(b"\",\"name\":\"");
-        line.extend_from_slice(name.as_bytes());
-        line.extend_from_slice(b"\",\"kind\":1,\"startTimeUnixNano\":\"");
+        line.extend_from_slice(b"\",\"name\":");
+        if about.is_empty() {
+            string(line, operation);
+        } else {
+            string(line, &format!("{operation} {about}"));
+        }
+        line.extend_from_slice(b",\"kind\":1,\"startTimeUnixNano\":\"");
         number(line, start_ns);
         line.extend_from_slice(b"\",\"endTimeUnixNano\":\"");
         number(line, end_ns);
@@ -554,6 +593,69 @@ impl Attributes<'_> {
             Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
                 self.text(key, &value.to_string());
             }
+        }
+    }
+
+    fn texts(&mut self, key: &str, values: &[&str]) {
+        self.key(key);
+        self.out.extend_from_slice(b"\"arrayValue\":{\"values\":[");
+        for (index, value) in values.iter().enumerate() {
+            self.out.extend_from_slice(if index > 0 {
+                b",{\"stringValue\":"
+            } else {
+                b"{\"stringValue\":"
+            });
+            string(self.out, value);
+            self.out.push(b'}');
+        }
+        self.out.extend_from_slice(b"]}}}");
+    }
+
+    /// OTLP's integers are signed: a larger seed is not written.
+    fn seed(&mut self, seed: u64) {
+        if i64::try_from(seed).is_ok() {
+            self.int("gen_ai.request.seed", seed);
+        }
+    }
+
+    /// A detail of a decision, so far as it is no content.
+    fn detail(&mut self, detail: Detail, value: &Value) {
+        match detail {
+            // It may quote the argument that the schema refuses.
+            Detail::SchemaError => {}
+            // Path and query are the agent's to fill.
+            Detail::Url => {
+                let origin = value.as_str().and_then(|url| Url::parse(url).ok());
+                if let Some(origin) = origin.map(|url| url.origin()).filter(Origin::is_tuple) {
+                    self.text(detail.attribute(), &origin.ascii_serialization());
+                }
+            }
+            Detail::RequestedTool
+            | Detail::RegistryMatch
+            | Detail::Tool
+            | Detail::Host
+            | Detail::TargetPath
+            | Detail::ResolvedPath
+            | Detail::SandboxRoot
+            | Detail::FailedPath
+            | Detail::LimitKind
+            | Detail::Iterations
+            | Detail::MaxIterations
+            | Detail::Tokens
+            | Detail::MaxTokens
+            | Detail::Repeats
+            | Detail::MaxRepeats
+            | Detail::ToolCalls
+            | Detail::MaxToolCalls
+            | Detail::CostMicrousd
+            | Detail::MaxCostMicrousd
+            | Detail::ElapsedMs
+            | Detail::MaxElapsedMs
+            | Detail::WarnAtPercent
+            | Detail::Fingerprint
+            | Detail::RepeatedStates
+            | Detail::MaxRepeatedStates
+            | Detail::OpenRefused => self.value(detail.attribute(), value),
         }
     }
 

@@ -4,6 +4,7 @@
 //! differently. It refuses what other readers disagree on: duplicate keys, integers outside i64,
 //! lone surrogates, trailing bytes. It knows nothing of files.
 
+mod number;
 mod text;
 
 use std::fmt;
@@ -13,7 +14,13 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+pub use number::{INTEGER_MAX, normal, rounded, rounded_words};
 pub use text::JsonText;
+
+/// A key as a part of a JSON pointer.
+pub fn pointer_token(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
 
 /// A SHA-256, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

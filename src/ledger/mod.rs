@@ -40,7 +40,7 @@ pub enum Push<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The sink failed.
-    #[error("the ledger cannot be written: {0}")]
+    #[error("{0}")]
     Sink(#[source] io::Error),
     /// The reader failed.
     #[error("the ledger cannot be read: {0}")]
@@ -134,7 +134,7 @@ impl<'a> Ledger<'a> {
         if self.past.is_more()? {
             return self.repeat(step, event);
         }
-        self.may_go_on()?;
+        self.may_act()?;
         if let Event::ToolAttempted(attempted) = &event {
             self.clock.wait(attempted.waited_ms);
         }
@@ -146,6 +146,14 @@ impl<'a> Ledger<'a> {
         }
         self.line.clear();
         encode(&record, &mut self.line);
+        // A line that no reader would take is not written.
+        if self.line.len() > LINE_BYTES_MAX {
+            let what = format!(
+                "the event has {} bytes; a line of the ledger has at most {LINE_BYTES_MAX}",
+                self.line.len()
+            );
+            return Err(LedgerError::Grammar { line: record.seq + 1, what });
+        }
         self.prev = Digest::of(&self.line);
         self.seq += 1;
         self.written += 1;
@@ -218,6 +226,14 @@ impl<'a> Ledger<'a> {
     /// cut short may have happened or not.
     pub fn is_carried_on(&mut self) -> bool {
         self.written == 0 && self.seq > 0 && self.past.goes_on()
+    }
+
+    /// Whether what is not recorded may happen now.
+    ///
+    /// # Errors
+    /// That the record ends, and with it the loop.
+    pub fn may_act(&self) -> Result<(), LedgerError> {
+        if self.past.is_rehearsal() { Err(LedgerError::Ends(self.seq)) } else { self.may_go_on() }
     }
 
     fn may_go_on(&self) -> Result<(), LedgerError> {

@@ -84,6 +84,7 @@ pub struct Past<'a> {
     /// The line of the event that was taken last, where it was looked at before.
     taken: Option<(Vec<u8>, Digest)>,
     goes_on: bool,
+    is_rehearsal: bool,
 }
 
 /// What became of a computed event.
@@ -111,6 +112,12 @@ impl<'a> Past<'a> {
     /// The events of a run that was cut short, to be carried on: nothing may differ.
     pub fn cut_short(ledger: impl Read + Send + 'a) -> Self {
         Self::of(Reader::new(Box::new(ledger)), u64::MAX, true, |_| Answer::Stop)
+    }
+
+    /// As [`Past::cut_short`], to find out whether it can be resumed: where the record ends, and a
+    /// call is not in doubt, the loop ends before anything happens.
+    pub fn rehearsed(ledger: impl Read + Send + 'a) -> Self {
+        Self { is_rehearsal: true, ..Self::cut_short(ledger) }
     }
 
     /// The events of a run that is only looked at: where they end, the loop ends. `judge` says
@@ -153,6 +160,7 @@ impl<'a> Past<'a> {
             ahead: VecDeque::new(),
             taken: None,
             goes_on,
+            is_rehearsal: false,
         }
     }
 
@@ -164,6 +172,11 @@ impl<'a> Past<'a> {
     /// Whether the loop may reach for the world where the record ends.
     pub fn goes_on(&self) -> bool {
         self.goes_on
+    }
+
+    /// Whether nothing may happen where the record ends, though the loop gets as far.
+    pub(super) fn is_rehearsal(&self) -> bool {
+        self.is_rehearsal
     }
 
     /// Whether there is another recorded event.

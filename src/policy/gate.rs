@@ -17,6 +17,7 @@ use crate::event::{
     Decision, Detail, Details, Effect, ErrorClass, GateDecided, ProposedCall, Rule, Subject,
     Totals, Usage,
 };
+use crate::host::HostFault;
 use crate::json::{self, Digest};
 
 use super::path::{self, MountPath, Mounts, Opened, ReadCapability, WriteCapability};
@@ -99,6 +100,27 @@ pub struct Denied {
     pub details: Details,
     /// What the deny does to the run.
     pub on_deny: OnDeny,
+}
+
+/// Why what a call needs is not open.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Unopened {
+    /// A rule denies it.
+    Denied(Box<Denied>),
+    /// The machine refused.
+    Host(HostFault),
+}
+
+impl From<Denied> for Unopened {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(Box::new(denied))
+    }
+}
+
+impl From<HostFault> for Unopened {
+    fn from(fault: HostFault) -> Self {
+        Self::Host(fault)
+    }
 }
 
 /// Whether what a call needs is opened.
@@ -219,7 +241,8 @@ enum Planned {
     Corpus,
     Read(MountPath),
     Write(MountPath),
-    Fetch(ParsedUrl),
+    /// A URL, and the file that a fixture serves there.
+    Fetch(ParsedUrl, Option<MountPath>),
     File(String, MountPath),
     /// Not a string: the schema's business.
     Unreadable,
@@ -255,40 +278,49 @@ impl<'a> Gate<'a> {
 
     /// Decides about a call, now. Whatever it is made of, the answer is an allow or a deny with a
     /// rule. `standing` is how far the run has come; what comes back besides are warnings.
+    ///
+    /// # Errors
+    /// What the machine refuses when a path is opened: that is no answer about the call.
     pub fn decide_call(
         &mut self,
         call: &ProposedCall,
         standing: &Standing,
-    ) -> (Verdict, Vec<Warning>) {
+    ) -> Result<(Verdict, Vec<Warning>), HostFault> {
         self.decide(call, standing, &Opening::Now)
     }
 
     /// As [`Gate::decide_call`], for a call that may have been decided before.
+    ///
+    /// # Errors
+    /// As [`Gate::decide_call`].
     pub fn decide(
         &mut self,
         call: &ProposedCall,
         standing: &Standing,
         opening: &Opening,
-    ) -> (Verdict, Vec<Warning>) {
+    ) -> Result<(Verdict, Vec<Warning>), HostFault> {
         let mut case = match self.tool_registry(call) {
             Ok(case) => case,
             // Not counted: a tool that the registry denies is denied by it every time.
-            Err(denied) => return (Verdict::Deny(denied), Vec::new()),
+            Err(denied) => return Ok((Verdict::Deny(denied), Vec::new())),
         };
         let textual = self
             .url_allowlist(&mut case)
             .and_then(|()| self.sandbox_path(&mut case))
             .and_then(|()| self.arg_schema(&mut case));
-        let resolved = resolved(&case);
-        let repeats = self.count(call, &resolved);
         let mut warnings = Vec::new();
         let decided = textual
-            .and_then(|()| self.cycle_detection(&case, repeats))
+            .and_then(|()| {
+                // A call that an earlier rule denies is denied by it every time, and not counted.
+                let repeats = self.count(call, &resolved(&case));
+                self.cycle_detection(&case, repeats)
+            })
+            .map_err(Unopened::Denied)
             .and_then(|()| self.open(&mut case, opening))
             .and_then(|grants| {
                 warnings = self.decide_more_calls(standing).map_err(|mut denied| {
                     denied.details.insert(Detail::Tool, call.tool.as_str().into());
-                    Box::new(denied)
+                    Unopened::Denied(Box::new(denied))
                 })?;
                 Ok(grants)
             });
@@ -305,24 +337,26 @@ impl<'a> Gate<'a> {
                 opened: *opening == Opening::Now,
                 details: case.details,
             })),
-            Err(denied) => Verdict::Deny(*denied),
+            Err(Unopened::Denied(denied)) => Verdict::Deny(*denied),
+            Err(Unopened::Host(fault)) => return Err(fault),
         };
-        (verdict, warnings)
+        Ok((verdict, warnings))
     }
 
     /// Opens what a call needs whose decision was taken from a record: whoever carries a run on
     /// may have to do the call again. Nothing is counted.
     ///
     /// # Errors
-    /// The rule that denies it now.
-    pub fn reopen(&self, call: &ProposedCall, allowed: &mut Allowed) -> Result<(), Denied> {
-        let mut case = self.tool_registry(call)?;
-        let opened = self
+    /// The rule that denies it now; what the machine refuses.
+    pub fn reopen(&self, call: &ProposedCall, allowed: &mut Allowed) -> Result<(), Unopened> {
+        let mut case =
+            self.tool_registry(call).map_err(|denied| Unopened::Denied(Box::new(denied)))?;
+        allowed.grants = self
             .url_allowlist(&mut case)
             .and_then(|()| self.sandbox_path(&mut case))
             .and_then(|()| self.arg_schema(&mut case))
-            .and_then(|()| self.open(&mut case, &Opening::Now));
-        allowed.grants = opened.map_err(|denied| *denied)?;
+            .map_err(Unopened::Denied)
+            .and_then(|()| self.open(&mut case, &Opening::Now))?;
         allowed.plain = without_targets(case.contract, &case.arguments);
         allowed.opened = true;
         Ok(())
@@ -533,7 +567,8 @@ impl<'a> Gate<'a> {
         } else if !registry.allowed.contains(tool) {
             ("not_allowed", format!("tool {tool:?} is not on tool_registry.allowed"))
         } else if let Some(contract) = contract {
-            let arguments = contract.with_defaults(&call.arguments);
+            // From here on every reader sees the same numbers: schema, digest, tool and ledger.
+            let arguments = json::normal(contract.with_defaults(&call.arguments));
             let details = Details::from([(Detail::RegistryMatch, "allowed".into())]);
             return Ok(Case {
                 call,
@@ -613,7 +648,12 @@ impl<'a> Gate<'a> {
                     Planned::Write(self.path(case, &text, true)?)
                 }
                 (Effect::FetchUrl, Some(text)) => match urls.next() {
-                    Some(Target::Host(parsed)) => Planned::Fetch(parsed),
+                    Some(Target::Host(parsed)) => {
+                        let fixture = self.fixture(&parsed);
+                        let fixture = fixture
+                            .map_err(|refusal| Box::new(self.sandbox_denied(case, refusal)))?;
+                        Planned::Fetch(parsed, fixture)
+                    }
                     Some(Target::File(path)) => {
                         let text = text.to_owned();
                         Planned::File(text, self.path(case, &path, false)?)
@@ -628,21 +668,7 @@ impl<'a> Gate<'a> {
 
     /// A path as text: in a mount, and in one that permits it.
     fn path(&self, case: &mut Case<'_>, text: &str, write: bool) -> Result<MountPath, Box<Denied>> {
-        let parsed = MountPath::parse(text).and_then(|path| {
-            let (mounts, key) = if write {
-                (&self.policy.sandbox.write, "write")
-            } else {
-                (&self.policy.sandbox.read, "read")
-            };
-            if mounts.contains(path.mount.as_str()) {
-                return Ok(path);
-            }
-            Err(path::Refusal {
-                mount: Some(path.mount),
-                resolved: Some(path.relative()),
-                reason: format!("mount {:?} is not on sandbox.{key}", path.mount.as_str()),
-            })
-        });
+        let parsed = MountPath::parse(text).and_then(|path| self.permitted(path, write));
         case.details.insert(Detail::TargetPath, bounded(text).into());
         match parsed {
             Ok(path) => {
@@ -652,6 +678,23 @@ impl<'a> Gate<'a> {
             }
             Err(refusal) => Err(Box::new(self.sandbox_denied(case, refusal))),
         }
+    }
+
+    /// The path, if policy permits its mount.
+    fn permitted(&self, path: MountPath, write: bool) -> Result<MountPath, path::Refusal> {
+        let (mounts, key) = if write {
+            (&self.policy.sandbox.write, "write")
+        } else {
+            (&self.policy.sandbox.read, "read")
+        };
+        if mounts.contains(path.mount.as_str()) {
+            return Ok(path);
+        }
+        Err(path::Refusal {
+            mount: Some(path.mount),
+            resolved: Some(path.relative()),
+            reason: format!("mount {:?} is not on sandbox.{key}", path.mount.as_str()),
+        })
     }
 
     fn sandbox_denied(&self, case: &Case<'_>, refusal: path::Refusal) -> Denied {
@@ -695,6 +738,8 @@ impl<'a> Gate<'a> {
             case.contract.input_violations(&case.arguments).into_iter().next()
         {
             found = Some((first.pointer, first.what));
+        } else if let Some((pointer, number)) = json::rounded(&case.arguments) {
+            found = Some((pointer, json::rounded_words(number)));
         }
         let Some((pointer, what)) = found else { return Ok(()) };
         let mut details = case.details.clone();
@@ -709,7 +754,8 @@ impl<'a> Gate<'a> {
         }))
     }
 
-    /// Rule 5: not the same call too often. Calls that were denied count too.
+    /// Rule 5: not the same call too often. Every call that reaches this rule counts, also one that
+    /// is denied here or later, by the kernel or a budget.
     fn cycle_detection(&self, case: &Case<'_>, repeats: u64) -> Result<(), Box<Denied>> {
         let rule = &self.policy.cycle_detection;
         if repeats <= rule.max_repeats {
@@ -732,32 +778,19 @@ impl<'a> Gate<'a> {
 
     /// Counts a call under what it would do, and says how often it has now been made.
     fn count(&mut self, call: &ProposedCall, resolved: &Value) -> u64 {
-        let mut key = Vec::with_capacity(256);
-        json::canonical_into(&Value::String(call.tool.clone()), &mut key);
-        key.push(b',');
-        json::canonical_into(resolved, &mut key);
-        let key = Digest::of(&key);
-        let count = self.repeats.entry(key).or_insert(0);
+        let count = self.repeats.entry(action(&call.tool, resolved)).or_insert(0);
         *count += 1;
         *count
     }
 
     /// Opens what the call needs. What the kernel refuses here is a deny like one before.
-    fn open(&self, case: &mut Case<'_>, opening: &Opening) -> Result<Vec<Grant>, Box<Denied>> {
+    fn open(&self, case: &mut Case<'_>, opening: &Opening) -> Result<Vec<Grant>, Unopened> {
         let bytes_max = self.policy.sandbox.max_read_bytes;
         let mut grants = Vec::with_capacity(case.targets.len());
         for planned in std::mem::take(&mut case.targets) {
-            // A fixture's path is the URL's own, so it is judged here, where the host is known.
-            let (planned, fixture) = match planned {
-                Planned::Fetch(parsed) => match self.fixture(&parsed) {
-                    Ok(fixture) => (Planned::Fetch(parsed), fixture),
-                    Err(refusal) => return Err(Box::new(self.sandbox_denied(case, refusal))),
-                },
-                other => (other, None),
-            };
             if let Opening::Recorded(refused) = opening {
                 if let Some((reason, details)) = refused {
-                    return Err(Box::new(Denied {
+                    return Err(Unopened::from(Denied {
                         rule: Rule::SandboxPath,
                         reason: reason.clone(),
                         details: details.clone(),
@@ -769,17 +802,17 @@ impl<'a> Gate<'a> {
             let opened = match planned {
                 Planned::Compute | Planned::Unreadable => Opened::Open(Grant::Compute),
                 Planned::Corpus => Opened::Open(Grant::Corpus(Arc::clone(self.mounts.corpus()))),
-                Planned::Read(path) => map(self.mounts.open_read(&path, bytes_max), Grant::Read),
+                Planned::Read(path) => map(self.mounts.open_read(&path, bytes_max)?, Grant::Read),
                 Planned::Write(path) => {
                     let bytes_max = self.policy.sandbox.max_write_bytes;
-                    map(self.mounts.open_write(&path, bytes_max), Grant::Write)
+                    map(self.mounts.open_write(&path, bytes_max)?, Grant::Write)
                 }
                 Planned::File(url, path) => {
-                    map(self.mounts.open_read(&path, bytes_max), |source| {
+                    map(self.mounts.open_read(&path, bytes_max)?, |source| {
                         Grant::Fetch(FetchCapability { url, host: None, source: Some(source) })
                     })
                 }
-                Planned::Fetch(parsed) => {
+                Planned::Fetch(parsed, fixture) => {
                     let fetch = |source: Option<ReadCapability>| {
                         Grant::Fetch(FetchCapability {
                             url: parsed.as_str().to_owned(),
@@ -789,7 +822,7 @@ impl<'a> Gate<'a> {
                     };
                     match fixture {
                         None => Opened::Open(fetch(None)),
-                        Some(path) => map(self.mounts.open_read(&path, bytes_max), |source| {
+                        Some(path) => map(self.mounts.open_read(&path, bytes_max)?, |source| {
                             fetch(Some(source))
                         }),
                     }
@@ -801,7 +834,7 @@ impl<'a> Gate<'a> {
                     let why = refusal.reason.clone();
                     let mut denied = self.sandbox_denied(case, refusal);
                     denied.details.insert(Detail::OpenRefused, why.into());
-                    return Err(Box::new(denied));
+                    return Err(denied.into());
                 }
             }
         }
@@ -816,7 +849,9 @@ impl<'a> Gate<'a> {
             resolved: None,
             reason,
         })?;
-        MountPath::parse(&format!("{mount}/{path}")).map(Some)
+        let path = MountPath::parse(&format!("{mount}/{path}"))?;
+        // The policy says what may be read, whichever host a task serves it under.
+        self.permitted(path, false).map(Some)
     }
 
     /// The ledger's event for a verdict about a call.
@@ -924,8 +959,9 @@ fn resolved<'c>(case: &'c Case<'_>) -> Cow<'c, Value> {
     for (effect, planned) in case.contract.effects.iter().zip(&case.targets) {
         let canonical = match planned {
             Planned::Read(path) | Planned::Write(path) => path.to_string(),
-            Planned::Fetch(parsed) => parsed.as_str().to_owned(),
-            Planned::File(_, path) => format!("file:///{path}"),
+            Planned::Fetch(parsed, None) => parsed.resource(),
+            // The same file, whatever URL leads to it.
+            Planned::Fetch(_, Some(path)) | Planned::File(_, path) => format!("file:///{path}"),
             Planned::Compute | Planned::Corpus | Planned::Unreadable => continue,
         };
         let Some(pointer) = effect.argument.as_deref() else { continue };
@@ -936,6 +972,17 @@ fn resolved<'c>(case: &'c Case<'_>) -> Cow<'c, Value> {
         }
     }
     arguments
+}
+
+/// The digest of an action: a tool and what it is called with. Two actions never share one, and one
+/// action has one, however its arguments are written: they are normal ([`json::normal`]), and hold
+/// no number that readers round.
+pub fn action(tool: &str, arguments: &Value) -> Digest {
+    let mut key = Vec::with_capacity(256);
+    json::canonical_into(&Value::String(tool.to_owned()), &mut key);
+    key.push(b',');
+    json::canonical_into(arguments, &mut key);
+    Digest::of(&key)
 }
 
 /// The arguments without those that name a path or a URL.

@@ -5,7 +5,7 @@
 //! until a decision changes. Then, where the LLM is a stub and the caller has a folder for it, it goes
 //! on from there for real; otherwise what follows is said to be unknown.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,15 +14,21 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use crate::agent::RunError;
-use crate::event::{Decision, Detail, Event, ExecutionPath, GateDecided, Record, Subject};
+use crate::event::{
+    Decision, Detail, Event, ExecutionPath, GateDecided, InputRole, Record, Subject,
+};
 use crate::governor::Recovery;
+use crate::host::HostFault;
 use crate::inputs::Inputs;
-use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past, Push, Reader};
+use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past, Push};
 use crate::policy::spec::{OnDeny, Policy};
 use crate::run::{Course, drive};
 
 use crate::evidence::summary::decision_word;
 use crate::evidence::{STATE, open};
+
+use super::decisions::{Change, Made, Until, decisions, differences};
+use super::limits::Limits;
 
 /// What another policy would have done in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,6 +47,9 @@ pub struct Backtest {
     pub unknown: Vec<Change>,
     /// What there is to say besides.
     pub notes: Vec<String>,
+    /// How often each decision was recorded.
+    #[serde(skip)]
+    pub words: BTreeMap<String, u64>,
 }
 
 /// Why a policy cannot be tried on a run.
@@ -52,6 +61,12 @@ pub enum Untried {
     /// The task asks for something else than the run was made with.
     #[error("the task has changed: {0}")]
     OtherTask(String),
+    /// The machine refused what going on for real needs.
+    #[error("{fault}; {}", .fault.remedy())]
+    Host {
+        /// What.
+        fault: HostFault,
+    },
 }
 
 /// How much of a run is known under another policy.
@@ -65,44 +80,9 @@ pub enum Standing {
     Bounded(u64),
 }
 
-/// A decision that changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
-    /// The recorded event; null for a decision that was not made then.
-    pub seq: Option<u64>,
-    /// The step; of a decision before a step, the step that it was about.
-    pub step: u64,
-    /// The call; null for a decision about the run.
-    pub call_id: Option<String>,
-    /// The tool.
-    pub tool: Option<String>,
-    /// What was decided; null where nothing was.
-    pub was: Option<String>,
-    /// What is decided now; null where nothing is, or nobody knows.
-    pub now: Option<String>,
-    /// Why, in the words of the rule that decides now.
-    pub reason: Option<String>,
-}
-
-/// A decision as it is compared: what it is about, and what it says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Made {
-    seq: u64,
-    step: u64,
-    call_id: Option<String>,
-    tool: Option<String>,
-    word: String,
-    reason: String,
-    /// Whether it is a deny about the run and not about a call.
-    ends_the_run: bool,
-}
-
-/// What a decision is about: the call, or the step and the limit.
-type About = (Option<String>, u64, Option<String>);
-
-/// Tries the policy of `inputs` on the run in `folder`. What is gone on with for real writes to
-/// `work`; without it nothing is executed. `before` is the policy that the run was made with, where
-/// it is at hand.
+/// Tries the policy of `inputs` on the run in `folder`. What is continued with real tool calls writes
+/// to `work`; without it nothing is executed. `before` is the policy that the run was made with, where
+/// it is at hand. Whether the record holds together is for [`crate::evidence::verify`] to say.
 ///
 /// # Errors
 /// Why it cannot be tried.
@@ -112,62 +92,54 @@ pub fn backtest(
     before: &Policy,
     work: Option<Utf8PathBuf>,
 ) -> Result<Backtest, Untried> {
-    let (judged, at_step) = (Mutex::new(Judged::default()), AtomicU64::new(0));
     let unreadable = |error: &dyn ToString| Untried::Unreadable(error.to_string());
     let state = || open::open(&folder.join(STATE)).map_err(|error| unreadable(&error));
     let mut seen = Seen::default();
-    let bound = |policy: &Policy| policy.results.max_bytes;
-    let same_bound = bound(before) == bound(&inputs.policy);
-    let course = Course::from(Past::trusted(state()?, |pair: Pair<'_>| {
-        let mut judged = judged.lock().unwrap_or_else(PoisonError::into_inner);
-        judged.judge(pair, at_step.load(Ordering::Relaxed))
-    }));
-    // A past runs no tool, so nothing is written here.
-    let nowhere = Utf8PathBuf::new();
-    let result = drive(inputs, nowhere, course, |push| {
-        if let Push::Record(record, ..) = push {
-            if let Some(step) = record.step {
-                at_step.store(step, Ordering::Relaxed);
-            }
-            seen.push(record);
-            // What was cut cannot be cut otherwise: the rest of it is not recorded.
-            if let Event::ToolFinished(finished) = &record.event
-                && finished.cut
-                && !(same_bound && seen.policy_version == before.version)
-            {
-                return Err(io::Error::other("cut"));
-            }
-        }
-        Ok(())
-    });
-    let mut judged = judged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (end, mut judged) = over_the_record(state()?, inputs, before, &mut seen);
+    let recorded = decisions(state()?, 0).map_err(|error| unreadable(&error))?;
     let mut test = Backtest {
         standing: Standing::Exact,
         from_step: None,
-        decisions: seen.decisions,
+        decisions: recorded.len() as u64,
         changes: std::mem::take(&mut judged.warnings),
         continued: false,
         unknown: Vec::new(),
         notes: std::mem::take(&mut judged.notes),
+        words: BTreeMap::new(),
     };
-    let (at, divergence) = match result {
-        Ok(()) => {
+    for made in &recorded {
+        *test.words.entry(made.word.clone()).or_default() += 1;
+    }
+    let (at, divergence) = match end {
+        Pass::Same => {
             test.from_step = test.changes.first().map(|change| change.step);
             return Ok(test);
         }
-        Err(RunError::Ledger(LedgerError::Diverged(divergence))) => {
-            (divergence.recorded.seq, Some(divergence))
+        Pass::Untried(untried) => return Err(untried),
+        Pass::Limited(key) => {
+            let step = seen.step;
+            test.notes.push(format!("step {step}: the result depends on {key}, which differs"));
+            (seen.intent, None)
         }
-        Err(RunError::Ledger(LedgerError::Sink(_))) => (seen.seq, None),
-        Err(RunError::Ledger(LedgerError::Ends(records))) => {
-            test.notes.push(format!("the record ends after {records} events, and the run goes on"));
+        Pass::Diverged(divergence) => {
+            // The call that led there is made again, since what its tool returned is not recorded whole.
+            let of_a_call = matches!(
+                divergence.recorded.event,
+                Event::ToolAttempted(_) | Event::ToolFinished(_)
+            );
+            (if of_a_call { seen.intent } else { divergence.recorded.seq }, Some(divergence))
+        }
+        Pass::BrokeOff(error) => {
+            let step = seen.step.max(1);
+            test.notes.push(format!("step {step}: the record could not be followed: {error}"));
+            test.standing = Standing::Bounded(step);
+            test.from_step = test.changes.iter().map(|change| change.step).chain([step]).min();
+            let open = recorded.iter().filter(|made| made.seq > seen.seq);
+            test.unknown.extend(open.map(|made| made.change_to(None)));
             return Ok(test);
         }
-        Err(RunError::Llm(error)) => return Err(Untried::OtherTask(error.to_string())),
-        Err(error) => return Err(unreadable(&error)),
     };
-    let recorded = decisions(state()?, at).map_err(|error| unreadable(&error))?;
-    test.decisions += recorded.len() as u64;
+    let recorded: Vec<Made> = recorded.into_iter().filter(|made| made.seq >= at).collect();
     let of = |divergence: &Divergence| divergence.step.or(divergence.recorded.step);
     let step = match &divergence {
         Some(divergence) => of(divergence).unwrap_or(seen.step + 1),
@@ -182,44 +154,135 @@ pub fn backtest(
     if !(ends || is_decision && is_last) {
         test.standing = Standing::Bounded(step);
     }
-    if let Some(note) = divergence.as_ref().and_then(|divergence| other_course(divergence, ends)) {
-        test.notes.push(format!("step {step}: {note}"));
-    } else if !is_decision {
-        let what = divergence.as_ref().map_or("a result that was cut", |d| d.computed.kind());
-        test.notes.push(format!("step {step}: {what} is another, so the LLM hears something else"));
-    }
-    match work.filter(|_| seen.path == Some(ExecutionPath::Stub)) {
-        _ if ends => test.changes.extend(differences(&recorded, now.as_slice(), 0)),
-        Some(work) => go_on(folder, inputs, work, at, &recorded, &mut test)?,
-        None => {
-            let (first, rest) = recorded.split_at(usize::from(was.is_some()));
-            test.changes.extend(differences(first, now.as_slice(), step));
-            test.unknown.extend(rest.iter().map(|made| made.change_to(None)));
+    if let Some(divergence) = &divergence {
+        if let Some(note) = other_course(divergence, ends) {
+            test.notes.push(format!("step {step}: {note}"));
+        } else if !is_decision {
+            let what = divergence.computed.kind();
+            test.notes.push(format!(
+                "step {step}: {what} differs, so the LLM would receive different input"
+            ));
         }
     }
+    let (changes, unknown) = match work.filter(|_| seen.path == Some(ExecutionPath::Stub)) {
+        _ if ends => differences(&recorded, now.as_slice(), Until::End(0)),
+        Some(work) => {
+            let mut made = Vec::new();
+            let until = match continued(folder, inputs, work, at, &mut made) {
+                Ok(begun) => {
+                    test.continued = true;
+                    Until::End(begun)
+                }
+                Err(RunError::Host(fault)) => return Err(Untried::Host { fault }),
+                Err(error) => {
+                    test.standing = Standing::Bounded(step);
+                    test.notes.push(format!(
+                        "step {step}: continuing stopped, so what follows is unknown: {error}"
+                    ));
+                    // The first decision is known from the record, whatever became of the rest.
+                    if made.is_empty() {
+                        made.extend(now);
+                    }
+                    Until::Unknown
+                }
+            };
+            differences(&recorded, &made, until)
+        }
+        None => differences(&recorded, now.as_slice(), Until::Unknown),
+    };
+    test.changes.extend(changes);
+    test.unknown.extend(unknown);
     Ok(test)
 }
 
-/// Goes on for real from the event at which the course is another.
-fn go_on(
+/// How the pass over the record ended.
+enum Pass {
+    /// Nothing else would have happened.
+    Same,
+    /// Something else is computed.
+    Diverged(Box<Divergence>),
+    /// An outcome depends on this key, and what it would have been is not recorded.
+    Limited(&'static str),
+    /// It cannot be tried.
+    Untried(Untried),
+    /// The record could not be followed; nothing is known of what comes later.
+    BrokeOff(String),
+}
+
+/// Runs the loop over the record, with the other policy at the gate and nothing executed.
+fn over_the_record(
+    state: impl io::Read + Send,
+    inputs: &Inputs,
+    before: &Policy,
+    seen: &mut Seen,
+) -> (Pass, Judged) {
+    let judged = Mutex::new(Judged::under(&inputs.policy));
+    let at_step = AtomicU64::new(0);
+    let course = Course::from(Past::trusted(state, |pair: Pair<'_>| {
+        let mut judged = judged.lock().unwrap_or_else(PoisonError::into_inner);
+        judged.judge(pair, at_step.load(Ordering::Relaxed))
+    }));
+    let mut limits = Limits::of(None, &inputs.policy);
+    let mut limited = None;
+    // A past runs no tool, so nothing is written here.
+    let nowhere = Utf8PathBuf::new();
+    let result = drive(inputs, nowhere, course, |push| {
+        let Push::Record(record, ..) = push else { return Ok(()) };
+        if let Some(step) = record.step {
+            at_step.store(step, Ordering::Relaxed);
+        }
+        seen.push(record);
+        let contract = seen.tool.as_deref().and_then(|tool| inputs.contracts.get(tool));
+        limited = match &record.event {
+            Event::RunStarted(started) => {
+                let is_known = started.policy_version == before.version;
+                limits = Limits::of(is_known.then_some(before), &inputs.policy);
+                None
+            }
+            Event::ToolAttempted(attempted) => limits.of_attempt(contract, attempted),
+            Event::ToolFinished(finished) => limits.of_result(contract, finished),
+            _ => None,
+        };
+        match limited {
+            Some(key) => Err(io::Error::other(key)),
+            None => Ok(()),
+        }
+    });
+    let judged = judged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let pass = match (result, limited) {
+        (Ok(()), _) => Pass::Same,
+        (Err(RunError::Ledger(LedgerError::Diverged(divergence))), _) => Pass::Diverged(divergence),
+        (Err(_), Some(key)) => Pass::Limited(key),
+        // A task that is as it was has no reply only where the policy lets the run get further.
+        (Err(RunError::Llm(error)), None) if judged.is_other_task => {
+            Pass::Untried(Untried::OtherTask(error.to_string()))
+        }
+        (
+            Err(RunError::Ledger(error @ (LedgerError::Read(_) | LedgerError::Malformed { .. }))),
+            None,
+        ) => Pass::Untried(Untried::Unreadable(error.to_string())),
+        (Err(error), None) => Pass::BrokeOff(error.to_string()),
+    };
+    (pass, judged)
+}
+
+/// Continues with real tool calls from the event at which the course differs: the decisions from
+/// there on, and the last step that the run begins.
+fn continued(
     folder: &Utf8Path,
     inputs: &Inputs,
     work: Utf8PathBuf,
     at: u64,
-    recorded: &[Made],
-    test: &mut Backtest,
-) -> Result<(), Untried> {
-    let state =
-        open::open(&folder.join(STATE)).map_err(|error| Untried::Unreadable(error.to_string()))?;
-    let mut judged = Judged::default();
+    now: &mut Vec<Made>,
+) -> Result<u64, RunError> {
+    let state = open::open(&folder.join(STATE)).map_err(LedgerError::Read)?;
+    let mut judged = Judged::under(&inputs.policy);
     let course = Course {
         recovery: Recovery { rebuild: true, reconciled: None },
         ..Course::from(Past::first(at, state, move |pair| judged.judge(pair, 0)))
     };
-    let (mut now, mut step) = (Vec::new(), 0);
-    // The last step that the run begins.
-    let mut begun = 0;
-    let result = drive(inputs, work, course, |push| {
+    let (mut step, mut begun) = (0, 0);
+    drive(inputs, work, course, |push| {
         if let Push::Record(record, ..) = push {
             step = record.step.unwrap_or(step);
             begun = begun.max(step);
@@ -228,13 +291,8 @@ fn go_on(
             }
         }
         Ok::<(), io::Error>(())
-    });
-    match result {
-        Ok(()) => test.continued = true,
-        Err(error) => test.notes.push(format!("going on for real ended early: {error}")),
-    }
-    test.changes.extend(differences(recorded, &now, begun));
-    Ok(())
+    })?;
+    Ok(begun)
 }
 
 /// Whether the run ends with what is now: by a deny, or since a deny that was recorded ends it.
@@ -261,111 +319,17 @@ fn other_course(divergence: &Divergence, ends: bool) -> Option<&'static str> {
     }
 }
 
-/// The decisions of a record from an event on.
-fn decisions(state: impl io::Read, from: u64) -> Result<Vec<Made>, LedgerError> {
-    let mut reader = Reader::trusting(state);
-    let (mut made, mut step) = (Vec::new(), 0);
-    while let Some(record) = reader.next_record()? {
-        step = record.step.unwrap_or(step);
-        if record.seq >= from {
-            made.extend(Made::of(&record, step + 1));
-        }
-    }
-    Ok(made)
-}
-
-/// What differs between two lists of decisions, each held against the one about the same thing. A
-/// rule that ended a run before a step lets it go on where that step has `begun`.
-fn differences(was: &[Made], now: &[Made], begun: u64) -> Vec<Change> {
-    let mut by_subject: BTreeMap<About, Vec<&Made>> = BTreeMap::new();
-    for made in now {
-        by_subject.entry(made.about()).or_default().push(made);
-    }
-    let mut changes = Vec::new();
-    let mut matched = HashSet::new();
-    for made in was {
-        let found = by_subject.get_mut(&made.about()).filter(|found| !found.is_empty());
-        let found = found.map(|found| found.remove(0));
-        match found {
-            Some(found) => {
-                matched.insert((found.seq, found.about()));
-                if found.word != made.word {
-                    changes.push(made.change_to(Some(found)));
-                }
-            }
-            None => {
-                let lifted = made.ends_the_run && made.step <= begun;
-                let change = made.change_to(None);
-                let allow = lifted.then(|| Decision::Allow.as_str().to_owned());
-                changes.push(Change { now: allow, ..change });
-            }
-        }
-    }
-    for made in now.iter().filter(|made| !matched.contains(&(made.seq, made.about()))) {
-        changes.push(Change {
-            seq: None,
-            step: made.step,
-            call_id: made.call_id.clone(),
-            tool: made.tool.clone(),
-            was: None,
-            now: Some(made.word.clone()),
-            reason: Some(made.reason.clone()),
-        });
-    }
-    changes
-}
-
-impl Made {
-    fn of(record: &Record, next_step: u64) -> Option<Self> {
-        let Event::GateDecided(gate) = &record.event else { return None };
-        Some(Self {
-            seq: record.seq,
-            step: record.step.unwrap_or(next_step),
-            call_id: gate.call_id.clone(),
-            tool: gate.tool.clone(),
-            word: decision_word(gate),
-            reason: gate.reason.clone(),
-            ends_the_run: gate.subject == Subject::Step && gate.decision == Decision::Deny,
-        })
-    }
-
-    /// What is decided instead of what was recorded, if a decision is.
-    fn instead(divergence: &Divergence, step: u64) -> Option<Self> {
-        let event = divergence.computed.clone();
-        let step = Some(step);
-        Self::of(&Record { step, event, ..divergence.recorded.clone() }, 0)
-    }
-
-    /// A call is the same call wherever its decision stands; a decision about the run is the same
-    /// where it says the same of the same step.
-    fn about(&self) -> About {
-        match &self.call_id {
-            Some(call_id) => (Some(call_id.clone()), 0, None),
-            None => (None, self.step, Some(self.word.clone())),
-        }
-    }
-
-    fn change_to(&self, now: Option<&Self>) -> Change {
-        Change {
-            seq: Some(self.seq),
-            step: self.step,
-            call_id: self.call_id.clone(),
-            tool: self.tool.clone(),
-            was: Some(self.word.clone()),
-            now: now.map(|now| now.word.clone()),
-            reason: now.map(|now| now.reason.clone()),
-        }
-    }
-}
-
 /// What the pass over the record sees.
 #[derive(Debug, Default)]
 struct Seen {
-    decisions: u64,
     seq: u64,
     step: u64,
     path: Option<ExecutionPath>,
-    policy_version: String,
+    /// The tool that was started last.
+    tool: Option<String>,
+    /// The event of its intent. A call is made again from there on, so that it is a call like any
+    /// other and not one in doubt.
+    intent: u64,
 }
 
 impl Seen {
@@ -373,11 +337,11 @@ impl Seen {
         self.seq = record.seq;
         self.step = record.step.unwrap_or(self.step);
         match &record.event {
-            Event::RunStarted(started) => {
-                self.path = Some(started.llm.path);
-                self.policy_version.clone_from(&started.policy_version);
+            Event::RunStarted(started) => self.path = Some(started.llm.path),
+            Event::ToolStarted(started) => {
+                self.tool = Some(started.tool.clone());
+                self.intent = record.seq;
             }
-            Event::GateDecided(_) => self.decisions += 1,
             _ => {}
         }
     }
@@ -388,9 +352,18 @@ impl Seen {
 struct Judged {
     warnings: Vec<Change>,
     notes: Vec<String>,
+    /// Whether time is limited: then a warning more or less, being an event, moves every later one.
+    timed: bool,
+    /// Whether the task was edited since.
+    is_other_task: bool,
 }
 
 impl Judged {
+    fn under(policy: &Policy) -> Self {
+        let timed = policy.loop_budget.max_elapsed_ms.is_some();
+        Self { timed, ..Self::default() }
+    }
+
     /// `at_step` is the step of the events before.
     fn judge(&mut self, pair: Pair<'_>, at_step: u64) -> Answer {
         let warning = |event: &Event| match event {
@@ -409,7 +382,8 @@ impl Judged {
                         .inputs
                         .iter()
                         .find(|other| other.role == input.role && other.path == input.path);
-                    if input.role != crate::event::InputRole::Policy && other != Some(input) {
+                    if input.role != InputRole::Policy && other != Some(input) {
+                        self.is_other_task |= input.role == InputRole::Task;
                         self.notes.push(format!(
                             "the {} {} has changed since",
                             input.role.as_str(),
@@ -424,6 +398,7 @@ impl Judged {
             {
                 Answer::Same
             }
+            _ if self.timed => Answer::Stop,
             (recorded, computed) => match (warning(recorded), warning(computed)) {
                 (Some(was), _) => {
                     self.warn(Some(pair.recorded.seq), step, Some(&was), None);
@@ -453,6 +428,7 @@ impl Judged {
             was: was.map(decision_word),
             now: now.map(decision_word),
             reason: now.map(|now| now.reason.clone()),
+            recorded_reason: was.map(|was| was.reason.clone()),
         });
     }
 }

@@ -6,6 +6,9 @@
 //! [`backtest`] tries another policy in the same way.
 
 pub mod backtest;
+pub mod decisions;
+pub mod limits;
+pub mod tried;
 
 use std::io::{self, BufRead};
 
@@ -152,6 +155,8 @@ fn failed(error: RunError, beginning: Option<&Divergence>) -> Replay {
             cause: "the task's script is another one than the run was made with".to_owned(),
         }),
         RunError::InDoubt(halt) => Replay::Incomplete(halt.to_string()),
+        // A replay opens nothing of the run's own.
+        RunError::Host(fault) => Replay::Unreadable(fault.to_string()),
     }
 }
 

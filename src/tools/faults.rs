@@ -6,7 +6,9 @@
 use serde_json::Value;
 
 use crate::event::{ErrorClass, ToolError};
+use crate::host::HostFault;
 use crate::policy::gate::Allowed;
+use crate::policy::path::Failure;
 use crate::task::{Fault, FaultMode};
 
 use super::{Output, isolated};
@@ -21,33 +23,46 @@ pub enum Attempted {
 }
 
 /// Runs an attempt, from 1, of an allowed call with the task's faults around it.
-pub fn run(faults: &[Fault], allowed: &Allowed, attempt: u32, idempotency_key: &str) -> Attempted {
+///
+/// # Errors
+/// What the machine refuses: no attempt that says anything about the tool.
+pub fn run(
+    faults: &[Fault],
+    allowed: &Allowed,
+    attempt: u32,
+    idempotency_key: &str,
+) -> Result<Attempted, HostFault> {
     let production = || super::run(allowed, idempotency_key);
-    let Some(fault) = faults.iter().find(|fault| fault.tool == allowed.tool()) else {
-        return Attempted::Ended(production());
-    };
     let unavailable = || {
         let message = format!("injected: attempt {attempt} got no answer");
-        Err(ToolError::new(ErrorClass::ServiceUnavailable, message))
+        Err(ToolError::new(ErrorClass::ServiceUnavailable, message).into())
     };
-    Attempted::Ended(match fault.mode {
-        FaultMode::FailThenSucceed { failures } if attempt > failures => production(),
-        FaultMode::FailThenSucceed { .. } | FaultMode::AlwaysFail => unavailable(),
-        FaultMode::Unclassified => Err(ToolError::new(
+    let fault = faults.iter().find(|fault| fault.tool == allowed.tool());
+    let ended = match fault.map(|fault| fault.mode) {
+        None => production(),
+        Some(FaultMode::FailThenSucceed { failures }) if attempt > failures => production(),
+        Some(FaultMode::FailThenSucceed { .. } | FaultMode::AlwaysFail) => unavailable(),
+        Some(FaultMode::Unclassified) => Err(ToolError::new(
             ErrorClass::Unclassified,
             "injected: an error that nobody classified",
-        )),
+        )
+        .into()),
         // Unwinding without the panic hook: the panic is meant, and nobody needs to hear of it.
-        FaultMode::Panic => isolated(|| std::panic::resume_unwind(Box::new("injected"))),
-        FaultMode::Hang => return Attempted::Hung,
-        FaultMode::Oversized { bytes } => production().map(|output| padded(output, bytes)),
-        FaultMode::BadOutput => production().map(|mut output| {
+        Some(FaultMode::Panic) => isolated(|| std::panic::resume_unwind(Box::new("injected"))),
+        Some(FaultMode::Hang) => return Ok(Attempted::Hung),
+        Some(FaultMode::Oversized { bytes }) => production().map(|output| padded(output, bytes)),
+        Some(FaultMode::BadOutput) => production().map(|mut output| {
             if let Some(result) = output.result.as_object_mut() {
                 result.insert("injected".to_owned(), Value::Bool(true));
             }
             output
         }),
-    })
+    };
+    match ended {
+        Ok(output) => Ok(Attempted::Ended(Ok(output))),
+        Err(Failure::Tool(error)) => Ok(Attempted::Ended(Err(error))),
+        Err(Failure::Host(fault)) => Err(fault),
+    }
 }
 
 /// A result whose longest text is repeated until it has this many bytes.

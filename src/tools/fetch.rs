@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::event::{ErrorClass, ToolError};
 use crate::policy::gate::FetchCapability;
+use crate::policy::path::Failure;
 
 use super::{Output, result};
 
@@ -22,8 +23,9 @@ struct Fetched<'a> {
 /// Fetches.
 ///
 /// # Errors
-/// `host_unreachable` where no fixture serves the host, or what reading the fixture came to.
-pub fn run(target: &FetchCapability) -> Result<Output, ToolError> {
+/// `host_unreachable` where no fixture serves the host, or what reading the fixture results in; what the machine
+/// refuses.
+pub fn run(target: &FetchCapability) -> Result<Output, Failure> {
     let Some(source) = target.source() else {
         return Err(ToolError::new(
             ErrorClass::HostUnreachable,
@@ -31,7 +33,8 @@ pub fn run(target: &FetchCapability) -> Result<Output, ToolError> {
                 "no fixture serves host {:?}, and this build opens no network connection; name the host under \"fixtures\" in the task",
                 target.host().unwrap_or_default()
             ),
-        ));
+        )
+        .into());
     };
     let text = source.read()?;
     let media_type = if source.name().ends_with(".md") { "text/markdown" } else { "text/plain" };

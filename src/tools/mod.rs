@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::contract::Contracts;
 use crate::event::{Effect, ErrorClass, ToolError};
 use crate::policy::gate::{Allowed, Grant};
+use crate::policy::path::Failure;
 use crate::problem::{Problem, Problems};
 
 /// The tools that exist, and what the code of each one does.
@@ -77,24 +78,25 @@ pub struct Output {
 /// Runs an allowed call once. `idempotency_key` is the same for every attempt of the call.
 ///
 /// # Errors
-/// The tool's own, or `panicked` where it panicked: a tool takes nothing else down with it.
-pub fn run(allowed: &Allowed, idempotency_key: &str) -> Result<Output, ToolError> {
+/// The tool's own, or `panicked` where it panicked: a tool takes nothing else down with it. And what
+/// the machine refuses, which is no answer of the tool.
+pub fn run(allowed: &Allowed, idempotency_key: &str) -> Result<Output, Failure> {
     isolated(|| dispatch(allowed, idempotency_key))
 }
 
 /// Turns a panic into an error.
-fn isolated(run: impl FnOnce() -> Result<Output, ToolError>) -> Result<Output, ToolError> {
+fn isolated(run: impl FnOnce() -> Result<Output, Failure>) -> Result<Output, Failure> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
         let message = payload
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())
             .or_else(|| payload.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "no message".to_owned());
-        Err(ToolError::new(ErrorClass::Panicked, format!("the tool panicked: {message}")))
+        Err(ToolError::new(ErrorClass::Panicked, format!("the tool panicked: {message}")).into())
     })
 }
 
-fn dispatch(allowed: &Allowed, key: &str) -> Result<Output, ToolError> {
+fn dispatch(allowed: &Allowed, key: &str) -> Result<Output, Failure> {
     match (allowed.tool(), allowed.grants()) {
         ("search", [Grant::Corpus(corpus)]) => search::run(corpus, &arguments(allowed)?),
         ("fetch", [Grant::Fetch(target)]) => fetch::run(target),
@@ -104,7 +106,8 @@ fn dispatch(allowed: &Allowed, key: &str) -> Result<Output, ToolError> {
         (tool, _) => Err(ToolError::new(
             ErrorClass::Unclassified,
             format!("the contract of {tool:?} grants something else than the tool needs"),
-        )),
+        )
+        .into()),
     }
 }
 

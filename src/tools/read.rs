@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use crate::event::ToolError;
-use crate::policy::path::ReadCapability;
+use crate::policy::path::{Failure, ReadCapability};
 
 use super::{Output, result};
 
@@ -17,8 +16,8 @@ struct Content<'a> {
 /// Reads.
 ///
 /// # Errors
-/// `not_found`, `not_permitted`, `too_large`, `not_text` or `storage_failed`.
-pub fn run(file: &ReadCapability) -> Result<Output, ToolError> {
+/// `not_found`, `not_permitted`, `too_large` or `not_text`; what the machine refuses.
+pub fn run(file: &ReadCapability) -> Result<Output, Failure> {
     let text = file.read()?;
     let content = Content { path: file.name(), bytes: text.len(), text };
     Ok(Output { result: result(content), origin: Some(file.name().to_owned()) })

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::Corpus;
 use crate::corpus::index::Hit;
-use crate::event::ToolError;
+use crate::policy::path::Failure;
 
 use super::{Output, result};
 
@@ -42,7 +42,7 @@ struct Match<'a> {
 ///
 /// # Errors
 /// None: a query without a word finds nothing.
-pub fn run(corpus: &Corpus, args: &Args<'_>) -> Result<Output, ToolError> {
+pub fn run(corpus: &Corpus, args: &Args<'_>) -> Result<Output, Failure> {
     let (hits, documents_matched) = corpus.index().search(args.query, args.top_k);
     let results = hits.iter().filter_map(|hit| found(corpus, hit)).collect();
     let origin = Some(corpus.identity.name.clone());

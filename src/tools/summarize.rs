@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::ToolError;
+use crate::policy::path::Failure;
 
 use super::{Output, result};
 
@@ -37,7 +37,7 @@ struct Summary {
 ///
 /// # Errors
 /// None: a text without a sentence has an empty summary.
-pub fn run(args: &Args<'_>) -> Result<Output, ToolError> {
+pub fn run(args: &Args<'_>) -> Result<Output, Failure> {
     let sentences = sentences(args.text);
     let taken = sentences.len().min(args.max_sentences);
     let summary = sentences.iter().take(taken).map(String::as_str).collect::<Vec<_>>().join(" ");

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::ToolError;
 use crate::json::Digest;
-use crate::policy::path::WriteCapability;
+use crate::policy::path::{Failure, WriteCapability};
 
 use super::{Output, result};
 
@@ -25,8 +24,8 @@ struct Written<'a> {
 /// Writes. The same content under the same key is the same file, however often.
 ///
 /// # Errors
-/// `too_large`, `not_permitted` or `storage_failed`.
-pub fn run(target: &WriteCapability, args: &Args<'_>, key: &str) -> Result<Output, ToolError> {
+/// `too_large`, `not_permitted` or `not_found`; what the machine refuses.
+pub fn run(target: &WriteCapability, args: &Args<'_>, key: &str) -> Result<Output, Failure> {
     target.replace(args.content.as_bytes(), key)?;
     let written = Written {
         path: target.name(),

@@ -81,7 +81,7 @@ fn gatedrun_ns(call: &ProposedCall) -> f64 {
     let judge = Judge::new(&policy, &contracts);
     let mut gate = judge.gate();
     let standing = Standing::default();
-    median_ns(|| matches!(gate.decide_call(black_box(call), &standing).0, gatedrun::policy::gate::Verdict::Allow(_)))
+    median_ns(|| matches!(gate.decide_call(black_box(call), &standing), Ok((gatedrun::policy::gate::Verdict::Allow(_), _))))
 }
 
 fn regorus_ns(input: &Value) -> f64 {

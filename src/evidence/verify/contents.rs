@@ -130,7 +130,11 @@ fn holds_a_run(folder: &Folder, path: &str) -> bool {
 
 /// Whether a file is the one that the run wrote; of a longer one no more is read than tells it
 /// apart.
-fn is_written(folder: &Folder, path: &str, due: FileDigest) -> Result<(), (String, Cause)> {
+pub(in crate::evidence) fn is_written(
+    folder: &Folder,
+    path: &str,
+    due: FileDigest,
+) -> Result<(), (String, Cause)> {
     let unread = |error: io::Error| (format!("cannot be read: {error}"), Cause::Unreadable);
     let mut hasher = Sha256::new();
     let mut file = folder.open_file(path).map_err(unread)?.take(due.bytes.saturating_add(1));

@@ -23,9 +23,11 @@ use crate::json::Digest;
 use crate::task::PARTIAL_ENDING;
 
 use super::STATE;
+use super::attest::Signed;
 use super::open::{Folder, read_bounded};
 
 pub use contents::contents;
+pub(super) use contents::is_written;
 
 use rewritten::{Rewritten, Trimmed};
 
@@ -145,9 +147,9 @@ pub enum SignatureState {
     None,
     /// Somebody, and no key was given to check it with.
     Unchecked,
-    /// Somebody, with another key than was given.
+    /// Somebody, with another key than those that were given.
     OtherKey,
-    /// Who holds the key that was given.
+    /// Who holds one of the keys that were given.
     Valid,
     /// The envelope is not right.
     Invalid,
@@ -164,8 +166,8 @@ pub struct Verification {
     pub findings_untold: u64,
     /// Who vouches for it.
     pub signature: SignatureState,
-    /// The names of the keys that it says it is signed with.
-    pub signed_by: Vec<String>,
+    /// Every signature that it bears, unless one of them is wrong.
+    pub signatures: Vec<Signed>,
     /// How many records the ledger holds; 0 where it could not be read to its end.
     pub records: u64,
     /// SHA-256 of its last line.
@@ -180,7 +182,7 @@ impl Verification {
             findings: vec![finding],
             findings_untold: 0,
             signature: SignatureState::None,
-            signed_by: Vec::new(),
+            signatures: Vec::new(),
             records: 0,
             head: None,
         }
@@ -198,21 +200,18 @@ pub const WORK_FILES_MAX: usize = 65_536;
 pub struct Asked<'a> {
     /// The inputs at hand.
     pub project: Option<&'a Library>,
-    /// Whose signature is asked for.
-    pub key: Option<&'a VerifyingKey>,
+    /// Whose signatures are asked for.
+    pub keys: &'a [VerifyingKey],
     /// Whether a run without a signature that was checked is unconfirmed.
     pub signature_required: bool,
     /// Whether nobody asks who has signed the run: for who is about to.
     pub signature_ignored: bool,
 }
 
-/// Checks a run's folder. `project` has the inputs at hand; `key` is whose signature is asked for.
-pub fn verify(
-    run: &Utf8Path,
-    project: Option<&Library>,
-    key: Option<&VerifyingKey>,
-) -> Verification {
-    verify_as(run, &Asked { project, key, ..Asked::default() })
+/// Checks a run's folder. `project` has the inputs at hand; `keys` are those whose signatures are
+/// asked for.
+pub fn verify(run: &Utf8Path, project: Option<&Library>, keys: &[VerifyingKey]) -> Verification {
+    verify_as(run, &Asked { project, keys, ..Asked::default() })
 }
 
 /// As [`verify`], without a look at who has signed the run: for whoever is about to.
@@ -277,7 +276,7 @@ impl<'a> Check<'a> {
             verdict: Verdict::Verified,
         };
         let ledger = check.ledger();
-        let (mut signature, mut signed_by) = (SignatureState::None, Vec::new());
+        let (mut signature, mut signatures) = (SignatureState::None, Vec::new());
         if let Some(ledger) = &ledger {
             check.place(ledger);
             if !ledger.is_unfinished {
@@ -288,7 +287,7 @@ impl<'a> Check<'a> {
         if let Some(ledger) = &ledger {
             check.inputs(ledger);
             if !asked.signature_ignored && !ledger.is_unfinished {
-                (signature, signed_by) = check.signature(ledger);
+                (signature, signatures) = check.signature(ledger);
             }
         }
         for (name, line, cause) in check.rewritten.take() {
@@ -300,7 +299,7 @@ impl<'a> Check<'a> {
             findings: check.findings,
             findings_untold: check.untold,
             signature,
-            signed_by,
+            signatures,
             records: ledger.as_ref().map_or(0, |ledger| ledger.recorded.summary.records),
             head: ledger.map(|ledger| ledger.recorded.head),
         }

@@ -4,14 +4,18 @@
 //! A keyword that nobody evaluates would be a rule that nobody enforces, so a schema with a
 //! keyword outside the list below is refused instead of read past (unlike the standard's default).
 
+mod pattern;
+
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
-use crate::json;
-use crate::problem::nearest;
+use crate::json::{self, pointer_token};
+use crate::problem::{Problem, cut, nearest};
+
+pub use pattern::translate;
 
 /// The keywords that schemas of this project may use, all of them evaluated or annotations.
 const KEYWORDS: &[&str] = &[
@@ -67,8 +71,21 @@ pub struct Schema {
 pub struct Violation {
     /// JSON pointer to the value, `/` for the whole.
     pub pointer: String,
-    /// What is wrong, in words.
+    /// What is wrong, in words that stand in evidence.
     pub what: String,
+    /// The keys that may not be there, where that is what is wrong.
+    pub unknown: Vec<String>,
+}
+
+impl Violation {
+    fn new(pointer: String, what: String) -> Self {
+        Self { pointer, what, unknown: Vec::new() }
+    }
+
+    /// The problem of a file that breaks its schema so.
+    pub fn problem(self, path: &str) -> Problem {
+        Problem::new(path, self.what).at(self.pointer)
+    }
 }
 
 /// A schema that is embedded in the binary, compiled when it is first needed.
@@ -100,7 +117,7 @@ impl Schema {
     /// As [`Schema::compile`]: a defect of the program.
     pub fn embedded(text: &str) -> Compiled {
         let schema = json::parse(text.as_bytes())
-            .map_err(|error| vec![Violation { pointer: "/".into(), what: error.to_string() }])?;
+            .map_err(|error| vec![Violation::new("/".into(), error.to_string())])?;
         Self::compile(&schema)
     }
 
@@ -110,15 +127,17 @@ impl Schema {
     /// What is wrong with the schema, each with its JSON pointer.
     pub fn compile(schema: &Value) -> Result<Self, Vec<Violation>> {
         let mut problems = Vec::new();
-        check_keywords(schema, &mut String::new(), &mut problems);
+        let source = schema.clone();
+        let mut schema = schema.clone();
+        check_keywords(&mut schema, &mut String::new(), &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
         jsonschema::options()
             .with_draft(jsonschema::Draft::Draft202012)
             .offline()
-            .build(schema)
-            .map(|validator| Self { validator, source: schema.clone() })
+            .build(&schema)
+            .map(|validator| Self { validator, source })
             .map_err(|error| vec![violation(&error, &Value::Null)])
     }
 
@@ -141,7 +160,11 @@ impl Schema {
 fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violation {
     let path = error.instance_path().to_string();
     let pointer = if path.is_empty() { "/".to_owned() } else { path };
-    Violation { pointer, what: describe(error, schema) }
+    let unknown = match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected.clone(),
+        _ => Vec::new(),
+    };
+    Violation { pointer, what: describe(error, schema), unknown }
 }
 
 /// The words for an error. A value is shown by its type, not its content, where it may be long.
@@ -154,12 +177,17 @@ fn describe(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
             let known = known_keys(error, schema);
             let names: Vec<String> = unexpected
                 .iter()
+                .take(LISTED_MAX)
                 .map(|name| match nearest(name, &known) {
                     Some(known) => format!("{name:?} (did you mean {known:?}?)"),
-                    None => format!("{name:?}"),
+                    None => format!("{:?}", cut(name)),
                 })
                 .collect();
-            format!("unknown key {}; remove it", names.join(", "))
+            let more = match unexpected.len().saturating_sub(LISTED_MAX) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("unknown key {}{more}; remove it", names.join(", "))
         }
         ValidationErrorKind::Type { kind } => {
             let wanted: Cow<'_, str> = match kind {
@@ -171,26 +199,109 @@ fn describe(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
             };
             format!("{} where {wanted} is expected", type_name(error.instance()))
         }
-        _ => bounded(&error.to_string()),
+        ValidationErrorKind::Enum { options } => {
+            let options = options.as_array().map_or(&[][..], Vec::as_slice);
+            let names: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
+            let hint = error.instance().as_str().and_then(|name| nearest(name, &names));
+            let hint = hint.map_or_else(String::new, |known| format!(" (did you mean {known:?}?)"));
+            let listed: Vec<String> = options.iter().map(Value::to_string).collect();
+            let listed = listed.join(", ");
+            format!("{}{hint} is not one of {}", shown(error.instance()), cut(&listed))
+        }
+        ValidationErrorKind::Constant { expected_value } => {
+            format!("expected {}, found {}", shown(expected_value), shown(error.instance()))
+        }
+        ValidationErrorKind::Pattern { .. } => {
+            // The pattern as its author wrote it; the engine has a translation.
+            let pattern = keyword(schema, error.schema_path().as_str()).and_then(Value::as_str);
+            let pattern = pattern.unwrap_or_default();
+            format!("{} does not match the pattern {}", shown(error.instance()), cut(pattern))
+        }
+        ValidationErrorKind::OneOfNotValid { .. }
+        | ValidationErrorKind::OneOfMultipleValid { .. } => match either_key(error, schema) {
+            Some(keys) => format!("exactly one of the keys {keys} is expected"),
+            None => "it fits none, or more than one, of the forms that the schema lists".to_owned(),
+        },
+        ValidationErrorKind::FalseSchema => "it may not be there; remove it".to_owned(),
+        ValidationErrorKind::PropertyNames { error } => {
+            format!("the key {}", describe(error, &Value::Null))
+        }
+        _ if is_short(error.instance()) => cut(&error.to_string()).into_owned(),
+        _ => {
+            let noun = match error.instance().as_ref() {
+                Value::Array(_) => "the list",
+                Value::Object(_) => "the object",
+                Value::String(_) => "the text",
+                _ => "the value",
+            };
+            cut(&error.masked_with(noun).to_string()).into_owned()
+        }
     }
+}
+
+/// How many names a message lists.
+const LISTED_MAX: usize = 10;
+
+/// How long a value may be that stands in a message before its reason.
+const SHOWN_BYTES_MAX: usize = 80;
+
+/// Whether a value may stand in a message before its reason.
+fn is_short(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() <= SHOWN_BYTES_MAX,
+        Value::Array(_) | Value::Object(_) => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+/// A value where it is short, else what it is.
+fn shown(value: &Value) -> String {
+    if is_short(value) {
+        return value.to_string();
+    }
+    match value {
+        Value::String(text) => {
+            let cut: String = text.chars().take(SHOWN_BYTES_MAX / 2).collect();
+            format!("a text of {} characters ({cut:?}…)", text.chars().count())
+        }
+        Value::Array(items) => format!("a list of {}", items.len()),
+        _ => "an object".to_owned(),
+    }
+}
+
+/// The keys of a `oneOf` whose alternatives each ask for one key.
+fn either_key(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Option<String> {
+    let alternatives = keyword(schema, error.schema_path().as_str())?.as_array()?;
+    let keys: Option<Vec<String>> = alternatives
+        .iter()
+        .map(|alternative| match alternative.get("required")?.as_array()?.as_slice() {
+            [key] => Some(key.to_string()),
+            _ => None,
+        })
+        .collect();
+    Some(keys?.join(", "))
 }
 
 /// The keys that the object of an `additionalProperties` error may have.
 fn known_keys<'s>(error: &jsonschema::ValidationError<'_>, schema: &'s Value) -> Vec<&'s str> {
-    let path = error.schema_path().to_string();
+    let path = error.schema_path().as_str();
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    let properties = schema.pointer(&format!("{parent}/properties")).and_then(Value::as_object);
+    let properties = keyword(schema, &format!("{parent}/properties")).and_then(Value::as_object);
     properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
 }
 
-fn bounded(text: &str) -> String {
-    const CHARS_MAX: usize = 300;
-    if text.chars().count() <= CHARS_MAX {
-        return text.to_owned();
-    }
-    let mut cut: String = text.chars().take(CHARS_MAX).collect();
-    cut.push('…');
-    cut
+/// What stands in a schema at the path of an error, which leads through references.
+fn keyword<'s>(schema: &'s Value, path: &str) -> Option<&'s Value> {
+    path.split('/').skip(1).try_fold(schema, |at, token| {
+        let below = match at {
+            Value::Array(items) => items.get(token.parse::<usize>().ok()?)?,
+            _ => at.get(token.replace("~1", "/").replace("~0", "~"))?,
+        };
+        match below.as_str().filter(|_| token == "$ref") {
+            Some(target) => schema.pointer(target.strip_prefix('#')?),
+            None => Some(below),
+        }
+    })
 }
 
 /// The JSON type's name of a value.
@@ -206,17 +317,19 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// Walks the schema's own structure and reports every keyword outside [`KEYWORDS`].
-fn check_keywords(schema: &Value, pointer: &mut String, problems: &mut Vec<Violation>) {
+/// Walks the schema's own structure, reports every keyword outside [`KEYWORDS`], and writes every
+/// pattern as the engine reads it.
+fn check_keywords(schema: &mut Value, pointer: &mut String, problems: &mut Vec<Violation>) {
     let Value::Object(map) = schema else { return };
     for (keyword, value) in map {
         if !KEYWORDS.contains(&keyword.as_str()) {
-            let hint = nearest(keyword, KEYWORDS)
+            let hint = nearest(&cut(keyword), KEYWORDS)
                 .map_or_else(String::new, |known| format!("; did you mean {known:?}?"));
-            problems.push(Violation {
-                pointer: format!("{pointer}/{keyword}"),
-                what: format!("unknown schema keyword {keyword:?}{hint}"),
-            });
+            let keyword = cut(keyword);
+            problems.push(Violation::new(
+                format!("{pointer}/{}", pointer_token(&keyword)),
+                format!("unknown schema keyword {keyword:?}{hint}"),
+            ));
             continue;
         }
         let length = pointer.len();
@@ -227,16 +340,26 @@ fn check_keywords(schema: &Value, pointer: &mut String, problems: &mut Vec<Viola
                 for (name, child) in children {
                     let length = pointer.len();
                     pointer.push('/');
-                    pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                    pointer.push_str(&pointer_token(name));
                     check_keywords(child, pointer, problems);
                     pointer.truncate(length);
                 }
             }
             ("oneOf" | "anyOf" | "allOf" | "prefixItems", Value::Array(children)) => {
-                for child in children {
+                for (index, child) in children.iter_mut().enumerate() {
+                    let length = pointer.len();
+                    pointer.push_str(&format!("/{index}"));
                     check_keywords(child, pointer, problems);
+                    pointer.truncate(length);
                 }
             }
+            ("pattern", Value::String(text)) => match translate(text) {
+                Ok(translated) => *text = translated,
+                Err(what) => problems.push(Violation::new(
+                    pointer.clone(),
+                    format!("the pattern is not read as ECMA-262 has it: {what}"),
+                )),
+            },
             (
                 "items" | "additionalProperties" | "propertyNames" | "not" | "if" | "then" | "else",
                 child,

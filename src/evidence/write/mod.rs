@@ -1,0 +1,216 @@
+//! The one writer of run folders: made beside their place, and put into it whole.
+//!
+//! A reader never sees half of a run, two processes never change one run, and a committed run is
+//! replaced only when its owner says so. `names` says what may lie beside a run, `claim` is the
+//! lock, `exchange` replaces one folder with another in one step and finishes what a killed process
+//! left of that, `staging` is a run in the making, and `work` holds what that has written itself
+//! against its record. Nothing else here knows what is in the files.
+
+mod claim;
+mod exchange;
+mod names;
+mod staging;
+mod work;
+
+use std::fs::{self, File};
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::io::Errno;
+
+use crate::policy::path::RECEIPTS_SUFFIX;
+
+use super::{ATTESTATION, FILES, WORK};
+
+pub use claim::Claim;
+pub use names::{is_beside, proposal, target_of};
+pub use staging::{Settlement, Staging, Standing, StateFile};
+pub use work::WorkDifference;
+
+/// Who makes the run, in the folder where it is made.
+const OWNER: &str = "owner";
+
+/// Where the `write` tool's unfinished files lie, beside the folder that they are for.
+const WORK_TEMPORARY: &str = "work.tmp";
+
+/// Why a run folder cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// What could not be written.
+        path: Utf8PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file system has no locks.
+    #[error(
+        "{path}: this file system has no locks (flock: {source}), so two processes could change one run; put the runs on a file system that has locks (NFS needs its lock service), or name a folder on one with --out"
+    )]
+    NoLocks {
+        /// The folder.
+        path: Utf8PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Another process writes the same run.
+    #[error("{path}: {who} is writing this run; wait for it, or name another folder with --out")]
+    Locked {
+        /// The folder.
+        path: Utf8PathBuf,
+        /// Who it is, where that is known.
+        who: String,
+    },
+    /// A run was cut short there.
+    #[error(
+        "{partial}: a run was cut short here and is kept; resume it with `gatedrun resume {target}`, or start over with `gatedrun run --discard-partial`"
+    )]
+    Partial {
+        /// The folder.
+        partial: Utf8PathBuf,
+        /// Where the run belongs.
+        target: Utf8PathBuf,
+    },
+    /// No run was cut short there.
+    #[error("{target}: no run was cut short there, so there is nothing to resume{hint}")]
+    Nothing {
+        /// Where the run belongs.
+        target: Utf8PathBuf,
+        /// What is there instead.
+        hint: String,
+    },
+    /// There is no proposal.
+    #[error("{0}: there is no proposal")]
+    NoProposal(Utf8PathBuf),
+    /// There is something in the way that no run has written.
+    #[error(
+        "{path}: it holds {name:?}, which is no part of a run; move it away, or name another folder with --out"
+    )]
+    Foreign {
+        /// The folder.
+        path: Utf8PathBuf,
+        /// What is in it.
+        name: String,
+    },
+    /// A path that names no folder of its own.
+    #[error(
+        "{0:?}: the path does not name a folder for a run; write one that ends in a name, as in runs/mine"
+    )]
+    Nameless(Utf8PathBuf),
+    /// A name that means something else.
+    #[error("{path}: names that end in {ending:?} are the program's own; choose another name")]
+    Reserved {
+        /// The folder.
+        path: Utf8PathBuf,
+        /// What its name ends with.
+        ending: &'static str,
+    },
+    /// One of two runs would lie in the other.
+    #[error(
+        "{inner}: it would lie in {outer}, and both would be runs; a run's folder holds one run, so give one of them another name"
+    )]
+    Nested {
+        /// The one that would be inside.
+        inner: Utf8PathBuf,
+        /// The one around it.
+        outer: Utf8PathBuf,
+    },
+}
+
+impl WriteError {
+    /// Whether the machine refused, and not the program: what was asked for was right.
+    pub fn is_of_the_host(&self) -> bool {
+        match self {
+            Self::NoLocks { .. } => true,
+            Self::Io { source, .. } => !matches!(
+                source.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::InvalidFilename
+            ),
+            Self::Locked { .. }
+            | Self::Partial { .. }
+            | Self::Nothing { .. }
+            | Self::NoProposal(_)
+            | Self::Foreign { .. }
+            | Self::Nameless(_)
+            | Self::Reserved { .. }
+            | Self::Nested { .. } => false,
+        }
+    }
+}
+
+/// Whether a run, or one in the making, has a file of this name.
+fn known_file(name: &str) -> bool {
+    let is_receipts = name.strip_prefix(WORK) == Some(RECEIPTS_SUFFIX);
+    FILES.contains(&name) || name == ATTESTATION || name == OWNER || is_receipts
+}
+
+/// Whether a run, or one in the making, has a folder of this name.
+fn known_folder(name: &str) -> bool {
+    name == WORK || name == WORK_TEMPORARY
+}
+
+/// Refuses a folder that holds anything that no run has written, and a link in its place.
+fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    let foreign = |name: &str| WriteError::Foreign { path: path.to_owned(), name: name.to_owned() };
+    if !metadata.is_dir() {
+        return Err(foreign(path.file_name().unwrap_or_default()));
+    }
+    for entry in io_at(path, fs::read_dir(path))? {
+        let entry = io_at(path, entry)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let kind = io_at(path, entry.file_type())?;
+        let ours = (known_file(&name) && kind.is_file()) || (known_folder(&name) && kind.is_dir());
+        if !ours {
+            return Err(foreign(&name));
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is anything of this name, a dangling link included.
+fn is_there(path: &Utf8Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// The folder that something lies in.
+fn parent(path: &Utf8Path) -> &Utf8Path {
+    path.parent().filter(|parent| !parent.as_str().is_empty()).unwrap_or(Utf8Path::new("."))
+}
+
+/// Makes a file, or the names in a folder, outlive a loss of power. A file system that cannot do
+/// that for folders says so with EINVAL, and there is nothing more to do.
+fn sync(path: &Utf8Path) -> Result<(), WriteError> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    match synced {
+        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
+        other => io_at(path, other),
+    }
+}
+
+fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), WriteError> {
+    io_at(to, fs::rename(from, to))
+}
+
+fn remove_if_there(path: &Utf8Path) -> Result<(), WriteError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => io_at(path, Err(error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_folder_if_there(path: &Utf8Path) -> Result<(), WriteError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => io_at(path, Err(error)),
+        _ => Ok(()),
+    }
+}
+
+fn io_at<T>(path: &Utf8Path, result: io::Result<T>) -> Result<T, WriteError> {
+    result.map_err(|source| WriteError::Io { path: path.to_owned(), source })
+}

@@ -1,0 +1,133 @@
+//! Opens and reads the files that a user names: one reader for all of them, so that a FIFO, a
+//! device or a file of any size is refused at once and not waited for or read into memory.
+//!
+//! A link is followed, as users expect; what it leads to is looked at on the opened handle, so that
+//! nothing can change between the look and the reading. What lies in a run's folder is read by
+//! `evidence::open`, which follows no link.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+
+use camino::Utf8Path;
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+
+use crate::problem::Problem;
+
+/// Why a file was not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Unread {
+    /// What is wrong, as a lower-case fragment.
+    pub what: String,
+    /// How to fix it; empty where the first sentence says it already.
+    pub mend: &'static str,
+    /// Whether the machine refused, and not the file itself is wrong.
+    pub is_host: bool,
+}
+
+impl Unread {
+    fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), mend: "", is_host: false }
+    }
+
+    fn io(error: &io::Error) -> Self {
+        let is_host = error.kind() != ErrorKind::PermissionDenied && !is_about_the_name(error);
+        Self { what: said(error), mend: "", is_host }
+    }
+
+    /// The same as a problem of the input that its user calls `name`.
+    pub fn problem(self, name: &str) -> Problem {
+        let problem = Problem::new(name, self.what).mend(self.mend);
+        if self.is_host { problem.of_the_host() } else { problem }
+    }
+}
+
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// [`Unread`]: there is none, it may not be read, or it is a folder, a FIFO, a socket or a device.
+pub fn open(path: &Utf8Path) -> Result<File, Unread> {
+    // `NONBLOCK`: opening a FIFO must not wait for its writer. A regular file does not mind.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match openat(CWD, path.as_std_path(), flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // That is how a socket, and a device without a driver, answer.
+        Err(Errno::NXIO | Errno::NODEV) => return Err(irregular("a socket or a device")),
+        Err(errno) => return Err(Unread::io(&errno.into())),
+    };
+    let stat = fstat(&file).map_err(|errno| Unread::io(&errno.into()))?;
+    match kind(FileType::from_raw_mode(stat.st_mode)) {
+        None => Ok(file),
+        Some(kind) => Err(irregular(kind)),
+    }
+}
+
+fn irregular(kind: &str) -> Unread {
+    let what = format!("not a regular file (found {kind})");
+    Unread { mend: "name a file", ..Unread::new(what) }
+}
+
+/// What something is that is not a regular file, in words.
+pub fn kind(file_type: FileType) -> Option<&'static str> {
+    match file_type {
+        FileType::RegularFile => None,
+        FileType::Directory => Some("a folder"),
+        FileType::Fifo => Some("a FIFO or a pipe"),
+        FileType::Socket => Some("a socket"),
+        FileType::Symlink => Some("a link"),
+        FileType::CharacterDevice | FileType::BlockDevice => Some("a device"),
+        FileType::Unknown => Some("something unknown"),
+    }
+}
+
+/// Reads a regular file of at most `bytes_max` bytes. A larger one is refused before it is read.
+///
+/// # Errors
+/// As [`open`], and that it is larger.
+pub fn read(path: &Utf8Path, bytes_max: u64) -> Result<Vec<u8>, Unread> {
+    read_open(&open(path)?, bytes_max)
+}
+
+/// Reads a file that is open; as [`read`].
+///
+/// # Errors
+/// That it cannot be read, or is larger.
+pub fn read_open(file: &File, bytes_max: u64) -> Result<Vec<u8>, Unread> {
+    let larger = || Unread::new(format!("it is larger than {bytes_max} bytes"));
+    let failed = |error: io::Error| Unread::io(&error);
+    if file.metadata().map_err(failed)?.len() > bytes_max {
+        return Err(larger());
+    }
+    let mut bytes = Vec::new();
+    // Bounded again: it may grow while it is read, and some files do not state their size.
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > bytes_max { Err(larger()) } else { Ok(bytes) }
+}
+
+/// What the system says, in plain words where there are some.
+pub fn said(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "no such file".to_owned(),
+        ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        ErrorKind::NotADirectory => "a part of its path is not a folder".to_owned(),
+        ErrorKind::IsADirectory => "not a regular file (found a folder)".to_owned(),
+        ErrorKind::StorageFull => "no space left on the device".to_owned(),
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether the system's answer is about the name that was given, so that another name is the
+/// remedy, and not about the state of the machine.
+pub fn is_about_the_name(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidFilename
+    ) || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
+}

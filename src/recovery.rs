@@ -1,0 +1,167 @@
+//! Before a run that was cut short is resumed: that its record leads to where it ends, and that the
+//! files which the run has written itself are those that the record speaks of.
+//!
+//! What lies outside of the ledger is bound to it here: a file that differs is made again from the
+//! record, one that the record does not know goes, and one that is as it should be stays untouched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::agent::RunError;
+use crate::event::{Event, Record, RunStarted, ToolReconciled, ToolStarted};
+use crate::evidence::manifest::{FileDigest, Work, written};
+use crate::governor::Recovery;
+use crate::inputs::Inputs;
+use crate::json::Digest;
+use crate::ledger::{LedgerError, Past, Reader};
+use crate::policy::path::{Failure, Mount, MountPath, Mounts, Opened};
+use crate::run::{Course, drive};
+
+/// The tool that writes files.
+const WRITE: &str = "write";
+
+/// What a cut-short ledger holds.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// Its first event; `None` where it has none.
+    pub started: Option<RunStarted>,
+    /// How many events.
+    pub events: u64,
+    /// How many bytes they take.
+    pub bytes: u64,
+    /// How many bytes follow them: a line that was cut short.
+    pub torn: usize,
+    /// What the run's own folder should hold.
+    pub work: Kept,
+}
+
+/// What a run's own folder should hold, by its record. Paths are relative to the run's folder.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The files that the run has written.
+    pub files: BTreeMap<String, FileDigest>,
+    /// The file of a call that was in flight, as it is once the call has taken place: it may be there
+    /// so, or as before.
+    pub in_flight: Option<(String, FileDigest)>,
+    /// Files of which a person has said that they were written.
+    pub vouched: BTreeSet<String>,
+    /// The folders that calls have made, or may have.
+    pub folders: BTreeSet<String>,
+}
+
+/// Reads the whole ledger once.
+///
+/// # Errors
+/// The first line that is wrong, apart from a last one that was cut short.
+pub fn scan(ledger: impl Read) -> Result<Recorded, LedgerError> {
+    let mut recorded = Recorded::default();
+    let mut reader = Reader::new(ledger);
+    let mut work = Work::default();
+    let mut running: Option<(String, String, FileDigest)> = None;
+    while let Some(record) = reader.next_record()? {
+        work.push(&record);
+        recorded.events += 1;
+        match &record.event {
+            Event::RunStarted(started) => recorded.started = Some((**started).clone()),
+            Event::ToolStarted(started) => {
+                running = writes(started).map(|(path, digest)| {
+                    let within = Utf8Path::new(&path).ancestors().skip(1);
+                    recorded.work.folders.extend(within.map(Utf8Path::to_string));
+                    (started.call_id.clone(), path, digest)
+                });
+            }
+            Event::ToolReconciled(reconciled) if reconciled.took_place => {
+                let about = running.as_ref().filter(|(call, ..)| *call == reconciled.call_id);
+                recorded.work.vouched.extend(about.map(|(_, path, _)| path.clone()));
+            }
+            Event::ToolFinished(_) => running = None,
+            _ => {}
+        }
+    }
+    recorded.bytes = reader.bytes();
+    recorded.torn = reader.torn();
+    recorded.work.files = work.into_files();
+    recorded.work.in_flight = running.map(|(_, path, digest)| (path, digest));
+    Ok(recorded)
+}
+
+/// Which file a call writes, and what is in it then; `None` where it is no such call.
+fn writes(started: &ToolStarted) -> Option<(String, FileDigest)> {
+    let text = |name: &str| started.arguments.get(name)?.as_str();
+    let (path, content) = (text("path")?, text("content")?);
+    let path = MountPath::parse(path).ok().filter(|path| path.mount == Mount::Work)?;
+    let sha256 = Digest::of(content.as_bytes());
+    let is_write = started.tool == WRITE;
+    is_write.then(|| (path.to_string(), FileDigest { sha256, bytes: content.len() as u64 }))
+}
+
+/// Runs the loop over the record, to its end and not a step further: nothing is executed and nothing
+/// is written.
+///
+/// # Errors
+/// Where the loop comes to something else than was recorded, and a call that is in doubt.
+pub fn rehearse(
+    inputs: &Inputs,
+    work: Utf8PathBuf,
+    ledger: impl Read + Send,
+    reconciled: Option<ToolReconciled>,
+) -> Result<(), RunError> {
+    let course = Course {
+        recovery: Recovery { reconciled, rebuild: false },
+        ..Course::from(Past::rehearsed(ledger))
+    };
+    match drive(inputs, work, course, |_| Ok(())) {
+        Err(RunError::Ledger(LedgerError::Ends(_))) => Ok(()),
+        other => other,
+    }
+}
+
+/// Does the recorded writes of these files again.
+///
+/// # Errors
+/// Which file could not be written, and why.
+pub fn rewrite(
+    inputs: &Inputs,
+    work: Utf8PathBuf,
+    ledger: impl Read,
+    files: &BTreeMap<String, FileDigest>,
+) -> Result<(), String> {
+    let mut last: BTreeMap<String, ToolStarted> = BTreeMap::new();
+    let mut started: Option<ToolStarted> = None;
+    let mut note = |record: Record| match record.event {
+        Event::ToolStarted(call) => started = Some(call),
+        Event::ToolFinished(finished) => {
+            let Some(call) = started.take() else { return };
+            let path = written(&call.tool, &finished).map(|written| written.path);
+            if let Some(path) = path.filter(|path| files.contains_key(path)) {
+                last.insert(path, call);
+            }
+        }
+        _ => {}
+    };
+    let mut reader = Reader::new(ledger);
+    while let Some(record) = reader.next_record().map_err(|error| error.to_string())? {
+        note(record);
+    }
+    let mounts = Mounts::new(inputs.corpus.clone(), work);
+    for (path, due) in files {
+        let call = last.get(path).filter(|call| writes(call).is_some_and(|(_, made)| made == *due));
+        let content = call.and_then(|call| call.arguments.get("content")?.as_str());
+        let place = MountPath::parse(path).ok();
+        let (Some(call), Some(content), Some(place)) = (call, content, place) else {
+            return Err(format!("{path}: the record does not hold what was written"));
+        };
+        match mounts.open_write(&place, due.bytes).map_err(|fault| fault.to_string())? {
+            Opened::Open(target) => target
+                .replace(content.as_bytes(), &call.idempotency_key)
+                .map_err(|failure| match failure {
+                    Failure::Tool(error) => error.message,
+                    Failure::Host(fault) => fault.to_string(),
+                })?,
+            Opened::Refused(refusal) => return Err(refusal.reason),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! The decisions of a run, as they are compared between two policies.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+
+use serde::Serialize;
+
+use crate::event::{Decision, Event, Record, Subject};
+use crate::evidence::summary::decision_word;
+use crate::ledger::{Divergence, LedgerError, Reader};
+
+/// A decision that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The recorded event; null for a decision that was not made then.
+    pub seq: Option<u64>,
+    /// The step; of a decision before a step, the step that it was about.
+    pub step: u64,
+    /// The call; null for a decision about the run.
+    pub call_id: Option<String>,
+    /// The tool.
+    pub tool: Option<String>,
+    /// What was decided; null where nothing was.
+    pub was: Option<String>,
+    /// What is decided now; null where nothing is, or nobody knows.
+    pub now: Option<String>,
+    /// Why, in the words of the rule that decides now.
+    pub reason: Option<String>,
+    /// Why it was decided as it was.
+    pub recorded_reason: Option<String>,
+}
+
+/// Which way a decision changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// What was denied is allowed.
+    Loosened,
+    /// What was allowed is denied.
+    Tightened,
+    /// Anything else.
+    Other,
+}
+
+/// Which way a decision changes from one word to another.
+pub fn direction(was: Option<&str>, now: Option<&str>) -> Direction {
+    let is_deny = |word: Option<&str>| word.is_some_and(|word| word.starts_with("deny"));
+    let is_allow = |word: Option<&str>| word == Some(Decision::Allow.as_str());
+    if is_deny(was) && is_allow(now) {
+        Direction::Loosened
+    } else if is_allow(was) && is_deny(now) {
+        Direction::Tightened
+    } else {
+        Direction::Other
+    }
+}
+
+impl Change {
+    /// Which way it changes.
+    pub fn direction(&self) -> Direction {
+        direction(self.was.as_deref(), self.now.as_deref())
+    }
+}
+
+/// A decision as it is compared: what it is about, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Made {
+    pub(super) seq: u64,
+    step: u64,
+    call_id: Option<String>,
+    tool: Option<String>,
+    pub(super) word: String,
+    reason: String,
+    /// Whether it is a denial about the run and not about a call.
+    ends_the_run: bool,
+}
+
+/// What a decision is about: the call, or the step and the limit.
+type About = (Option<String>, u64, Option<String>);
+
+impl Made {
+    pub(super) fn of(record: &Record, next_step: u64) -> Option<Self> {
+        let Event::GateDecided(gate) = &record.event else { return None };
+        Some(Self {
+            seq: record.seq,
+            step: record.step.unwrap_or(next_step),
+            call_id: gate.call_id.clone(),
+            tool: gate.tool.clone(),
+            word: decision_word(gate),
+            reason: gate.reason.clone(),
+            ends_the_run: gate.subject == Subject::Step && gate.decision == Decision::Deny,
+        })
+    }
+
+    /// What is decided instead of what was recorded, if a decision is.
+    pub(super) fn instead(divergence: &Divergence, step: u64) -> Option<Self> {
+        let event = divergence.computed.clone();
+        let step = Some(step);
+        Self::of(&Record { step, event, ..divergence.recorded.clone() }, 0)
+    }
+
+    /// A call is the same call wherever its decision stands; a decision about the run is the same
+    /// where it says the same of the same step.
+    fn about(&self) -> About {
+        match &self.call_id {
+            Some(call_id) => (Some(call_id.clone()), 0, None),
+            None => (None, self.step, Some(self.word.clone())),
+        }
+    }
+
+    pub(super) fn change_to(&self, now: Option<&Self>) -> Change {
+        Change {
+            seq: Some(self.seq),
+            step: self.step,
+            call_id: self.call_id.clone(),
+            tool: self.tool.clone(),
+            was: Some(self.word.clone()),
+            now: now.map(|now| now.word.clone()),
+            reason: now.map(|now| now.reason.clone()),
+            recorded_reason: Some(self.reason.clone()),
+        }
+    }
+}
+
+/// The decisions of a record from an event on.
+pub(super) fn decisions(state: impl io::Read, from: u64) -> Result<Vec<Made>, LedgerError> {
+    let mut reader = Reader::trusting(state);
+    let (mut made, mut step) = (Vec::new(), 0);
+    while let Some(record) = reader.next_record()? {
+        step = record.step.unwrap_or(step);
+        if record.seq >= from {
+            made.extend(Made::of(&record, step + 1));
+        }
+    }
+    Ok(made)
+}
+
+/// How far the decisions of now are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The run ended, its last step being this one: what was not decided was not reached.
+    End(u64),
+    /// What is not among them is unknown.
+    Unknown,
+}
+
+/// What differs between two lists of decisions, each held against the one about the same thing: the
+/// changes, and the recorded decisions of which nothing is known. A rule that ended a run before a
+/// step lets it continue where that step has begun.
+pub(super) fn differences(was: &[Made], now: &[Made], until: Until) -> (Vec<Change>, Vec<Change>) {
+    let mut by_subject: BTreeMap<About, Vec<&Made>> = BTreeMap::new();
+    for made in now {
+        by_subject.entry(made.about()).or_default().push(made);
+    }
+    let (mut changes, mut unknown) = (Vec::new(), Vec::new());
+    let mut matched = HashSet::new();
+    for made in was {
+        let found = by_subject.get_mut(&made.about()).filter(|found| !found.is_empty());
+        let found = found.map(|found| found.remove(0));
+        match (found, until) {
+            (Some(found), _) => {
+                matched.insert((found.seq, found.about()));
+                if found.word != made.word {
+                    changes.push(made.change_to(Some(found)));
+                }
+            }
+            (None, Until::Unknown) => unknown.push(made.change_to(None)),
+            (None, Until::End(begun)) => {
+                let lifted = made.ends_the_run && made.step <= begun;
+                let change = made.change_to(None);
+                let allow = lifted.then(|| Decision::Allow.as_str().to_owned());
+                changes.push(Change { now: allow, ..change });
+            }
+        }
+    }
+    for made in now.iter().filter(|made| !matched.contains(&(made.seq, made.about()))) {
+        changes.push(Change {
+            seq: None,
+            step: made.step,
+            call_id: made.call_id.clone(),
+            tool: made.tool.clone(),
+            was: None,
+            now: Some(made.word.clone()),
+            reason: Some(made.reason.clone()),
+            recorded_reason: None,
+        });
+    }
+    (changes, unknown)
+}

@@ -1,0 +1,237 @@
+//! What trying a policy on runs results in: a verdict per run, what was required of it, and the sums.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+use crate::event::Rule;
+
+use super::backtest::{Backtest, Standing};
+use super::decisions::{Change, Direction};
+
+/// What trying a policy on a run results in.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Tried {
+    /// Its decisions were made again.
+    Tested(Tested),
+    /// Nothing is known of it.
+    Refused(Refused),
+}
+
+/// A run on which no policy can be tried.
+#[derive(Debug, Serialize)]
+pub struct Refused {
+    /// The run, or the path that was named.
+    pub run: Utf8PathBuf,
+    /// `failed` where what it was made with cannot be loaded; else the word of `verify`, or
+    /// `unreadable`.
+    pub standing: &'static str,
+    /// Why.
+    pub message: String,
+    /// The exit code that it is worth.
+    #[serde(skip)]
+    pub code: u8,
+}
+
+/// What a back-test found in a run.
+#[derive(Debug, Serialize)]
+pub struct Tested {
+    /// The run.
+    pub run: Utf8PathBuf,
+    /// What the policy would have done.
+    #[serde(flatten)]
+    pub test: Backtest,
+    /// Decisions that were required and are lost, or of which nothing is known.
+    pub lost: Vec<Change>,
+    /// How many decisions change, and which way.
+    pub counts: Counts,
+    /// Whether no change at all was required, and there is one that is no decision.
+    #[serde(skip)]
+    is_another: bool,
+    #[serde(skip)]
+    required: Vec<Requirement>,
+}
+
+/// How many decisions change, and which way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// What was denied is allowed.
+    pub deny_to_allow: u64,
+    /// What was allowed is denied.
+    pub allow_to_deny: u64,
+    /// Any other change.
+    pub other: u64,
+    /// Decisions of which nothing is known.
+    pub unknown: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.deny_to_allow += other.deny_to_allow;
+        self.allow_to_deny += other.allow_to_deny;
+        self.other += other.other;
+        self.unknown += other.unknown;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { deny_to_allow, allow_to_deny, other, unknown } = self;
+        write!(
+            f,
+            "deny -> allow: {deny_to_allow}, allow -> deny: {allow_to_deny}, other: {other}, unknown: {unknown}"
+        )
+    }
+}
+
+/// What may not be lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requirement {
+    /// Nothing may change.
+    NoChange,
+    /// This decision: `deny`, `allow`, or with its rule.
+    Decision(String),
+}
+
+impl Requirement {
+    /// Reads what `--require` names.
+    ///
+    /// # Errors
+    /// That it names nothing, with what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (decision, rule) =
+            text.split_once(':').map_or((text, None), |(decision, rule)| (decision, Some(rule)));
+        let rules = Rule::ALL.map(Rule::as_str);
+        match (decision, rule) {
+            ("no-change", None) => Ok(Self::NoChange),
+            ("allow" | "deny" | "warn", None) => Ok(Self::Decision(text.to_owned())),
+            ("deny" | "warn", Some(rule)) if rules.contains(&rule) => {
+                Ok(Self::Decision(text.to_owned()))
+            }
+            _ => Err(format!(
+                "--require {text:?}: not a decision; write no-change, allow, deny, or deny:RULE with one of {}",
+                rules.join(", ")
+            )),
+        }
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::NoChange => "no-change",
+            Self::Decision(word) => word,
+        }
+    }
+
+    /// Whether a decision is one of those.
+    pub fn matches(&self, word: &str) -> bool {
+        match self {
+            Self::NoChange => true,
+            Self::Decision(required) => {
+                word == required
+                    || word
+                        .strip_prefix(required.as_str())
+                        .is_some_and(|rest| rest.starts_with(':'))
+            }
+        }
+    }
+
+    /// Whether a change loses what is required. A call that is not reached any more is not let
+    /// through; one of which nothing is known may be.
+    fn is_lost(&self, change: &Change, is_unknown: bool) -> bool {
+        let Self::Decision(required) = self else { return true };
+        let Some(was) = change.was.as_deref().filter(|was| self.matches(was)) else { return false };
+        match change.now.as_deref() {
+            Some(now) => !self.matches(now),
+            None => is_unknown || required == "allow" || was.starts_with("warn"),
+        }
+    }
+}
+
+/// A decision that changes or may, as it is reported.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'t> {
+    /// The decision.
+    pub change: &'t Change,
+    /// What is decided now, or what there is to say instead.
+    pub now: &'t str,
+    /// Whether it was required and is lost.
+    pub is_lost: bool,
+    /// Whether what was denied is allowed.
+    pub is_loosened: bool,
+}
+
+impl Tested {
+    /// Holds a back-test against what is required.
+    pub fn new(run: Utf8PathBuf, test: Backtest, required: &[Requirement]) -> Self {
+        let mut counts = Counts { unknown: test.unknown.len() as u64, ..Counts::default() };
+        for change in &test.changes {
+            match change.direction() {
+                Direction::Loosened => counts.deny_to_allow += 1,
+                Direction::Tightened => counts.allow_to_deny += 1,
+                Direction::Other => counts.other += 1,
+            }
+        }
+        let is_another = required.contains(&Requirement::NoChange)
+            && (test.from_step.is_some() || test.standing != Standing::Exact);
+        let required = required.to_vec();
+        let mut one = Self { run, test, lost: Vec::new(), counts, is_another, required };
+        one.lost = one.told().filter(|told| told.is_lost).map(|told| told.change.clone()).collect();
+        one
+    }
+
+    /// Whether something that was required is lost.
+    pub fn is_red(&self) -> bool {
+        self.is_another || !self.lost.is_empty()
+    }
+
+    /// The decisions that change, and those of which nothing is known.
+    pub fn told(&self) -> impl Iterator<Item = Told<'_>> {
+        let changes = self.test.changes.iter().map(|change| (change, false));
+        let unknown = self.test.unknown.iter().map(|change| (change, true));
+        changes.chain(unknown).map(|(change, is_unknown)| {
+            let otherwise = match change.was.as_deref() {
+                _ if is_unknown => "unknown",
+                // It stops nothing, so nothing says that it was not reached.
+                Some(was) if was.starts_with("warn") => "not given",
+                _ => "not reached",
+            };
+            Told {
+                change,
+                now: change.now.as_deref().unwrap_or(otherwise),
+                is_lost: self.required.iter().any(|one| one.is_lost(change, is_unknown)),
+                is_loosened: change.direction() == Direction::Loosened,
+            }
+        })
+    }
+
+    /// How much of the run is known, in words.
+    pub fn standing(&self) -> String {
+        let continued = if self.test.continued { ", continued with real tool calls" } else { "" };
+        match self.test.standing {
+            Standing::Exact => format!("exact{continued}"),
+            Standing::Bounded(step) if self.test.continued => format!("bounded@{step}{continued}"),
+            Standing::Bounded(step) => format!("bounded@{step}, what follows is unknown"),
+        }
+    }
+}
+
+/// The runs whose decisions were made again.
+pub fn tested(tried: &[Tried]) -> impl Iterator<Item = &Tested> {
+    tried.iter().filter_map(|one| match one {
+        Tried::Tested(tested) => Some(tested),
+        Tried::Refused(_) => None,
+    })
+}
+
+/// What was required and matches no recorded decision: nothing was checked of it.
+pub fn unmatched<'r>(tried: &[Tried], required: &'r [Requirement]) -> Vec<&'r Requirement> {
+    let is_recorded = |requirement: &&Requirement| {
+        let mut words = tested(tried).flat_map(|one| one.test.words.keys());
+        words.any(|word| requirement.matches(word))
+    };
+    required.iter().filter(|requirement| !is_recorded(requirement)).collect()
+}

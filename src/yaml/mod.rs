@@ -1,0 +1,396 @@
+//! YAML as this project reads it: a strict subset, with the place of every key and value.
+//!
+//! Refused, because readers disagree on them or because they hide what a file says: duplicate
+//! keys, anchors and aliases, tags, directives, merge keys, a second document, keys that are not
+//! text, characters that end a line for some readers only, and plain words that are numbers, dates
+//! or booleans to some readers (`yes`, `010`, `1_000`, `1:30`; see `scalar.rs`).
+
+mod scalar;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
+use serde_json::{Map, Value};
+
+/// The largest document, in bytes.
+pub const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How deep a document may nest.
+const DEPTH_MAX: usize = 64;
+
+/// How many values a document may hold.
+const NODES_MAX: usize = 500_000;
+
+/// A document and where its values stand.
+#[derive(Debug)]
+pub struct Document {
+    /// The document as JSON.
+    pub value: Value,
+    places: HashMap<String, Place>,
+    keys: HashMap<String, Place>,
+}
+
+/// A place in a file, both counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The line.
+    pub line: u64,
+    /// The column.
+    pub column: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// What is wrong with a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct YamlError {
+    /// Where, if that is known.
+    pub place: Option<Place>,
+    /// JSON pointer to the value that it is about; empty where there is none.
+    pub pointer: String,
+    /// What is wrong there.
+    pub message: String,
+}
+
+impl Document {
+    /// Where the value with this JSON pointer stands, or the nearest value around it.
+    pub fn place(&self, pointer: &str) -> Option<Place> {
+        let mut pointer = pointer.trim_end_matches('/');
+        loop {
+            if let Some(place) = self.places.get(pointer) {
+                return Some(*place);
+            }
+            pointer = pointer.rsplit_once('/')?.0;
+        }
+    }
+
+    /// Where the key of the value with this JSON pointer stands.
+    pub fn key_place(&self, pointer: &str) -> Option<Place> {
+        self.keys.get(pointer).copied()
+    }
+}
+
+/// Parses one document strictly.
+///
+/// # Errors
+/// The first place at which it is not YAML, or every word that readers take differently.
+///
+/// ```
+/// let document = gatedrun::yaml::parse(b"a:\n  b: [1, two]\n").unwrap();
+/// assert_eq!(document.value, serde_json::json!({"a": {"b": [1, "two"]}}));
+/// assert_eq!(document.place("/a/b/1").unwrap().to_string(), "line 2, column 10");
+/// assert!(gatedrun::yaml::parse(b"a: no\n").is_err());
+/// ```
+pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
+    let at = |place: Option<Place>, message: String| {
+        vec![YamlError { place, pointer: String::new(), message }]
+    };
+    if bytes.len() > BYTES_MAX {
+        return Err(at(None, format!("it has {} bytes; the limit is {BYTES_MAX}", bytes.len())));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let place = place_of(&String::from_utf8_lossy(
+            bytes.get(..error.valid_up_to()).unwrap_or_default(),
+        ));
+        at(Some(place), "a byte here is not UTF-8; save the file as UTF-8".to_owned())
+    })?;
+    if let Some((place, what)) = ambiguous_line_end(text) {
+        return Err(at(Some(place), what));
+    }
+    let options = granit_parser::options! {
+        strict_indentation: true,
+        disallow_directives: true,
+        emit_unresolved_aliases: true,
+        flow_nesting_limit: DEPTH_MAX,
+        block_nesting_limit: DEPTH_MAX,
+    };
+    let mut builder = Builder::default();
+    for event in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = event.map_err(|error| vec![refused(&error)])?;
+        if !builder.take(event, span) {
+            break;
+        }
+    }
+    if builder.problems.is_empty() {
+        Ok(Document {
+            value: builder.root.unwrap_or_default(),
+            places: builder.places,
+            keys: builder.keys,
+        })
+    } else {
+        builder.problems.sort_by_key(|problem| problem.place);
+        Err(builder.problems)
+    }
+}
+
+/// The place that follows this text.
+fn place_of(before: &str) -> Place {
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() as u64 + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() as u64 + 1;
+    Place { line, column }
+}
+
+/// A character that ends a line for some readers and not for others: what follows it may be a
+/// comment to one and a key to the other.
+fn ambiguous_line_end(text: &str) -> Option<(Place, String)> {
+    let (at, found) = text.char_indices().find(|(at, c)| match c {
+        '\u{85}' | '\u{2028}' | '\u{2029}' => true,
+        '\r' => !text[at + 1..].starts_with('\n'),
+        _ => false,
+    })?;
+    let code = u32::from(found);
+    Some((
+        place_of(&text[..at]),
+        format!(
+            "the character U+{code:04X} ends a line for some readers and not for others; remove it, or write \"\\u{code:04x}\" in double quotes"
+        ),
+    ))
+}
+
+fn place(marker: &Marker) -> Place {
+    Place { line: marker.line() as u64, column: marker.col() as u64 + 1 }
+}
+
+/// The words for what the parser refuses.
+fn refused(error: &ScanError) -> YamlError {
+    let message = match error.kind() {
+        ErrorKind::DirectiveDisallowed => {
+            "directives (%YAML, %TAG) are not supported; remove the line".to_owned()
+        }
+        kind => {
+            let what = kind.to_string();
+            let lower = what.to_lowercase();
+            let hint = if lower.contains("tab") { "; indent with spaces" } else { "" };
+            format!("{what}{hint}")
+        }
+    };
+    YamlError { place: Some(place(error.marker())), pointer: String::new(), message }
+}
+
+/// A list or map that is being read.
+enum Open {
+    List(Vec<Value>),
+    Map {
+        members: Map<String, Value>,
+        /// The key whose value comes next; `None` inside is one that was refused.
+        key: Option<Option<String>>,
+    },
+}
+
+/// Makes a value of the parser's events.
+#[derive(Default)]
+struct Builder {
+    root: Option<Value>,
+    open: Vec<Open>,
+    /// JSON pointer to what is read next.
+    pointer: String,
+    /// How long the pointer was before each open list or map.
+    lengths: Vec<usize>,
+    nodes: usize,
+    documents: usize,
+    places: HashMap<String, Place>,
+    keys: HashMap<String, Place>,
+    problems: Vec<YamlError>,
+}
+
+impl Builder {
+    /// Takes the next event; whether there is a reason to read on.
+    fn take(&mut self, event: Event<'_>, span: Span) -> bool {
+        let at = place(&span.start);
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    self.problem(at, "a second document begins here; keep one in a file");
+                    return false;
+                }
+            }
+            Event::Alias(_) | Event::UnresolvedAlias(_) => {
+                self.problem(
+                    at,
+                    "aliases are not supported; write the value out instead of using & and *",
+                );
+                self.value(Value::Null, at);
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.properties(anchor, tag.as_deref(), &span);
+                if style == ScalarStyle::Plain && tag.is_none() {
+                    self.plain(&text, at);
+                } else {
+                    self.scalar(Value::String(text.into_owned()), at);
+                }
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.properties(anchor, tag.as_deref(), &span);
+                self.begin(Open::List(Vec::new()), at);
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.properties(anchor, tag.as_deref(), &span);
+                self.begin(Open::Map { members: Map::new(), key: None }, at);
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            _ => {}
+        }
+        self.nodes += 1;
+        if self.nodes > NODES_MAX * 2 {
+            self.problem(at, &format!("it holds more than {NODES_MAX} values"));
+            return false;
+        }
+        if self.open.len() > DEPTH_MAX {
+            self.problem(at, &format!("it nests deeper than {DEPTH_MAX}"));
+            return false;
+        }
+        true
+    }
+
+    /// Refuses what stands before a value.
+    fn properties(&mut self, anchor: usize, tag: Option<&Tag>, span: &Span) {
+        if let Some(tag) = tag {
+            let at = span.tag_start().map_or_else(|| place(&span.start), |marker| place(&marker));
+            let tag = tag.original();
+            let tag = crate::problem::cut(&tag);
+            self.problem(
+                at,
+                &format!(
+                    "tags such as {tag} are not supported; remove it, and write the value itself"
+                ),
+            );
+        }
+        if anchor != 0 {
+            self.problem(
+                place(&span.start),
+                "anchors are not supported; write the value out instead of using & and *",
+            );
+        }
+    }
+
+    /// A word without quotes, as a key or as a value.
+    fn plain(&mut self, text: &str, at: Place) {
+        let value = scalar::plain(text);
+        if self.expects_key() {
+            let key = match value {
+                Ok(Value::String(text)) => Some(text),
+                Err(what) => {
+                    self.problem(at, &what);
+                    None
+                }
+                Ok(_) => {
+                    let shown = crate::problem::cut(text);
+                    self.problem(at, &format!("a key must be text; write \"{shown}\" in quotes"));
+                    None
+                }
+            };
+            return self.key(key, at);
+        }
+        let value = value.unwrap_or_else(|what| {
+            let pointer = self.next_pointer();
+            self.problems.push(YamlError { place: Some(at), pointer, message: what });
+            Value::Null
+        });
+        self.value(value, at);
+    }
+
+    /// A text in quotes, as a key or as a value.
+    fn scalar(&mut self, value: Value, at: Place) {
+        match value {
+            Value::String(text) if self.expects_key() => self.key(Some(text), at),
+            value => self.value(value, at),
+        }
+    }
+
+    fn expects_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open::Map { key: None, .. }))
+    }
+
+    fn key(&mut self, key: Option<String>, at: Place) {
+        let mut duplicate = None;
+        if let Some(Open::Map { members, key: next }) = self.open.last_mut() {
+            duplicate = key.as_ref().filter(|key| members.contains_key(*key)).cloned();
+            // A duplicate's value is read and dropped.
+            *next = Some(if duplicate.is_some() { None } else { key });
+        }
+        match duplicate {
+            Some(key) => {
+                let first = self.keys.get(&self.next_pointer_of(&key)).copied();
+                let first = first.map_or_else(String::new, |first| format!(" (first at {first})"));
+                let key = crate::problem::cut(&key);
+                self.problem(at, &format!("duplicate key {key:?}{first}; keep one of the two"));
+            }
+            None => {
+                let pointer = self.next_pointer();
+                self.keys.insert(pointer, at);
+            }
+        }
+    }
+
+    /// JSON pointer to the value that comes next.
+    fn next_pointer(&self) -> String {
+        match self.open.last() {
+            Some(Open::List(items)) => format!("{}/{}", self.pointer, items.len()),
+            Some(Open::Map { key: Some(Some(key)), .. }) => self.next_pointer_of(key),
+            Some(Open::Map { .. }) | None => self.pointer.clone(),
+        }
+    }
+
+    fn next_pointer_of(&self, key: &str) -> String {
+        format!("{}/{}", self.pointer, crate::json::pointer_token(key))
+    }
+
+    fn begin(&mut self, open: Open, at: Place) {
+        if self.expects_key() {
+            // What stands in the key is read and dropped, as is its value.
+            self.problem(at, "a key must be text; write a word or a text in quotes");
+        }
+        let pointer = self.next_pointer();
+        self.places.insert(pointer.clone(), at);
+        self.lengths.push(self.pointer.len());
+        self.pointer = pointer;
+        self.open.push(open);
+    }
+
+    fn end(&mut self) {
+        let Some(done) = self.open.pop() else { return };
+        self.pointer.truncate(self.lengths.pop().unwrap_or(0));
+        let value = match done {
+            Open::List(items) => Value::Array(items),
+            Open::Map { members, .. } => Value::Object(members),
+        };
+        self.put(value);
+    }
+
+    fn value(&mut self, value: Value, at: Place) {
+        if self.expects_key() {
+            return self.key(None, at);
+        }
+        self.places.insert(self.next_pointer(), at);
+        self.put(value);
+    }
+
+    fn put(&mut self, value: Value) {
+        match self.open.last_mut() {
+            Some(Open::List(items)) => items.push(value),
+            Some(Open::Map { members, key }) => match key.take() {
+                Some(Some(key)) => {
+                    members.insert(key, value);
+                }
+                // The value of a key that was refused, or such a key itself.
+                Some(None) => {}
+                None => *key = Some(None),
+            },
+            None => self.root = Some(value),
+        }
+    }
+
+    fn problem(&mut self, at: Place, message: &str) {
+        self.problems.push(YamlError {
+            place: Some(at),
+            pointer: String::new(),
+            message: message.to_owned(),
+        });
+    }
+}

@@ -1,0 +1,248 @@
+//! One failing system call at a time: what the machine does to a run is not what its tools said.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::support::{Folder, exhaustive, scripted};
+
+const TASK: &str = "tasks/test/script.json";
+const RUN: &str = "runs/test/script";
+
+/// A task that writes, writes again what is there, and reads back.
+fn writing() -> Folder {
+    let folder = Folder::project();
+    let write = |path: &str, content: &str| json!({"calls": [{"tool": "write", "arguments": {"path": path, "content": content}}]});
+    let script = json!([
+        write("work/a/b/note.md", "first"),
+        write("work/a/b/note.md", "first"),
+        write("work/c.md", "second"),
+        {"calls": [{"tool": "read", "arguments": {"path": "work/a/b/note.md"}}]},
+        {"calls": [{"tool": "read", "arguments": {"path": "work/none.md"}}]},
+        {"final_answer": "done"}
+    ]);
+    scripted(&folder, script, &[("version: 1\n", "version: 1\ndurability: fsync\n")]);
+    folder
+}
+
+/// Runs the program under strace; `None`, loudly, where nothing may be traced.
+fn traced(folder: &Folder, options: &[&str], args: &[&str]) -> Option<Output> {
+    if !Command::new("strace").arg("true").output().is_ok_and(|ran| ran.status.success()) {
+        println!("skipped: there is no strace here, or it may not trace");
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "strace.txt"]).args(options);
+    command.arg(env!("CARGO_BIN_EXE_gatedrun")).args(args).current_dir(folder.path());
+    Some(command.env_clear().env("PATH", "/usr/bin:/bin").output().unwrap())
+}
+
+/// Every file of a run, by its path.
+fn tree(folder: &Folder, run: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut tree = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(folder.path().join(run)) {
+        let entry = entry.unwrap();
+        if entry.file_type().is_file() {
+            let path = entry.path().strip_prefix(folder.path().join(run)).unwrap();
+            tree.insert(path.display().to_string(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+    tree
+}
+
+fn said(ran: &Output) -> String {
+    String::from_utf8_lossy(&ran.stderr).into_owned()
+}
+
+/// What may fail, and how.
+const FAULTS: [(&str, &[&str]); 10] = [
+    ("openat2", &["ENOSPC", "EMFILE", "EACCES", "EIO", "EROFS", "ENOMEM", "EPERM", "ENOSYS"]),
+    ("openat", &["EMFILE", "ENFILE", "EACCES", "ENOSPC", "EDQUOT"]),
+    ("write", &["ENOSPC", "EIO", "EDQUOT", "EFBIG"]),
+    ("fsync", &["EIO", "ENOSPC", "EDQUOT"]),
+    ("fdatasync", &["EIO"]),
+    ("renameat", &["ENOSPC", "EACCES", "EXDEV", "EIO"]),
+    ("mkdirat", &["ENOSPC", "EACCES", "EMLINK"]),
+    ("mkdir", &["ENOSPC", "EROFS", "EPERM"]),
+    ("read", &["EIO"]),
+    ("unlinkat", &["EIO", "EROFS"]),
+];
+
+#[test]
+fn one_failing_system_call_never_becomes_what_a_tool_said() {
+    let folder = writing();
+    let Some(whole) = traced(&folder, &[], &["run", TASK]) else { return };
+    assert!(whole.status.success(), "{}", said(&whole));
+    let calls = String::from_utf8(folder.read("strace.txt")).unwrap();
+    let wanted = tree(&folder, RUN);
+    let mut codes: BTreeMap<i32, usize> = BTreeMap::new();
+    for (call, errors) in FAULTS {
+        // strace counts the calls of each thread.
+        let mut made: BTreeMap<&str, usize> = BTreeMap::new();
+        for line in calls.lines().filter(|line| line.contains(&format!(" {call}("))) {
+            *made.entry(line.split(' ').next().unwrap()).or_default() += 1;
+        }
+        let made = made.into_values().max().unwrap_or(0);
+        assert!(made > 0, "{call} is never called: {calls}");
+        // The rarer calls at each place; of the others a sample.
+        let stride = if exhaustive() { 1 } else { made.div_ceil(8) };
+        for when in (1..=made).step_by(stride) {
+            let error = errors[when % errors.len()];
+            let failing = format!("inject={call}:error={error}:when={when}");
+            for stale in [RUN.to_owned(), format!("{RUN}.partial"), format!("{RUN}.new")] {
+                let _ = std::fs::remove_dir_all(folder.path().join(stale));
+            }
+            let ran = traced(&folder, &["-e", &failing], &["run", TASK]).unwrap();
+            let code = ran.status.code().unwrap_or(-1);
+            *codes.entry(code).or_default() += 1;
+            let told = said(&ran);
+            assert!(!matches!(code, 101 | -1), "{failing}: {code}: {told}");
+            if code != 0 {
+                let partial = folder.path().join(format!("{RUN}.partial"));
+                let again = if partial.exists() && !folder.path().join(RUN).exists() {
+                    folder.gatedrun(&["resume", RUN])
+                } else {
+                    folder.gatedrun(&["run", TASK])
+                };
+                assert_eq!(again.code, 0, "{failing}: {code}: {told}\n{}", again.all());
+            }
+            assert!(tree(&folder, RUN) == wanted, "{failing}: {code}: other bytes: {told}");
+        }
+    }
+    assert!(codes.get(&8).is_some_and(|faults| *faults > 10), "{codes:?}");
+}
+
+/// Where the first write of the task makes its file, and where that belongs.
+fn places(folder: &Folder) -> (String, String, String) {
+    assert_eq!(folder.gatedrun(&["run", TASK]).code, 0);
+    let ledger = String::from_utf8(folder.read(&format!("{RUN}/state.jsonl"))).unwrap();
+    let at = ledger.find("idem_").unwrap();
+    let partial = format!("{}/{RUN}.partial", folder.path());
+    let temporary = format!("{partial}/work.tmp/{}", &ledger[at..at + 21]);
+    std::fs::remove_dir_all(folder.path().join("runs")).unwrap();
+    (temporary, format!("{partial}/work.tmp"), format!("{partial}/work"))
+}
+
+/// What a run is told when the machine refuses what a tool needs: which file, why, what to do.
+#[test]
+fn a_host_fault_names_the_file_the_reason_and_the_remedy() {
+    let note = "work/a/b/note.md: cannot be";
+    let resume = "then continue with `gatedrun resume runs/test/script`";
+    let folder = writing();
+    let (temporary, temporaries, work) = places(&folder);
+    for (fault, place, says) in [
+        (
+            "write:error=ENOSPC:when=1",
+            &temporary,
+            "written: no space left on device; free some space",
+        ),
+        ("fsync:error=EIO:when=1", &temporary, "written: input/output error; correct that"),
+        (
+            "renameat:error=EACCES:when=1",
+            &temporaries,
+            "written: permission denied; correct the permissions",
+        ),
+        (
+            "openat2:error=EMFILE:when=2",
+            &work,
+            "opened: too many open files; allow more open files (`ulimit -n`)",
+        ),
+        (
+            "openat2:error=EDQUOT:when=1",
+            &work,
+            "written: disk quota exceeded; raise the quota or free some space",
+        ),
+    ] {
+        let _ = std::fs::remove_dir_all(folder.path().join("runs"));
+        let injected = format!("inject={fault}");
+        let Some(ran) = traced(&folder, &["-P", place, "-e", &injected], &["run", TASK]) else {
+            return;
+        };
+        assert_eq!(ran.status.code(), Some(8), "{injected}: {}", said(&ran));
+        let says = format!("{note} {says}, {resume}");
+        assert!(said(&ran).contains(&says), "{says}: {}", said(&ran));
+        let ledger =
+            String::from_utf8(folder.read("runs/test/script.partial/state.jsonl")).unwrap();
+        assert!(!ledger.contains("storage_failed") && !ledger.contains("\"deny\""), "{ledger}");
+    }
+}
+
+/// A kernel or a container that refuses the call that confines every opening is told so at once.
+#[test]
+fn a_system_without_openat2_is_refused_before_anything_is_written() {
+    let folder = writing();
+    assert_eq!(folder.gatedrun(&["run", TASK]).code, 0);
+    std::fs::rename(folder.path().join("runs/test"), folder.path().join("runs/kept")).unwrap();
+    for error in ["ENOSYS", "EPERM", "EINVAL", "EACCES"] {
+        let injected = format!("inject=openat2:error={error}");
+        let run = ["run", TASK];
+        let check = ["check", "runs/kept/script", "--task", TASK];
+        for args in [&run[..], &check[..], &["regression"][..], &["resume", RUN][..]] {
+            let Some(ran) = traced(&folder, &["-e", &injected], args) else { return };
+            assert_eq!(ran.status.code(), Some(8), "{error} {args:?}: {}", said(&ran));
+            let told = said(&ran);
+            assert!(told.contains("openat2") && told.contains("seccomp"), "{told}");
+        }
+        assert!(!folder.path().join("runs/test").exists());
+    }
+}
+
+/// Fsync fails after the rename: the file is there, and nobody knows whether it will be. The run
+/// stops, and whoever resumes it makes it durable although it is found.
+#[test]
+fn a_write_whose_outcome_is_unknown_is_done_again() {
+    let folder = writing();
+    let (_, _, work) = places(&folder);
+    assert_eq!(folder.gatedrun(&["run", TASK]).code, 0);
+    let wanted = tree(&folder, RUN);
+    std::fs::remove_dir_all(folder.path().join("runs")).unwrap();
+    let injected = ["-P", &format!("{work}/a/b"), "-e", "inject=fsync:error=EIO:when=1"];
+    let Some(ran) = traced(&folder, &injected, &["run", TASK]) else { return };
+    assert_eq!(ran.status.code(), Some(8), "{}", said(&ran));
+    assert_eq!(folder.read("runs/test/script.partial/work/a/b/note.md"), b"first");
+    let resumed = traced(&folder, &["-y", "-e", "trace=fsync"], &["resume", RUN]).unwrap();
+    assert!(resumed.status.success(), "{}", said(&resumed));
+    let calls = String::from_utf8(folder.read("strace.txt")).unwrap();
+    let first: Vec<&str> = calls.lines().filter(|line| line.contains("/work")).take(2).collect();
+    assert!(first[0].contains("note.md>") && first[1].contains("/work/a/b>"), "{calls}");
+    assert!(tree(&folder, RUN) == wanted);
+}
+
+/// `check` and `regression` execute: what the machine refuses there is no difference.
+#[test]
+fn a_host_fault_is_no_difference() {
+    let folder = writing();
+    assert_eq!(folder.gatedrun(&["run", TASK]).code, 0);
+    for (call, error) in [("renameat", "ENOSPC"), ("mkdirat", "EACCES"), ("fsync", "EIO")] {
+        let injected = format!("inject={call}:error={error}:when=1");
+        for args in [&["check", RUN][..], &["regression"][..]] {
+            let Some(ran) = traced(&folder, &["-e", &injected], args) else { return };
+            let told = format!("{}{}", String::from_utf8_lossy(&ran.stdout), said(&ran));
+            assert_eq!(ran.status.code(), Some(8), "{injected} {args:?}: {told}");
+            assert!(!told.contains("differs") && !told.contains("worse "), "{told}");
+        }
+    }
+}
+
+/// No second thread (`ulimit -u`, a container's limit): the tools run unconfined, or not at all
+/// where policy requires that they are confined.
+#[test]
+fn without_a_thread_to_confine_the_policy_decides() {
+    let folder = writing();
+    let injected = ["-e", "inject=clone3,clone:error=EAGAIN"];
+    let Some(ran) = traced(&folder, &injected, &["run", TASK, "--json"]) else { return };
+    assert!(ran.status.success(), "{}", said(&ran));
+    let line: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(line["isolation"], "unavailable");
+    let wanted = tree(&folder, RUN);
+    std::fs::remove_dir_all(folder.path().join("runs")).unwrap();
+    assert_eq!(folder.gatedrun(&["run", TASK]).code, 0);
+    assert!(tree(&folder, RUN) == wanted);
+    folder.edit("policy/v1.yaml", "isolation: best_effort", "isolation: required");
+    std::fs::remove_dir_all(folder.path().join("runs")).unwrap();
+    let ran = traced(&folder, &injected, &["run", TASK]).unwrap();
+    assert_eq!(ran.status.code(), Some(8), "{}", said(&ran));
+    assert!(said(&ran).contains("no thread can be started"), "{}", said(&ran));
+    assert!(!folder.path().join("runs/test/script.partial/state.jsonl").exists());
+}

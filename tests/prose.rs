@@ -1,0 +1,113 @@
+//! Plain English: phrases that readers stumbled over are found in docs, messages and comments.
+
+use regex::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+use crate::support::{root, text};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    #[expect(dead_code, reason = "for whoever reads the table")]
+    note: String,
+    phrases: Vec<Phrase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Phrase {
+    find: String,
+    write: String,
+    #[serde(default)]
+    except: Vec<String>,
+}
+
+fn phrases() -> Vec<(Regex, Phrase)> {
+    let table: Table = serde_json::from_str(&text("tests/cases/prose.json")).unwrap();
+    let compiled = table.phrases.into_iter().map(|phrase| {
+        let regex = RegexBuilder::new(&phrase.find).case_insensitive(true).build().unwrap();
+        (regex, phrase)
+    });
+    compiled.collect()
+}
+
+/// The files whose prose is read: pages, code with its comments and messages, scripts.
+fn files() -> Vec<String> {
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(root()).sort_by_file_name().into_iter().filter_entry(|e| {
+        let skipped =
+            ["target", "runs", "data", "node_modules", "cases", "vectors", "snapshots", ".git"];
+        !skipped.iter().any(|name| e.file_name() == *name)
+    }) {
+        let entry = entry.unwrap();
+        let path = entry.path().strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let named = [".md", ".rs", ".py", ".sh", ".yaml", "Makefile"];
+        if entry.file_type().is_file() && named.iter().any(|ending| path.ends_with(ending)) {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// Every place in a text where a phrase occurs, as `line: phrase; write …`.
+fn found(text: &str, phrases: &[(Regex, Phrase)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for (regex, phrase) in phrases {
+            for hit in regex.find_iter(line) {
+                let from = hit.start().saturating_sub(6);
+                let around = line.get(from..hit.end()).unwrap_or(hit.as_str()).to_lowercase();
+                if !phrase.except.iter().any(|plain| around.contains(plain)) {
+                    found.push(format!(
+                        "{}: {:?}; write {}",
+                        number + 1,
+                        hit.as_str(),
+                        phrase.write
+                    ));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn prose_is_plain_english() {
+    let phrases = phrases();
+    let mut all = Vec::new();
+    for file in files() {
+        // These quote the phrases that they look for.
+        if ["tests/prose.rs", "tests/cases/prose.json"].contains(&file.as_str()) {
+            continue;
+        }
+        all.extend(found(&text(&file), &phrases).into_iter().map(|hit| format!("{file}:{hit}")));
+    }
+    assert!(all.is_empty(), "{} phrases:\n{}", all.len(), all.join("\n"));
+}
+
+#[test]
+fn the_phrases_are_found_and_plain_ones_pass() {
+    let phrases = phrases();
+    for odd in [
+        "it is no regular file",
+        "what is due",
+        "the two come to the same",
+        "made anew",
+        "mend it",
+        "a line a run",
+        "Nobody hears of it",
+        "a deny ends the run",
+        "it cannot be read: No such file",
+    ] {
+        assert!(!found(odd, &phrases).is_empty(), "{odd:?} passes");
+    }
+    for plain in [
+        "there is no such file",
+        "it is no longer needed",
+        "one line per run",
+        "amendments and recommended settings",
+        "a denial ends the run",
+    ] {
+        assert!(found(plain, &phrases).is_empty(), "{plain:?}: {:?}", found(plain, &phrases));
+    }
+}
