@@ -34,7 +34,7 @@ def in_order(value, schema=SCHEMA):
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     fits = type(value) in [TYPES[name] for name in types] and value == schema.get("const", value)
     if type(value) is int:
-        fits = fits and 0 <= value < 2 ** int(schema["format"].removeprefix("uint"))
+        fits = fits and schema["minimum"] <= value <= schema["maximum"]
     if type(value) is str:
         fits = fits and re.fullmatch(schema.get("pattern", "(?s:.*)"), value)
     if not fits:

@@ -97,6 +97,9 @@ def facts(e, kind, s):
         s["tries"], sums["attempts"] = s["tries"] + 1, sums["attempts"] + 1
         due = (s["tries"], e["outcome"] == "success", e["outcome"] != "transient_failure")
         yield (e["attempt"], error is None, e["backoff_ms"] is None) == due, "the attempt"
+        yield limit("max_attempts", sums["attempts"])
+        last, begun = s["limits"].get("max_elapsed_ms", 2**64), (s["asked"] - EPOCH) // MS - e["waited_ms"]
+        yield (e["attempt"] == 1 or begun < last) and e["waited_ms"] <= max(last - begun, 0), "max_elapsed_ms"
     elif kind == "tool_finished":
         whole, result = dump(e["result"], sort_keys=True), e["result"]
         yield e["ok"] == (result is not None) == (error is None), "ok"

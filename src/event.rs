@@ -561,6 +561,10 @@ pub enum Detail {
     MaxRepeatedStates,
     /// What the kernel refused when the path was opened: a fact of that moment, not of the call.
     OpenRefused,
+    /// Attempts of tools so far, and what the next would add.
+    Attempts,
+    /// Attempts of tools at most.
+    MaxAttempts,
 }
 
 impl Detail {
@@ -595,6 +599,8 @@ impl Detail {
             Self::RepeatedStates => "policy.repeated_states",
             Self::MaxRepeatedStates => "policy.max_repeated_states",
             Self::OpenRefused => "policy.open_refused",
+            Self::Attempts => "policy.attempts",
+            Self::MaxAttempts => "policy.max_attempts",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::clock::TICK_NS;
 use crate::derive;
 use crate::event::{
     AttemptOutcome, Decision, Detail, Effect, ErrorClass, Event, FailureMode, GateDecided,
@@ -21,6 +22,9 @@ use crate::retry;
 use crate::task::Fault;
 use crate::tools::faults::Attempted;
 use crate::tools::{self, Output};
+
+/// What the record of an event takes of the logical time, in milliseconds.
+const TICK_MS: u64 = TICK_NS / 1_000_000;
 
 /// Takes calls through policy to the tools, and keeps the totals that budgets are about.
 ///
@@ -278,19 +282,18 @@ impl<'a, 'l> Governor<'a, 'l> {
             self.ledger.make_durable()?;
         }
         let mut running = Running { step, call, allowed, key };
-        let timeout_ms = self.gate.policy().execution.timeout_ms;
         let mut attempt = 1;
         loop {
-            let Attempt { attempted, recorded, is_known } = self.attempt(&mut running, attempt)?;
+            let Attempt { attempted, recorded, is_known, recorded_wait_ms } =
+                self.attempt(&mut running, attempt)?;
+            // A recorded attempt is dated when it ended; one that is made now has just begun.
+            let mut standing = self.standing()?;
+            standing.elapsed_ms = standing.elapsed_ms.saturating_sub(recorded_wait_ms);
+            let timeout_ms = self.gate.timeout_ms(&standing);
             let waited_ms = if matches!(attempted, Attempted::Hung) { timeout_ms } else { 0 };
             let outcome = match attempted {
                 Attempted::Ended(outcome) => outcome,
-                Attempted::Hung => Err(ToolError::new(
-                    ErrorClass::TimedOut,
-                    format!(
-                        "no result within {timeout_ms} ms; execution.timeout_ms allows no more"
-                    ),
-                )),
+                Attempted::Hung => Err(self.timed_out(timeout_ms)),
             };
             let allowed = &running.allowed;
             let outcome = outcome.and_then(|output| match recorded {
@@ -312,6 +315,12 @@ impl<'a, 'l> Governor<'a, 'l> {
                 }
             };
             self.totals.attempts += 1;
+            // The next attempt would begin after the record of this one and the wait.
+            standing.totals = self.totals;
+            standing.elapsed_ms += waited_ms + TICK_MS;
+            let is_affordable =
+                backoff_ms.is_none_or(|wait_ms| self.gate.decide_retry(&standing, wait_ms));
+            let backoff_ms = backoff_ms.filter(|_| is_affordable);
             self.ledger.push(
                 Some(step),
                 Event::ToolAttempted(ToolAttempted {
@@ -325,7 +334,7 @@ impl<'a, 'l> Governor<'a, 'l> {
             )?;
             if backoff_ms.is_none() {
                 let finished = recorded.unwrap_or_else(|| self.finished(allowed, outcome));
-                return Ok(self.finish(step, attempt, finished)?);
+                return Ok(self.finish(step, attempt, finished, is_affordable)?);
             }
             attempt += 1;
         }
@@ -333,6 +342,19 @@ impl<'a, 'l> Governor<'a, 'l> {
 
     fn is_read_only(&self, tool: &str) -> bool {
         self.gate.contracts().get(tool).is_some_and(|contract| contract.read_only)
+    }
+
+    /// That no result came within the time that an attempt may take.
+    fn timed_out(&self, timeout_ms: u64) -> ToolError {
+        let key = if timeout_ms == self.gate.policy().execution.timeout_ms {
+            "execution.timeout_ms"
+        } else {
+            "loop_budget.max_elapsed_ms"
+        };
+        ToolError::new(
+            ErrorClass::TimedOut,
+            format!("no result within {timeout_ms} ms; {key} allows no more"),
+        )
     }
 
     /// One attempt: as it was recorded, or for real.
@@ -376,7 +398,7 @@ impl<'a, 'l> Governor<'a, 'l> {
             }
         }
         let attempted = tools::faults::run(self.faults, &running.allowed, attempt, &running.key)?;
-        Ok(Attempt { attempted, recorded: None, is_known: false })
+        Ok(Attempt { is_known: false, ..Attempt::known(attempted) })
     }
 
     /// Whether a call that failed so must not be made again by anyone who does not know what became
@@ -501,14 +523,18 @@ impl<'a, 'l> Governor<'a, 'l> {
         step: u64,
         attempts: u32,
         finished: ToolFinished,
+        is_affordable: bool,
     ) -> Result<Handled, LedgerError> {
-        let mut handled = settled(&finished, attempts);
+        let mut handled = settled(&finished, attempts, is_affordable);
         self.state.results.extend(finished.sha256.filter(|_| finished.ok));
         self.state.errors.extend(finished.error.as_ref().map(|error| error.class));
         let event = self.ledger.push(Some(step), Event::ToolFinished(finished))?;
         if let Event::ToolFinished(finished) = event {
             handled.result = finished.result;
         }
+        let standing = self.standing()?;
+        let warnings = self.gate.warn_late(&standing);
+        self.warn(Some(step), warnings)?;
         Ok(handled)
     }
 }
@@ -519,11 +545,13 @@ struct Attempt {
     recorded: Option<ToolFinished>,
     /// Whether it is on record how it went, or somebody has said so.
     is_known: bool,
+    /// The wait for a result that did not come, of an attempt that is on record.
+    recorded_wait_ms: u64,
 }
 
 impl Attempt {
     fn known(attempted: Attempted) -> Self {
-        Self { attempted, recorded: None, is_known: true }
+        Self { attempted, recorded: None, is_known: true, recorded_wait_ms: 0 }
     }
 }
 
@@ -541,14 +569,15 @@ fn recorded_attempt(next: &Record, then: Option<&Record>, trusted: Option<u64>) 
     if let Some(error) = &attempted.error {
         let hung = error.class == ErrorClass::TimedOut;
         let ended = if hung { Attempted::Hung } else { Attempted::Ended(Err(error.clone())) };
-        return Some(Attempt::known(ended));
+        let recorded_wait_ms = attempted.waited_ms;
+        return Some(Attempt { recorded_wait_ms, ..Attempt::known(ended) });
     }
     let Event::ToolFinished(finished) = &then?.event else { return None };
     let as_it_is = finished.cut || trusted.is_some_and(|bytes_max| finished.bytes <= bytes_max);
     let whole = finished.result.as_ref().filter(|_| !as_it_is).map(JsonText::value);
     let recorded = whole.is_none().then(|| finished.clone());
     let output = Output { result: whole.unwrap_or_default(), origin: finished.origin.clone() };
-    Some(Attempt { attempted: Attempted::Ended(Ok(output)), recorded, is_known: true })
+    Some(Attempt { recorded, ..Attempt::known(Attempted::Ended(Ok(output))) })
 }
 
 fn in_doubt(running: &Running<'_>, cause: String) -> Halt {
@@ -587,12 +616,15 @@ fn attempt_outcome(outcome: &Result<Output, ToolError>, backoff_ms: Option<u64>)
 
 /// What an executed call means for its proposer and for the run; the result itself is added once
 /// it is recorded.
-fn settled(finished: &ToolFinished, attempts: u32) -> Handled {
+///
+/// A failure that may pass ends the run where no attempt is left. Where a budget has no room for
+/// another one, that budget ends it, at what the run asks for next.
+fn settled(finished: &ToolFinished, attempts: u32, is_affordable: bool) -> Handled {
     let Some(error) = &finished.error else {
         let failure_mode = (attempts > 1).then_some(FailureMode::ToolCallFailure);
         return Handled { result: None, error: None, failure_mode, end: None };
     };
-    let failure_mode = if error.retryable {
+    let failure_mode = if error.retryable && is_affordable {
         FailureMode::RetryExhaustion
     } else if error.class.is_unforeseen() {
         FailureMode::CataloguedUnhandled

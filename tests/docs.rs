@@ -43,13 +43,19 @@ fn schema() -> Value {
     schema
 }
 
-/// `uint64` and the like are formats of Rust, which a strict validator does not know.
+/// `uint64` and the like are formats of Rust, which a strict validator does not know; a maximum says
+/// the same to all.
 fn without_widths(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
-            let is_width = |format: &Value| format.as_str().is_some_and(|f| f.starts_with("uint"));
-            if members.get("format").is_some_and(is_width) {
+            let maximum = match members.get("format").and_then(Value::as_str) {
+                Some("uint64") => Some(u64::MAX),
+                Some("uint32") => Some(u64::from(u32::MAX)),
+                _ => None,
+            };
+            if let Some(maximum) = maximum {
                 members.remove("format");
+                members.insert("maximum".to_owned(), maximum.into());
             }
             members.values_mut().for_each(without_widths);
         }

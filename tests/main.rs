@@ -17,6 +17,8 @@ mod ledger;
 mod policy;
 /// Folders and links swapped while the gate opens.
 mod races;
+/// Names that a run may write, cloned and looked at by a real Git.
+mod names;
 /// One failing system call at a time.
 mod host;
 /// The five tools, and what they may hold.

@@ -67,6 +67,7 @@ fn decision_tables() {
     for (table, least) in [
         ("urls", 100),
         ("paths", 60),
+        ("names", 200),
         ("registry", 20),
         ("arguments", 40),
         ("precedence", 10),

@@ -112,6 +112,29 @@ fn write_makes_parents_replaces_whole_and_leaves_nothing_behind() {
     assert_eq!(manifest["work"]["work/a/b/c.md"]["bytes"], 8);
 }
 
+/// What the runtime makes for itself lies where no path of a call leads.
+#[test]
+fn no_write_reaches_the_temporary_file_of_another() {
+    let folder = Folder::project();
+    let write = |path: &str| json!({"calls": [{"tool": "write", "arguments": {"path": path, "content": "keep me"}}]});
+    let script = |first: &str| json!([write(first), write("work/b.md"), {"final_answer": "done"}]);
+    let (_, records) = run(&scripted(&folder, script("work/a.md"), &[]), &folder.path().join("x"));
+    let keys: Vec<String> = records
+        .into_iter()
+        .filter_map(|record| match record.event {
+            Event::ToolStarted(started) => Some(started.idempotency_key),
+            _ => None,
+        })
+        .collect();
+    let first = format!("work/{}", keys[1]);
+    run(&scripted(&folder, script(&first), &[]), &folder.path().join("work"));
+    assert_eq!(folder.read(&first), b"keep me");
+    assert_eq!(folder.read("work/b.md"), b"keep me");
+    for name in ["work.tmp/x", "work.receipts", "../work.tmp/x", "work/../work.tmp/x"] {
+        assert!(gatedrun::policy::path::MountPath::parse(name).is_err(), "{name}");
+    }
+}
+
 #[test]
 fn a_receipt_that_a_crash_cut_short_spoils_no_other() {
     let folder = Folder::project();
@@ -461,6 +484,104 @@ fn a_call_that_certainly_did_nothing_is_in_no_doubt() {
     scripted(&folder, script, &[]);
     let ran = folder.gatedrun(&["run", "tasks/test/script.json"]);
     assert!(ran.code == 0 && ran.out.contains("too_large"), "{}", ran.all());
+}
+
+/// A run of calls of one tool, with this fault and these budgets, as a process.
+fn budgeted(mode: Value, calls: usize, budget: &str) -> (Folder, Vec<Value>) {
+    let folder = Folder::lenient_project();
+    let read = json!({"tool": "read", "arguments": {"path": "corpus/op-01.md"}});
+    let script = json!([{"calls": vec![read; calls]}, {"final_answer": "done"}]);
+    let to = format!("  max_tokens: 50000\n{budget}");
+    scripted(&folder, script, &[("  max_tokens: 50000\n", to.as_str())]);
+    let mut task: Value = serde_json::from_slice(&folder.read("tasks/test/script.json")).unwrap();
+    task["faults"] = json!([mode]);
+    folder.write("tasks/test/script.json", task.to_string());
+    let ran = folder.gatedrun(&["run", "tasks/test/script.json"]);
+    assert!(matches!(ran.code, 0 | 3), "{}", ran.all());
+    for command in ["verify", "check", "replay"] {
+        let again = folder.gatedrun(&[command, "runs/test/script"]);
+        assert_eq!(again.code, 0, "{command}: {}", again.all());
+    }
+    let script = root().join("scripts/verify_evidence.py");
+    let run = folder.path().join("runs/test/script");
+    let mut python = Command::new("python3");
+    python.args([script.as_str(), run.as_str(), "--project", folder.path().as_str()]);
+    let said = String::from_utf8(python.output().unwrap().stdout).unwrap();
+    assert!(said.contains("\"verified\""), "{said}");
+    let ledger = String::from_utf8(folder.read("runs/test/script/state.jsonl")).unwrap();
+    let events = ledger.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (folder, events)
+}
+
+fn of_kind<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
+    events.iter().map(|record| &record["event"]).filter(|event| event["kind"] == kind).collect()
+}
+
+/// No attempt begins, and no wait is waited, that the budget of time cannot hold.
+#[test]
+fn the_budget_of_time_holds_inside_a_call() {
+    let budget = "  max_elapsed_ms: 1000\n  warn_at_percent: 80\n";
+    for (mode, most) in [
+        (json!({"tool": "read", "mode": "hang"}), 1),
+        (json!({"tool": "read", "mode": "always_fail"}), 4),
+        (json!({"tool": "read", "mode": "fail_then_succeed", "failures": 2}), 9),
+    ] {
+        let (_, events) = budgeted(mode.clone(), 3, budget);
+        let attempts = of_kind(&events, "tool_attempted");
+        assert!(attempts.len() <= most, "{mode}: {attempts:?}");
+        let start = events[0]["at_ns"].as_u64().unwrap();
+        for record in events.iter().filter(|r| r["event"]["kind"] == "tool_attempted") {
+            let ended = (record["at_ns"].as_u64().unwrap() - start) / 1_000_000;
+            let begun = ended - record["event"]["waited_ms"].as_u64().unwrap();
+            assert!(begun < 1000 && ended <= 1000, "{mode}: {begun} to {ended}");
+        }
+        let end = of_kind(&events, "run_finished")[0];
+        let decided = of_kind(&events, "gate_decided");
+        let is_about_time = |gate: &&&Value| gate["details"]["limit_kind"] == "elapsed_ms";
+        let about_time: Vec<_> = decided.iter().filter(is_about_time).collect();
+        if end["terminal_reason"] == "loop_budget" {
+            assert_eq!(about_time.last().unwrap()["decision"], "deny", "{mode}");
+        }
+        if mode["mode"] == "hang" {
+            assert_eq!(end["terminal_reason"], "loop_budget", "{mode}");
+            let words: Vec<_> = about_time.iter().map(|gate| &gate["decision"]).collect();
+            assert_eq!(words, ["allow", "deny"], "a warning, then the denial");
+            assert_eq!(attempts[0]["outcome"], "exhausted");
+            let said = attempts[0]["error"]["message"].as_str().unwrap();
+            assert!(said.contains("loop_budget.max_elapsed_ms allows no more"), "{said}");
+        }
+    }
+}
+
+/// Attempts count where policy says so, retries included.
+#[test]
+fn attempts_count_over_the_run() {
+    for max in 1..=4 {
+        let budget = format!("  max_attempts: {max}\n  warn_at_percent: 50\n");
+        let (_, events) = budgeted(json!({"tool": "read", "mode": "always_fail"}), 2, &budget);
+        assert_eq!(of_kind(&events, "tool_attempted").len(), max);
+        let end = of_kind(&events, "run_finished")[0];
+        // Four attempts are what the retries allow: they are used up before the budget is asked.
+        let reason = if max == 4 { "failure_mode_terminal" } else { "loop_budget" };
+        assert_eq!(end["terminal_reason"], reason, "{max}");
+        let decided = of_kind(&events, "gate_decided");
+        if max < 4 {
+            let last = decided.last().unwrap();
+            assert_eq!(last["details"]["limit_kind"], "attempts", "{last}");
+            assert!(last["reason"].as_str().unwrap().contains("loop_budget.max_attempts"));
+            let warned = decided.iter().any(|gate| gate["details"]["warn_at_percent"] == 50);
+            assert!(warned, "{max}: {decided:?}");
+        }
+    }
+    let budget = "  max_attempts: 2\n";
+    let ok = json!({"tool": "read", "mode": "fail_then_succeed", "failures": 0});
+    let (_, events) = budgeted(ok, 3, budget);
+    assert_eq!(
+        of_kind(&events, "tool_attempted").len(),
+        2,
+        "a call without an attempt left is denied"
+    );
+    assert_eq!(of_kind(&events, "run_finished")[0]["terminal_reason"], "loop_budget");
 }
 
 #[test]

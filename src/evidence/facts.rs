@@ -70,7 +70,7 @@ impl Facts {
             Event::LlmReplied(replied) => self.replied(replied, record.step.unwrap_or(0)),
             Event::GateDecided(gate) => self.decided(gate),
             Event::ToolStarted(started) => self.tool_started(started),
-            Event::ToolAttempted(attempted) => attempt(attempted),
+            Event::ToolAttempted(attempted) => self.attempted(record, attempted),
             Event::ToolFinished(finished) => self.tool_finished(finished),
             Event::StepFinished(finished) => {
                 self.failure_mode = finished.failure_mode;
@@ -189,6 +189,28 @@ impl Facts {
         let max = self.budget.and_then(|budget| budget.max_tool_calls);
         within("allowed call", self.totals.calls_allowed, "max_tool_calls", max)?;
         self.in_time("call")
+    }
+
+    /// Budgets are asked before a retry, and an attempt takes no longer than its budget lasts.
+    fn attempted(&mut self, record: &Record, attempted: &ToolAttempted) -> Result<(), String> {
+        attempt(attempted)?;
+        self.totals.attempts += 1;
+        let max = self.budget.and_then(|budget| budget.max_attempts);
+        within("attempt", self.totals.attempts, "max_attempts", max)?;
+        let Some(max) = self.budget.and_then(|budget| budget.max_elapsed_ms) else { return Ok(()) };
+        let ended_ms = record.at_ns.saturating_sub(self.start_ns) / 1_000_000;
+        let begun_ms = ended_ms.saturating_sub(attempted.waited_ms);
+        if attempted.attempt > 1 && begun_ms >= max {
+            return Err(format!(
+                "a retry began after {begun_ms} ms, and loop_budget.max_elapsed_ms of the policy is {max}"
+            ));
+        }
+        if attempted.waited_ms > max.saturating_sub(begun_ms) {
+            return Err(format!(
+                "an attempt was waited for until {ended_ms} ms, and loop_budget.max_elapsed_ms of the policy is {max}"
+            ));
+        }
+        Ok(())
     }
 
     fn tool_started(&self, started: &ToolStarted) -> Result<(), String> {

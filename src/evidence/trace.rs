@@ -646,6 +646,8 @@ impl Attributes<'_> {
             | Detail::Repeats
             | Detail::MaxRepeats
             | Detail::ToolCalls
+            | Detail::Attempts
+            | Detail::MaxAttempts
             | Detail::MaxToolCalls
             | Detail::CostMicrousd
             | Detail::MaxCostMicrousd

@@ -47,6 +47,8 @@ pub struct Used {
     pub tokens: u64,
     /// Tool calls that were allowed.
     pub tool_calls: u64,
+    /// Attempts of tools.
+    pub attempts: u64,
     /// Cost, in millionths of a US dollar.
     pub cost_microusd: u64,
     /// Milliseconds since it began.
@@ -222,6 +224,7 @@ impl<'a> Judge<'a> {
                     output_tokens: 0,
                     cost_microusd: used.cost_microusd,
                 },
+                attempts: used.attempts,
                 ..Totals::default()
             },
             elapsed_ms: used.elapsed_ms,

@@ -20,6 +20,7 @@ use crate::event::{
 use crate::host::HostFault;
 use crate::json::{self, Digest};
 
+use super::names::{self, Written};
 use super::path::{self, MountPath, Mounts, Opened, ReadCapability, WriteCapability};
 use super::spec::{LoopBudget, OnDeny, Policy, StateField};
 use super::url::{self, ParsedUrl, Target};
@@ -34,7 +35,10 @@ pub struct Gate<'a> {
     fixtures: &'a BTreeMap<String, String>,
     mounts: Mounts,
     repeats: HashMap<Digest, u64>,
+    written: Written,
     warned: BTreeSet<&'static str>,
+    /// A budget that could not hold a retry: the call ended with it, and so does the run.
+    overrun: Option<Denied>,
     states: HashMap<Digest, u64>,
     last_state: Option<(Digest, u64)>,
 }
@@ -263,7 +267,9 @@ impl<'a> Gate<'a> {
             fixtures,
             mounts,
             repeats: HashMap::new(),
+            written: Written::default(),
             warned: BTreeSet::new(),
+            overrun: None,
             states: HashMap::new(),
             last_state: None,
         }
@@ -308,6 +314,14 @@ impl<'a> Gate<'a> {
             .url_allowlist(&mut case)
             .and_then(|()| self.sandbox_path(&mut case))
             .and_then(|()| self.arg_schema(&mut case));
+        let writes: Vec<MountPath> = case
+            .targets
+            .iter()
+            .filter_map(|planned| match planned {
+                Planned::Write(path) => Some(path.clone()),
+                _ => None,
+            })
+            .collect();
         let mut warnings = Vec::new();
         let decided = textual
             .and_then(|()| {
@@ -324,6 +338,9 @@ impl<'a> Gate<'a> {
                 })?;
                 Ok(grants)
             });
+        if decided.is_ok() {
+            writes.iter().for_each(|path| self.written.push(path.names()));
+        }
         let verdict = match decided {
             Ok(grants) => Verdict::Allow(Box::new(Allowed {
                 call_id: call.call_id.clone(),
@@ -396,6 +413,7 @@ impl<'a> Gate<'a> {
     /// The rule that denies.
     pub fn decide_step(&mut self, standing: &Standing) -> Result<Vec<Warning>, Denied> {
         self.progress()?;
+        self.overrun.clone().map_or(Ok(()), Err)?;
         let budget = self.policy.loop_budget;
         self.weigh(&[
             Limit {
@@ -445,6 +463,7 @@ impl<'a> Gate<'a> {
     /// # Errors
     /// The budget that another call would exceed.
     pub fn decide_more_calls(&mut self, standing: &Standing) -> Result<Vec<Warning>, Denied> {
+        self.overrun.clone().map_or(Ok(()), Err)?;
         let budget = self.policy.loop_budget;
         self.weigh(&[
             Limit {
@@ -455,8 +474,45 @@ impl<'a> Gate<'a> {
                 max: budget.max_tool_calls,
                 details: (Detail::ToolCalls, Detail::MaxToolCalls),
             },
+            attempts(standing, &budget),
             elapsed(standing, &budget),
         ])
+    }
+
+    /// Decides whether a call that failed may be tried again after a wait: whether the budgets hold
+    /// another attempt, and the time until it begins. Where they do not, the call ends, and what the
+    /// run asks for next is denied.
+    pub fn decide_retry(&mut self, standing: &Standing, wait_ms: u64) -> bool {
+        let budget = self.policy.loop_budget;
+        let time = Limit { next: wait_ms.saturating_add(1), ..elapsed(standing, &budget) };
+        self.overrun =
+            [attempts(standing, &budget), time].iter().find_map(|limit| exceeded(limit).err());
+        self.overrun.is_none()
+    }
+
+    /// How long one attempt may take that begins now: no longer than its budget lasts.
+    pub fn timeout_ms(&self, standing: &Standing) -> u64 {
+        let left = self
+            .policy
+            .loop_budget
+            .max_elapsed_ms
+            .map_or(u64::MAX, |max| max.saturating_sub(standing.elapsed_ms));
+        self.policy.execution.timeout_ms.min(left)
+    }
+
+    /// The warnings about budgets that a call has used up, where nothing else would give them: what
+    /// is asked for next is denied.
+    pub fn warn_late(&mut self, standing: &Standing) -> Vec<Warning> {
+        let budget = self.policy.loop_budget;
+        let time = elapsed(standing, &budget);
+        let is_over = self.overrun.is_some()
+            || time.max.is_some_and(|max| standing.elapsed_ms.saturating_add(1) >= max);
+        if !is_over {
+            return Vec::new();
+        }
+        let used = |limit: Limit| Limit { next: 0, ..limit };
+        let limits = [used(attempts(standing, &budget)), used(time)];
+        limits.iter().filter_map(|limit| self.warning(limit)).collect()
     }
 
     /// The first limit that what comes next would exceed; else a warning, once, for each limit of
@@ -464,43 +520,29 @@ impl<'a> Gate<'a> {
     fn weigh(&mut self, limits: &[Limit]) -> Result<Vec<Warning>, Denied> {
         let mut warnings = Vec::new();
         for limit in limits {
-            let Some(max) = limit.max else { continue };
-            let then = limit.used.saturating_add(limit.next);
-            let details = |told: u64| {
-                Details::from([
-                    (Detail::LimitKind, limit.kind.into()),
-                    (limit.details.0, told.into()),
-                    (limit.details.1, max.into()),
-                ])
-            };
-            if then > max {
-                // Steps and calls are told as they stand; what is spent, with what would come.
-                let details = details(if limit.next == 1 { limit.used } else { then });
-                return Err(Denied {
-                    rule: Rule::LoopBudget,
-                    reason: format!(
-                        "{} of {max} {} are used and the next needs {}; loop_budget.{} allows no more",
-                        limit.used, limit.kind, limit.next, limit.key
-                    ),
-                    details,
-                    on_deny: OnDeny::Terminate,
-                });
-            }
-            let Some(percent) = self.policy.loop_budget.warn_at_percent else { continue };
-            let large = u128::from(then) * 100 >= u128::from(max) * u128::from(percent);
-            if large && self.warned.insert(limit.kind) {
-                let mut details = details(then);
-                details.insert(Detail::WarnAtPercent, percent.into());
-                warnings.push(Warning {
-                    reason: format!(
-                        "{then} of {max} {} will be used, {percent} % or more of loop_budget.{}",
-                        limit.kind, limit.key
-                    ),
-                    details,
-                });
-            }
+            exceeded(limit)?;
+            warnings.extend(self.warning(limit));
         }
         Ok(warnings)
+    }
+
+    /// A warning, once, where a large share of a limit would be used.
+    fn warning(&mut self, limit: &Limit) -> Option<Warning> {
+        let (max, percent) = (limit.max?, self.policy.loop_budget.warn_at_percent?);
+        let then = limit.used.saturating_add(limit.next);
+        let large = u128::from(then) * 100 >= u128::from(max) * u128::from(percent);
+        if !large || !self.warned.insert(limit.kind) {
+            return None;
+        }
+        let mut details = limit.details(then, max);
+        details.insert(Detail::WarnAtPercent, percent.into());
+        Some(Warning {
+            reason: format!(
+                "{then} of {max} {} will be used, {percent} % or more of loop_budget.{}",
+                limit.kind, limit.key
+            ),
+            details,
+        })
     }
 
     /// Takes note of what a step came to.
@@ -687,14 +729,38 @@ impl<'a> Gate<'a> {
         } else {
             (&self.policy.sandbox.read, "read")
         };
-        if mounts.contains(path.mount.as_str()) {
-            return Ok(path);
+        let reason = if !mounts.contains(path.mount.as_str()) {
+            Some(format!("mount {:?} is not on sandbox.{key}", path.mount.as_str()))
+        } else if write {
+            self.unwritable(&path)
+        } else {
+            None
+        };
+        match reason {
+            None => Ok(path),
+            Some(reason) => Err(path::Refusal {
+                mount: Some(path.mount),
+                resolved: Some(path.relative()),
+                reason,
+            }),
         }
-        Err(path::Refusal {
-            mount: Some(path.mount),
-            resolved: Some(path.relative()),
-            reason: format!("mount {:?} is not on sandbox.{key}", path.mount.as_str()),
-        })
+    }
+
+    /// Why a run may not write to a path for the names in it.
+    fn unwritable(&self, path: &MountPath) -> Option<String> {
+        let allowed = &self.policy.sandbox.allow_names;
+        for name in path.names().iter().filter(|name| !allowed.contains(*name)) {
+            if let Some(why) = names::refused(name) {
+                return Some(format!(
+                    "the name {name:?} may not be written: {why}; sandbox.allow_names can allow it"
+                ));
+            }
+        }
+        let other = self.written.collision(path.names())?;
+        Some(format!(
+            "on other file systems {path} is {}/{other}, which the run has written; use that name or a different one",
+            path.mount.as_str()
+        ))
     }
 
     fn sandbox_denied(&self, case: &Case<'_>, refusal: path::Refusal) -> Denied {
@@ -928,7 +994,48 @@ impl<'a> Gate<'a> {
     }
 }
 
-/// The budget of time, which counts before a step and before a call.
+impl Limit {
+    fn details(&self, told: u64, max: u64) -> Details {
+        Details::from([
+            (Detail::LimitKind, self.kind.into()),
+            (self.details.0, told.into()),
+            (self.details.1, max.into()),
+        ])
+    }
+}
+
+/// Whether what comes next would exceed a limit.
+fn exceeded(limit: &Limit) -> Result<(), Denied> {
+    let Some(max) = limit.max else { return Ok(()) };
+    let then = limit.used.saturating_add(limit.next);
+    if then <= max {
+        return Ok(());
+    }
+    Err(Denied {
+        rule: Rule::LoopBudget,
+        reason: format!(
+            "{} of {max} {} are used and the next needs {}; loop_budget.{} allows no more",
+            limit.used, limit.kind, limit.next, limit.key
+        ),
+        // Steps and calls are told as they stand; what is spent, with what would come.
+        details: limit.details(if limit.next == 1 { limit.used } else { then }, max),
+        on_deny: OnDeny::Terminate,
+    })
+}
+
+/// The budget of attempts, which counts before a call and before a retry.
+fn attempts(standing: &Standing, budget: &LoopBudget) -> Limit {
+    Limit {
+        kind: "attempts",
+        key: "max_attempts",
+        used: standing.totals.attempts,
+        next: 1,
+        max: budget.max_attempts,
+        details: (Detail::Attempts, Detail::MaxAttempts),
+    }
+}
+
+/// The budget of time, which counts before a step, before a call and before a retry.
 fn elapsed(standing: &Standing, budget: &LoopBudget) -> Limit {
     Limit {
         kind: "elapsed_ms",

@@ -1,12 +1,13 @@
 //! Policy: what the agent may do, and the gate that decides it.
 //!
-//! `spec` is the file, checked; `listed` is what a policy may list;
-//! `url` and `path` read what a call names; `gate` asks the rules in
+//! `spec` is the file, checked; `listed` is what a policy may list; `url` and `path` read what a call
+//! names, `names` says which a run may write; `gate` asks the rules in
 //! their order. What the gate lets through is a capability, and no tool accepts anything else.
 
 pub mod spec;
 pub mod url;
 pub mod listed;
 pub mod path;
+pub mod names;
 pub mod gate;
 pub mod cases;

@@ -17,6 +17,8 @@ use crate::yaml;
 
 use super::cases::Judge;
 use super::listed;
+use super::names;
+use super::path::MountPath;
 
 /// The meta-schema of a policy, embedded: the file beside the policy must equal it.
 pub const META_SCHEMA: &str = include_str!("../../policy/v1.schema.json");
@@ -152,6 +154,9 @@ pub struct Sandbox {
     pub max_read_bytes: u64,
     /// The largest file that is written, in bytes.
     pub max_write_bytes: u64,
+    /// Names that may be written although the rule refuses them otherwise.
+    #[serde(default)]
+    pub allow_names: BTreeSet<String>,
     /// Whether the kernel must hold the process to its mounts.
     #[serde(default)]
     pub isolation: Isolation,
@@ -191,6 +196,8 @@ pub struct LoopBudget {
     pub max_tokens: u64,
     /// Tool calls that are allowed.
     pub max_tool_calls: Option<u64>,
+    /// Attempts of tools, retries included.
+    pub max_attempts: Option<u64>,
     /// Cost of all LLM calls, in millionths of a US dollar.
     pub max_cost_microusd: Option<u64>,
     /// Milliseconds from the run's first event.
@@ -327,6 +334,7 @@ impl Policy {
         findings.check_registry(&contracts.names(), &mut problems);
         findings.check_hosts(&mut problems);
         findings.check_retry(&mut problems);
+        findings.check_names(&mut problems);
         Problems::check(problems, ())?;
         let raw: RawPolicy = serde_json::from_value(document.value.clone())
             .map_err(|error| Problem::new(path, error.to_string()))?;
@@ -466,6 +474,32 @@ impl Findings<'_> {
                     problems.push(self.problem(&pointer, &what, &fix));
                 }
             }
+        }
+    }
+
+    /// A name that changes nothing is a mistake: a pattern, a path, or a name that may be written.
+    fn check_names(&self, problems: &mut Vec<Problem>) {
+        let names = self.value("/sandbox/allow_names").and_then(Value::as_array);
+        for (index, name) in names.into_iter().flatten().enumerate() {
+            let Some(name) = name.as_str() else { continue };
+            let path = MountPath::parse(&format!("work/{name}"));
+            let is_one = path.as_ref().is_ok_and(|path| path.names() == [name]);
+            let (what, mend) = match path {
+                Err(refusal) => (refusal.reason, "name a file that a path can name"),
+                Ok(_) if !is_one => {
+                    ("it is a path".to_owned(), "write one name, which holds in every folder")
+                }
+                Ok(_) if name.contains(['*', '?']) => (
+                    "it is a pattern".to_owned(),
+                    "write out each name; patterns are not known here",
+                ),
+                Ok(_) if names::refused(name).is_none() => {
+                    ("it may be written without this".to_owned(), "remove it")
+                }
+                Ok(_) => continue,
+            };
+            let what = format!("allow_names: {name:?}: {what}");
+            problems.push(self.problem(&format!("/sandbox/allow_names/{index}"), &what, mend));
         }
     }
 

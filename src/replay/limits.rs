@@ -110,6 +110,7 @@ impl Limits {
                     max_iterations: _,
                     max_tokens: _,
                     max_tool_calls: _,
+                    max_attempts: _,
                     max_cost_microusd: _,
                     max_elapsed_ms: _,
                     warn_at_percent: _,
@@ -125,6 +126,7 @@ impl Limits {
                 Sandbox {
                     read: _,
                     write: _,
+                    allow_names: _,
                     on_deny: _,
                     // What tools do inside is not recorded.
                     max_read_bytes: read,
