@@ -21,6 +21,9 @@ use crate::problem::{Problem, Problems};
 use crate::task::{LlmSpec, Task, reserved_ending};
 use crate::{derive, tools};
 
+/// What the name of a file begins with that is built into the program.
+pub const BUILTIN: &str = "builtin:";
+
 /// The largest input file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -128,6 +131,7 @@ impl Library {
         let task_bytes = self.read(task_path)?;
         let mut task = Task::load(task_path, &task_bytes)?;
         self.check_id(&task, task_path)?;
+        self.check_paths(&task, task_path)?;
         if let Some(seed) = seed {
             task.seed = seed;
         }
@@ -176,9 +180,33 @@ impl Library {
         Ok(Inputs { task, policy, contracts, corpus, prompt, list })
     }
 
-    /// The name of an input in evidence: the same wherever the project's folder is.
+    /// The name of an input in evidence: the same wherever the project's folder is, and one by which
+    /// it is found again. A file of the project is never called as what is built in.
     fn name(&self, path: &str) -> String {
-        path.strip_prefix("./").unwrap_or(path).to_owned()
+        let mut name = path;
+        while let Some(rest) = name.strip_prefix("./") {
+            name = rest.trim_start_matches('/');
+        }
+        let is_builtin = |path: &str| path.starts_with(BUILTIN);
+        if is_builtin(name) && !is_builtin(path) { format!("./{name}") } else { name.to_owned() }
+    }
+
+    /// What a task names is of its project: whoever wrote the task does not choose what is read of
+    /// the machine that runs it, and no absolute path gets into evidence.
+    fn check_paths(&self, task: &Task, path: &str) -> Result<(), Problems> {
+        let named = [
+            ("/policy", &task.policy),
+            ("/contracts", &task.contracts),
+            ("/corpus", &task.corpus),
+            ("/prompt", &task.prompt),
+        ];
+        let outside = named.into_iter().filter(|(_, named)| !self.is_inside(named));
+        let problem = |(pointer, named)| {
+            Problem::new(path, format!("{named:?} leads out of the project"))
+                .at(pointer)
+                .mend("give a path below the project's root, without \"..\"")
+        };
+        Problems::check(outside.map(problem).collect(), ())
     }
 
     /// A task below `tasks/` is called what its path says, and its run is found under that name.
@@ -340,7 +368,7 @@ impl Library {
     }
 
     fn locate<'p>(&self, path: &'p str) -> Located<'p> {
-        match (path.strip_prefix("builtin:"), &self.project) {
+        match (path.strip_prefix(BUILTIN), &self.project) {
             (Some(path), _) => Located::Builtin(path),
             (None, Project::Builtin) => Located::Builtin(path),
             (None, Project::Folder(root)) => Located::File(root.join(path)),
@@ -363,7 +391,7 @@ impl Library {
 
     /// Whether a path that comes from a stranger stays in the project, or is built in.
     pub fn is_inside(&self, path: &str) -> bool {
-        let inner = path.strip_prefix("builtin:").unwrap_or(path);
+        let inner = path.strip_prefix(BUILTIN).unwrap_or(path);
         let mut parts = Utf8Path::new(inner).components();
         parts.all(|part| matches!(part, Utf8Component::Normal(_) | Utf8Component::CurDir))
     }

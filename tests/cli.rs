@@ -601,7 +601,9 @@ fn a_file_that_the_run_wrote_is_checked_too() {
     std::fs::remove_file(folder.path().join(&path)).unwrap();
     assert!(
         check().code == 1
-            && check().out.contains("work/notes/op-19.md: the run wrote it, and it is not there"),
+            && check()
+                .out
+                .contains("work/notes/op-19.md: the run wrote this file, and it is missing"),
         "{}",
         check().all()
     );

@@ -85,8 +85,13 @@ fn a_run_is_signed_and_the_signature_checked() {
     let signed = folder.gatedrun(&["sign", RUN, "--key", "a.pem"]);
     assert_eq!(signed.code, 0, "{}", signed.all());
     assert_eq!(folder.gatedrun(&["verify", RUN, "--key", "a.pub.pem"]).code, 0);
-    assert_eq!(folder.gatedrun(&["verify", RUN, "--key", "b.pub.pem"]).code, 6);
-    assert_eq!(folder.gatedrun(&["verify", RUN]).code, 6);
+    for (more, code) in [(None, 0), (Some("--require-signature"), 6)] {
+        for key in [None, Some("b.pub.pem")] {
+            let mut args = vec!["verify", RUN];
+            args.extend(key.into_iter().flat_map(|key| ["--key", key]).chain(more));
+            assert_eq!(folder.gatedrun(&args).code, code, "{args:?}");
+        }
+    }
     // Another's signature, or a damaged one, is replaced.
     assert_eq!(folder.gatedrun(&["sign", RUN, "--key", "b.pem"]).code, 0);
     assert_eq!(folder.gatedrun(&["verify", RUN, "--key", "b.pub.pem"]).code, 0);
@@ -269,7 +274,11 @@ fn no_run_is_passed_over_for_its_name() {
     // What lies in a run's own folder of that name is the run's.
     copy(root().join(RUN).as_std_path(), folder.path().join("runs/new/v1/work/v1").as_std_path());
     let lines = json_lines(&folder.gatedrun(&["verify", "runs", "--json"]));
-    let tampered: Vec<_> = lines.iter().filter(|line| line["verdict"] == "tampered").collect();
+    let has = |line: &Value, cause: &str| {
+        line["findings"].as_array().unwrap().iter().any(|found| found["cause"] == cause)
+    };
+    assert!(lines.iter().all(|line| has(line, "place")), "{lines:?}");
+    let tampered: Vec<_> = lines.iter().filter(|line| has(line, "contents")).collect();
     assert_eq!((lines.len(), tampered.len()), (3, 1), "{lines:?}");
     assert_eq!(tampered[0]["run"], "runs/new/v1");
 }
@@ -573,7 +582,7 @@ fn a_file_that_no_run_made_is_drift() {
     let folder = with_runs();
     folder.write(&format!("{RUN}/notes.md"), "x");
     let ran = folder.gatedrun(&["check", RUN]);
-    let due = format!("{RUN}/notes.md: it is no part of a run");
+    let due = format!("{RUN}/notes.md: not a part of a run");
     assert!(ran.code == 1 && ran.out.contains(&due), "{}", ran.all());
 }
 

@@ -107,16 +107,25 @@ fn what_cannot_be_a_document_is_told() {
     let folder = Folder::new();
     folder.write("docs/latin.md", b"caf\xe9");
     folder.write("docs/large.md", vec![b'x'; 1024 * 1024 + 1]);
-    folder.write("elsewhere.md", "secret");
-    std::os::unix::fs::symlink("../elsewhere.md", folder.path().join("docs/link.md")).unwrap();
+    let link = |to: &str, at: &str| {
+        std::os::unix::fs::symlink(to, folder.path().join("docs").join(at)).unwrap();
+    };
+    link("../none.md", "gone.md");
+    link("..", "above");
+    crate::verify::fifo(&folder.path().join("docs/pipe.md"));
     let name = std::ffi::OsStr::from_bytes(b"bad\xff.md");
     std::fs::write(folder.path().join("docs").as_std_path().join(name), "x").unwrap();
     let error = Corpus::load(&folder.path().join("docs"), "docs").unwrap_err().to_string();
-    for part in
-        ["larger than 1048576 bytes", "link.md: it is no regular file", "its name is not UTF-8"]
-    {
-        assert!(error.contains(part), "{part}: {error}");
+    // In the order of names, whatever the order in which the folder is read.
+    let named =
+        ["above: a link to a folder", "bad", "gone.md", "large.md", "pipe.md: not a regular file"];
+    let lines: Vec<&str> = error.lines().collect();
+    assert_eq!(lines.len(), named.len(), "{error}");
+    for (line, name) in lines.iter().zip(named) {
+        assert!(line.contains(name), "{name}: {error}");
     }
+    assert!(error.contains("larger than 1048576 bytes"), "{error}");
+    assert!(error.contains("its name is not UTF-8"), "{error}");
     std::fs::remove_dir_all(folder.path().join("docs")).unwrap();
     folder.write("docs/latin.md", b"caf\xe9");
     let error = Corpus::load(&folder.path().join("docs"), "docs").unwrap_err().to_string();

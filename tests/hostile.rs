@@ -331,11 +331,11 @@ fn no_path_of_a_stranger_leads_out() {
         });
         let found = forged.verify();
         assert_eq!(found.verdict, Verdict::Unconfirmed, "{path}: {:?}", found.findings);
-        assert!(found.findings[0].what.contains("is not looked at"), "{:?}", found.findings);
+        assert!(found.findings[0].what.contains("is not read"), "{:?}", found.findings);
     }
     // The worst finding is the verdict, wherever it comes.
     for (changed, order) in [
-        (true, [Verdict::Unconfirmed, Verdict::Tampered]),
+        (true, [Verdict::Unconfirmed, Verdict::InputsDiffer]),
         (false, [Verdict::Tampered, Verdict::Unconfirmed]),
     ] {
         let forged = Forged::of("canonical/v1", |records| {
@@ -350,7 +350,7 @@ fn no_path_of_a_stranger_leads_out() {
         let found = forged.verify();
         let verdicts: Vec<Verdict> = found.findings.iter().map(|found| found.verdict).collect();
         assert_eq!(verdicts, order, "{:?}", found.findings);
-        assert_eq!(found.verdict, Verdict::Tampered);
+        assert_eq!(Some(&found.verdict), order.iter().max());
     }
     for name in ["/etc", "..", "data/../.."] {
         let forged = Forged::of("canonical/v1", |records| {
@@ -358,7 +358,7 @@ fn no_path_of_a_stranger_leads_out() {
         });
         let found = forged.verify();
         assert_eq!(found.verdict, Verdict::Unconfirmed, "{name}: {:?}", found.findings);
-        assert!(found.findings[0].what.contains("is not looked at"), "{:?}", found.findings);
+        assert!(found.findings[0].what.contains("is not read"), "{:?}", found.findings);
     }
 }
 

@@ -37,6 +37,8 @@ mod simulation;
 mod recovery;
 /// Evidence in the hands of a stranger: what is found, and where.
 mod verify;
+/// Verdicts name their cause, one bad neighbour hides no other's, and a reader stays with one run.
+mod verdicts;
 /// Evidence forged as a whole: what cannot be is found, nothing is followed, nothing swells.
 mod hostile;
 /// Good evidence and bad, signed and not, and the verdict that two verifiers must come to.

@@ -18,6 +18,7 @@ mod decide;
 mod policy;
 mod regression;
 mod project;
+mod attributes;
 mod shell;
 mod steps;
 mod ci;

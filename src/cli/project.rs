@@ -14,7 +14,7 @@ use crate::event::Input;
 use crate::evidence::text::counted;
 use crate::evidence::write::is_beside;
 use crate::evidence::{FILES, MANIFEST, WORK, open};
-use crate::inputs::{Library, Project};
+use crate::inputs::{BUILTIN, Library, Project};
 use crate::json::Digest;
 use crate::ledger::LINE_BYTES_MAX;
 use crate::task::PARTIAL_ENDING;
@@ -33,14 +33,17 @@ pub struct TaskPath {
 
 /// Reads a path that a user gave for a task.
 pub fn task(path: &Utf8Path) -> TaskPath {
-    if let Some(path) = path.as_str().strip_prefix("builtin:") {
+    if let Some(path) = path.as_str().strip_prefix(BUILTIN) {
         return TaskPath { project: Project::Builtin, path: path.to_owned() };
     }
     let (root, rest) = split(path, "tasks").unwrap_or_else(|| {
         let root = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
         (root, path.file_name().unwrap_or_default().into())
     });
-    TaskPath { project: Project::Folder(root), path: rest.into_string() }
+    // A file of the project, whatever it is called.
+    let path =
+        if rest.as_str().starts_with(BUILTIN) { format!("./{rest}") } else { rest.into_string() };
+    TaskPath { project: Project::Folder(root), path }
 }
 
 /// The task that runs when none is named.

@@ -15,11 +15,14 @@ const PENDING_BYTES_MAX: usize = 1 << 16;
 
 /// Which files were read without what was rewritten in them: file, first line, and what it was.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rewritten(Rc<RefCell<Vec<(&'static str, u64, Cause)>>>);
+pub(super) struct Rewritten(Rc<RefCell<Vec<Change>>>);
+
+/// A file, the first line that was rewritten, and how.
+type Change = (&'static str, u64, Cause);
 
 impl Rewritten {
     /// What was found, by file.
-    pub(super) fn take(&self) -> Vec<(&'static str, u64, Cause)> {
+    pub(super) fn take(&self) -> Vec<Change> {
         let mut found = self.0.take();
         found.sort_unstable_by_key(|(name, line, _)| {
             (super::super::FILES.iter().position(|known| known == name), *line)

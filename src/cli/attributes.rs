@@ -1,0 +1,121 @@
+//! Whether git leaves the bytes of a run as they are. In a work tree without the attributes for it,
+//! `core.autocrlf` gives every text file other line ends in somebody's clone, and no digest fits
+//! any more. Git itself is not asked: nothing here starts a process.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
+
+use super::output::Terminal;
+
+/// Whether it was said already: once per process is enough.
+static SAID: AtomicBool = AtomicBool::new(false);
+
+/// The largest file of attributes that is read, in bytes.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// Warns, once, where a run was written into a work tree that does not protect its bytes.
+pub(super) fn warn(run: &Utf8Path, terminal: &mut Terminal) {
+    if let Some(pattern) = unprotected(run)
+        && !SAID.swap(true, Ordering::Relaxed)
+    {
+        terminal.note(&format!(
+            "  warning: git may rewrite the line ends of this run in a clone (core.autocrlf), and it is not verified there; add `{pattern} -text` to .gitattributes"
+        ));
+    }
+}
+
+/// The pattern that would protect a run in a work tree, where nothing does.
+fn unprotected(run: &Utf8Path) -> Option<String> {
+    let run = Utf8PathBuf::from_path_buf(std::path::absolute(run).ok()?).ok()?;
+    let root = run.ancestors().find(|folder| folder.join(".git").exists())?;
+    let within = run.strip_prefix(root).ok()?;
+    let files = [STATE, TRACE, REPORT, MANIFEST, "work/notes.md"];
+    if files.iter().all(|file| is_protected(root, &within.join(file))) {
+        return None;
+    }
+    let below_runs = within.ancestors().find(|folder| folder.file_name() == Some("runs"));
+    Some(format!("{}/**", below_runs.unwrap_or(within)))
+}
+
+/// What attributes say of a path, the later ones last.
+#[derive(Default)]
+struct Said {
+    is_binary: bool,
+    is_lf: bool,
+}
+
+/// Whether a file of a work tree, by its path there, is checked out as it was committed.
+fn is_protected(root: &Utf8Path, path: &Utf8Path) -> bool {
+    let mut said = Said::default();
+    let mut folders: Vec<&Utf8Path> = path.ancestors().skip(1).collect();
+    folders.reverse();
+    for folder in folders {
+        let below = path.strip_prefix(folder).unwrap_or(path);
+        apply(&root.join(folder).join(".gitattributes"), below, &mut said);
+    }
+    apply(&root.join(".git/info/attributes"), path, &mut said);
+    said.is_binary || said.is_lf
+}
+
+fn apply(file: &Utf8Path, path: &Utf8Path, said: &mut Said) {
+    let Ok(bytes) = crate::evidence::open::read(file, BYTES_MAX) else { return };
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        let mut words = line.split_ascii_whitespace();
+        let Some(pattern) = words.next().filter(|pattern| !pattern.starts_with('#')) else {
+            continue;
+        };
+        if !covers(pattern.trim_matches('"'), path) {
+            continue;
+        }
+        for word in words {
+            match word {
+                "-text" | "binary" => said.is_binary = true,
+                "text" | "!text" | "text=auto" | "-binary" | "!binary" => said.is_binary = false,
+                "eol=lf" => said.is_lf = true,
+                "eol=crlf" | "-eol" | "!eol" => said.is_lf = false,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether a pattern of `.gitattributes` covers a path below the folder of that file.
+fn covers(pattern: &str, path: &Utf8Path) -> bool {
+    let parts: Vec<&str> = path.as_str().split('/').collect();
+    let Some(anchored) = pattern.strip_prefix('/').or(pattern.contains('/').then_some(pattern))
+    else {
+        // Without a slash it is for names, at any depth.
+        return parts.last().is_some_and(|name| is_like(pattern.as_bytes(), name.as_bytes()));
+    };
+    let wanted: Vec<&str> = anchored.split('/').collect();
+    covers_parts(&wanted, &parts)
+}
+
+fn covers_parts(wanted: &[&str], parts: &[&str]) -> bool {
+    match (wanted.split_first(), parts.split_first()) {
+        (None, None) => true,
+        (Some((&"**", [])), Some(_)) => true,
+        (Some((&"**", rest)), _) => (0..=parts.len())
+            .any(|skipped| covers_parts(rest, parts.get(skipped..).unwrap_or_default())),
+        (Some((first, rest)), Some((part, others))) => {
+            is_like(first.as_bytes(), part.as_bytes()) && covers_parts(rest, others)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a name is like a pattern of `*`, `?` and letters.
+fn is_like(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => {
+            (0..=name.len()).any(|skipped| is_like(rest, name.get(skipped..).unwrap_or_default()))
+        }
+        (Some((b'?', rest)), Some((_, others))) => is_like(rest, others),
+        (Some((letter, rest)), Some((other, others))) => letter == other && is_like(rest, others),
+        _ => false,
+    }
+}
