@@ -1,19 +1,21 @@
 //! `gatedrun check`: tasks executed again, and every byte of their runs compared.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, BufRead as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
 use crate::event::Record;
+use crate::evidence::behaviour::{Class, Shape, is_sound};
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
 use crate::evidence::write::{Settlement, Staging};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
+use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library, Project};
 use crate::isolation::confined;
 use crate::json::Digest;
@@ -22,6 +24,7 @@ use crate::run::Course;
 
 use super::output::{Terminal, Tone, differing};
 use super::project::{self, Libraries};
+use super::report::{Detail, Place, Row, State, Suite};
 use super::sign::{signing_key, write_whole};
 use super::{Stop, exit, in_ci, run};
 
@@ -43,7 +46,13 @@ pub struct Args {
     /// The private key, in PEM, to sign it with
     #[arg(long, value_name = "FILE", requires = "attest")]
     key: Option<Utf8PathBuf>,
-    /// Print the verdicts as JSON, a line a run
+    /// Write the verdicts as JUnit XML, one test case per run
+    #[arg(long, value_name = "FILE")]
+    junit: Option<Utf8PathBuf>,
+    /// Write the verdicts as SARIF, one result per difference
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<Utf8PathBuf>,
+    /// Print the verdicts as JSON, one line per run
     #[arg(long)]
     json: bool,
 }
@@ -57,14 +66,36 @@ struct Line<'a> {
     line: Option<u64>,
     column: Option<usize>,
     message: Option<String>,
+    class: Option<&'static str>,
+    behaviour: &'a [String],
+    inputs: &'a [String],
+    unmet: &'a [String],
 }
 
-/// What checking a run came to.
+/// What checking a run resulted in.
 struct Checked {
+    /// What class of change it is.
+    class: Class,
+    /// What it does differently, in words.
+    behaviour: Vec<String>,
+    /// The inputs that differ.
+    inputs: Vec<String>,
+    /// That the run was made with another seed than its task asks for.
+    seed: Option<String>,
     /// The first difference of each file that differs.
     differences: Vec<(String, Drift)>,
     /// Expectations of the task that are not met.
     unmet: Vec<String>,
+}
+
+/// What a check of many runs collects.
+struct Checks<'a> {
+    args: &'a Args,
+    rows: Vec<Row>,
+    /// The inputs that differ: named once, however many runs name them.
+    inputs: BTreeSet<String>,
+    /// How many runs only name other inputs.
+    unchanged: u64,
 }
 
 /// How a file differs.
@@ -80,37 +111,95 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut code = exit::OK;
     let mut checked = 0_u64;
     let scratch = Scratch::default();
+    let (inputs, rows) = (BTreeSet::new(), Vec::new());
+    let mut checks = Checks { args, rows, inputs, unchanged: 0 };
     for path in &args.paths {
-        let runs = project::find_runs(path)?;
+        let runs = match project::find_runs(path) {
+            Ok(runs) => runs,
+            // Where several paths were named, one that cannot be read hides no other.
+            Err(stop) if args.paths.len() > 1 => {
+                checks.refuse(path, "failed", &stop.message, terminal)?;
+                code = exit::worse(code, stop.code);
+                continue;
+            }
+            Err(stop) => return Err(stop),
+        };
         for run in &runs {
-            let (project, task) = task_of(run, args.task.as_deref())?;
+            let (project, task) = match task_of(run, args.task.as_deref()) {
+                Ok(task) => task,
+                Err(stop) if runs.len() > 1 || args.paths.len() > 1 => {
+                    checks.refuse(run, "failed", &stop.message, terminal)?;
+                    code = exit::worse(code, stop.code);
+                    continue;
+                }
+                Err(stop) => return Err(stop),
+            };
             checked += 1;
             let work = scratch.path().join(checked.to_string());
             let library = libraries.get(&project);
             let one = if library.has(&task) {
-                check_one(args, run, &library, &task, &work, terminal)?
+                checks.one(run, &library, &task, &work, terminal)?
             } else {
-                orphan(args, run, &task, terminal)?
+                let what =
+                    format!("its task {task} does not exist; bring it back, or remove the run");
+                checks.refuse(run, "orphan", &what, terminal)?;
+                exit::DRIFT
             };
             let list = if one == exit::OK { &mut passed } else { &mut failed };
             list.push(run.clone());
             code = exit::worse(code, one);
         }
-        for (run, task) in runless(path, &runs)? {
-            let message =
-                format!("no run of {task} is committed; make one with `gatedrun run {task}`");
-            refuse(args, &run, "missing", message, terminal)?;
-            code = exit::worse(code, exit::DRIFT);
+        for Runless { run, task, path } in runless(path, &runs)? {
+            let (project, _) = task_of(&run, None)?;
+            // A task that cannot be loaded is told as that: no run could be made of it.
+            let (verdict, message, one) = match libraries.get(&project).load(&task, None) {
+                Ok(_) => (
+                    "missing",
+                    format!("no run of {path} is committed; make one with `gatedrun run {path}`"),
+                    exit::DRIFT,
+                ),
+                Err(problems) => ("failed", problems.to_string(), exit::USAGE),
+            };
+            checks.refuse(&run, verdict, &message, terminal)?;
+            code = exit::worse(code, one);
             failed.push(run);
         }
     }
-    if !args.json && checked != 1 {
-        terminal.line(&format!("{checked} runs checked"))?;
+    if !args.json {
+        for input in &checks.inputs {
+            terminal.line(&format!("input changed: {}", escape(input)))?;
+        }
+        if checks.unchanged > 1 {
+            terminal.line(&format!(
+                "{} runs behave as before and name other inputs",
+                checks.unchanged
+            ))?;
+        }
+        if checked != 1 {
+            terminal.line(&format!("{checked} runs checked"))?;
+        }
     }
     if let (Some(path), Some(key)) = (&args.attest, &key) {
         write_whole(path, &attest::sign(&statement(&passed, &failed), key))?;
     }
+    let suite = Suite { command: "check", rules: rules(), rows: checks.rows };
+    suite.write(args.junit.as_deref(), args.sarif.as_deref())?;
     Ok(code)
+}
+
+/// What the results of a check are filed under.
+fn rules() -> Vec<(&'static str, String, String)> {
+    [
+        ("behaviour", "the run behaves differently", "A decision, the end, a failure mode, a tool or the answer is not as in the committed run."),
+        ("inputs_only", "inputs changed", "The run behaves as before and names other inputs."),
+        ("bytes", "bytes changed", "The run behaves as before, and a file of it has other bytes."),
+        ("unmet", "expectation not met", "The run is not what its task expects."),
+        ("seed", "another seed", "The committed run was made with another seed than its task asks for."),
+        ("orphan", "run without its task", "The task of a committed run does not exist."),
+        ("missing", "task without its run", "No run of a task is committed."),
+    ]
+    .map(|(id, short, full)| (id, short.to_owned(), full.to_owned()))
+    .to_vec()
 }
 
 /// What is signed of a check: which runs are as their tasks make them, by their manifests.
@@ -132,29 +221,6 @@ fn statement(passed: &[Utf8PathBuf], failed: &[Utf8PathBuf]) -> Vec<u8> {
     attest::test_statement(subject.collect(), predicate)
 }
 
-/// A run whose task is gone.
-fn orphan(args: &Args, run: &Utf8Path, task: &str, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let message = format!("its task {task} does not exist; bring it back, or remove the run");
-    refuse(args, run, "orphan", message, terminal)?;
-    Ok(exit::DRIFT)
-}
-
-/// Reports a run without its task, a task without its run, or a task that cannot be executed.
-fn refuse(
-    args: &Args,
-    run: &Utf8Path,
-    verdict: &'static str,
-    message: String,
-    terminal: &mut Terminal,
-) -> Result<(), Stop> {
-    if args.json {
-        let (file, line, column, message) = (None, None, None, Some(message));
-        let line = Line { run, verdict, file, line, column, message };
-        return Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?);
-    }
-    Ok(terminal.refusal(run, verdict, &message)?)
-}
-
 pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
     if let Some(task) = task {
         let task = project::task(task);
@@ -166,45 +232,163 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Projec
     Ok((Project::Folder(root), format!("tasks/{id}.json")))
 }
 
-fn check_one(
-    args: &Args,
-    run: &Utf8Path,
-    library: &Library,
-    task: &str,
-    work: &Utf8Path,
-    terminal: &mut Terminal,
-) -> Result<u8, Stop> {
-    let loaded = library.load(task, seed_of(run)).map_err(Stop::from);
-    let compared = loaded.and_then(|inputs| Ok((compare_run(run, &inputs, work)?, inputs)));
-    let (checked, inputs) = match compared {
-        Ok(compared) => compared,
-        // One that cannot be executed does not hide what the others come to.
-        Err(Stop { message, code }) => {
-            refuse(args, run, "failed", message, terminal)?;
-            return Ok(code);
+impl Checks<'_> {
+    /// Reports a run without its task, a task without its run, or one that cannot be executed.
+    fn refuse(
+        &mut self,
+        run: &Utf8Path,
+        verdict: &'static str,
+        message: &str,
+        terminal: &mut Terminal,
+    ) -> Result<(), Stop> {
+        let place = Place::new(run.join(STATE), None);
+        let is_error = verdict == "failed";
+        let detail = Detail {
+            rule: verdict,
+            is_failure: true,
+            text: message.to_owned(),
+            places: vec![place.clone()],
+            identity: String::new(),
+        };
+        self.rows.push(Row {
+            name: run.to_string(),
+            verdict: verdict.to_owned(),
+            state: if is_error { State::Error } else { State::Failed },
+            message: message.to_owned(),
+            details: if is_error { Vec::new() } else { vec![detail] },
+            place,
+        });
+        if self.args.json {
+            let message = Some(message.to_owned());
+            let line = Line { message, ..Line::of(run, verdict) };
+            return Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?);
         }
-    };
-    let identical = checked.differences.is_empty() && checked.unmet.is_empty();
-    if args.json {
-        print_json(run, &checked, terminal)?;
-    } else if identical {
-        terminal.line(&format!("{run}: {}", terminal.paint(Tone::Good, "identical")))?;
-    } else {
-        terminal.line(&format!("{run}: {}", terminal.paint(Tone::Bad, "differs")))?;
-        for (file, drift) in &checked.differences {
-            print_drift(run, file, drift, terminal)?;
+        Ok(terminal.refusal(run, verdict, message)?)
+    }
+
+    fn one(
+        &mut self,
+        run: &Utf8Path,
+        library: &Library,
+        task: &str,
+        work: &Utf8Path,
+        terminal: &mut Terminal,
+    ) -> Result<u8, Stop> {
+        // In its task's place a run is what the task says, the seed included.
+        let is_placed = self.args.task.is_none();
+        let recorded = seed_of(run);
+        let loaded = library.load(task, recorded.filter(|_| !is_placed)).map_err(Stop::from);
+        let compared = loaded.and_then(|inputs| {
+            let mut checked = compare_run(run, &inputs, work)?;
+            if let Some(seed) = recorded.filter(|seed| *seed != inputs.task.seed) {
+                checked.seed = Some(format!(
+                    "made with seed {seed}, the task says {}: run it with `gatedrun run {} --accept`",
+                    inputs.task.seed,
+                    task_path(run, task)
+                ));
+            }
+            Ok((checked, inputs))
+        });
+        let (checked, inputs) = match compared {
+            Ok(compared) => compared,
+            // One that cannot be executed does not hide the results of the others.
+            Err(Stop { message, code }) => {
+                self.refuse(run, "failed", &message, terminal)?;
+                return Ok(code);
+            }
+        };
+        self.rows.push(checked.row(run));
+        if self.args.json {
+            print_json(run, &checked, terminal)?;
+        } else {
+            print_checked(run, &checked, terminal)?;
         }
-        for unmet in &checked.unmet {
-            terminal.line(&format!("  not as expected: {}", escape(unmet)))?;
+        if checked.is_identical() {
+            return Ok(exit::OK);
+        }
+        self.unchanged += u64::from(checked.class == Class::InputsOnly);
+        self.inputs.extend(checked.inputs);
+        if !checked.differences.is_empty() && !in_ci() {
+            propose(run, &inputs, terminal);
+        }
+        Ok(exit::DRIFT)
+    }
+}
+
+/// The task's path as a user writes it.
+fn task_path(run: &Utf8Path, task: &str) -> Utf8PathBuf {
+    project::run(run).map_or_else(|| Utf8PathBuf::from(task), |(root, _)| root.join(task))
+}
+
+impl Checked {
+    fn is_identical(&self) -> bool {
+        self.class == Class::Identical && self.unmet.is_empty() && self.seed.is_none()
+    }
+
+    /// What CI reads of it.
+    fn row(&self, run: &Utf8Path) -> Row {
+        let place = |file: &str, line| Place::new(run.join(file), line);
+        let detail = |rule, text: &str, place, identity: &str| Detail {
+            rule,
+            is_failure: true,
+            text: text.to_owned(),
+            places: vec![place],
+            identity: identity.to_owned(),
+        };
+        let told = |rule: &'static str, list: &[String]| -> Vec<Detail> {
+            list.iter().map(|text| detail(rule, text, place(STATE, Some(1)), text)).collect()
+        };
+        let mut details = told("seed", self.seed.as_slice());
+        details.extend(told("behaviour", &self.behaviour));
+        details.extend(told("unmet", &self.unmet));
+        details.extend(told("inputs_only", &self.inputs));
+        details.extend(self.differences.iter().map(|(file, drift)| match drift {
+            Drift::Unreadable(what) => detail("bytes", what, place(file, None), file),
+            Drift::Differs(difference) => {
+                let text =
+                    format!("{file} differs from byte {} of this line on", difference.column);
+                detail("bytes", &text, place(file, Some(difference.line)), file)
+            }
+        }));
+        let is_identical = self.is_identical();
+        Row {
+            name: run.to_string(),
+            verdict: if is_identical { "identical" } else { "differs" }.to_owned(),
+            state: if is_identical { State::Passed } else { State::Failed },
+            message: if is_identical { "identical".to_owned() } else { self.headline() },
+            details,
+            place: place(STATE, None),
         }
     }
-    if identical {
-        return Ok(exit::OK);
+
+    /// What differs, in a line.
+    fn headline(&self) -> String {
+        let mut said = match self.class {
+            Class::Identical => Vec::new(),
+            Class::InputsOnly => {
+                let names: Vec<&str> = self.inputs.iter().map(|input| name_of(input)).collect();
+                vec![format!("behaviour unchanged, inputs changed: {}", names.join(", "))]
+            }
+            Class::Behaviour => vec![format!("behaviour: {}", self.behaviour.join("; "))],
+            Class::Bytes => vec!["behaviour unchanged, other bytes".to_owned()],
+        };
+        said.splice(0..0, self.seed.clone());
+        said.extend(self.unmet.iter().map(|unmet| format!("not as expected: {unmet}")));
+        said.join("; ")
     }
-    if !checked.differences.is_empty() && !in_ci() {
-        propose(run, &inputs, terminal);
+}
+
+/// The path in what is said of a changed input: `policy policy/v1.yaml (was ..., is ...)`.
+fn name_of(input: &str) -> &str {
+    input.split(' ').nth(1).unwrap_or(input)
+}
+
+impl<'a> Line<'a> {
+    fn of(run: &'a Utf8Path, verdict: &'static str) -> Self {
+        let (file, line, column, message, class) = (None, None, None, None, None);
+        let (behaviour, inputs, unmet): (&[String], &[String], &[String]) = (&[], &[], &[]);
+        Self { run, verdict, file, line, column, message, class, behaviour, inputs, unmet }
     }
-    Ok(exit::DRIFT)
 }
 
 /// The seed that the run was made with, so that a run of another seed can be checked too.
@@ -238,8 +422,9 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
         }
     };
     let scratch = work.parent().unwrap_or(work);
+    let course = Course { recovery: settled_in(run), ..Course::fresh() };
     let (recorded, _) = confined(inputs.policy.sandbox.isolation, scratch, || {
-        crate::run::run(inputs, work.to_owned(), Course::fresh(), state, trace, watch)
+        crate::run::run(inputs, work.to_owned(), course, state, trace, watch)
     })
     .map_err(Stop::usage)?;
     let recorded = recorded.map_err(|error| run::stop(inputs, &error))?;
@@ -266,7 +451,81 @@ fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Check
     });
     let unmet =
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
-    Ok(Checked { differences, unmet })
+    let mut checked = Checked {
+        class: Class::Identical,
+        behaviour: Vec::new(),
+        inputs: Vec::new(),
+        seed: None,
+        differences,
+        unmet,
+    };
+    if !checked.differences.is_empty() {
+        classify(run, inputs, &work.with_extension("again"), &mut checked)?;
+    }
+    Ok(checked)
+}
+
+/// Finds out what class of change it is. The task is executed once more: what a run does is not held
+/// while it is compared, since most runs are identical and some are long.
+fn classify(
+    run: &Utf8Path,
+    inputs: &Inputs,
+    work: &Utf8Path,
+    checked: &mut Checked,
+) -> Result<(), Stop> {
+    checked.class = Class::Bytes;
+    let Ok(Some(was)) = Shape::of_run(run) else { return Ok(()) };
+    let is = shape_of(run, inputs, work)?;
+    checked.inputs = is.changed_inputs(&was);
+    checked.behaviour = is.observed.changes_from(&was.observed).words();
+    checked.class = match is.class_from(&was) {
+        // What is said of the ledger alone is said of files that follow from it.
+        Class::InputsOnly if !is_sound(run) => Class::Bytes,
+        class => class,
+    };
+    Ok(())
+}
+
+/// Executes a task and keeps what kind of run it makes. What a human settled in the committed run is
+/// taken from there.
+pub(super) fn shape_of(run: &Utf8Path, inputs: &Inputs, work: &Utf8Path) -> Result<Shape, Stop> {
+    let mut shape = Shape::default();
+    let course = Course { recovery: settled_in(run), ..Course::fresh() };
+    let scratch = work.parent().unwrap_or(work);
+    let (made, _) = confined(inputs.policy.sandbox.isolation, scratch, || {
+        let (state, trace) = (io::sink(), io::sink());
+        crate::run::run(inputs, work.to_owned(), course, state, trace, |record| shape.push(record))
+    })
+    .map_err(Stop::usage)?;
+    made.map_err(|error| run::stop(inputs, &error))?;
+    Ok(shape)
+}
+
+/// What a human settled in a committed run: executing again cannot find it out.
+pub(super) fn settled_in(run: &Utf8Path) -> Recovery {
+    let path = run.join(STATE);
+    let holds = |needle: &[u8]| -> io::Result<bool> {
+        let (mut file, mut kept) = (open::open(&path)?, Vec::new());
+        loop {
+            let part = file.fill_buf()?;
+            if part.is_empty() {
+                return Ok(false);
+            }
+            let length = part.len();
+            kept.extend_from_slice(part);
+            file.consume(length);
+            if memchr::memmem::find(&kept, needle).is_some() {
+                return Ok(true);
+            }
+            // The needle may lie across two parts.
+            kept.drain(..kept.len().saturating_sub(needle.len()));
+        }
+    };
+    // Most ledgers hold none, and are not parsed for it.
+    if !holds(b"\"kind\":\"tool_reconciled\"").unwrap_or(false) {
+        return Recovery::default();
+    }
+    open::open(&path).map_or_else(|_| Recovery::default(), Recovery::settled_in)
 }
 
 /// A folder of this process's own, removed at the end. Where it cannot be made, what the task
@@ -301,7 +560,8 @@ impl Drop for Scratch {
 /// Lays what the task makes now beside the committed run.
 fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
     let proposed = Staging::begin(run, true).map_err(Stop::from).and_then(|mut staging| {
-        run::execute(inputs, &mut staging, Course::fresh(), 0, None)
+        let course = Course { recovery: settled_in(run), ..Course::fresh() };
+        run::execute(inputs, &mut staging, course, 0, None)
             .map_err(|failed| failed.stop(inputs, run))?;
         Ok(staging.settle(Settlement::Propose)?)
     });
@@ -327,9 +587,61 @@ fn print_json(run: &Utf8Path, checked: &Checked, terminal: &mut Terminal) -> Res
         Some((_, Drift::Unreadable(what))) => (None, None, Some(what.clone())),
         None => (None, None, checked.unmet.first().cloned()),
     };
-    let verdict = if first.is_none() && checked.unmet.is_empty() { "identical" } else { "differs" };
-    let line = Line { run, verdict, file: first.map(|(name, _)| name), line, column, message };
+    let verdict = if checked.is_identical() { "identical" } else { "differs" };
+    let line = Line {
+        file: first.map(|(name, _)| name),
+        line,
+        column,
+        message: checked.seed.clone().or(message),
+        class: Some(checked.class.as_str()),
+        behaviour: &checked.behaviour,
+        inputs: &checked.inputs,
+        unmet: &checked.unmet,
+        ..Line::of(run, verdict)
+    };
     Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?)
+}
+
+/// Prints what a run does differently, then what is not as expected, then the first byte that
+/// differs of each file.
+fn print_checked(run: &Utf8Path, checked: &Checked, terminal: &mut Terminal) -> Result<(), Stop> {
+    if checked.is_identical() {
+        return Ok(terminal.line(&format!("{run}: {}", terminal.paint(Tone::Good, "identical")))?);
+    }
+    let word = terminal.paint(Tone::Bad, "differs");
+    if let Some(seed) = &checked.seed {
+        return Ok(terminal.line(&format!("{run}: {word}: {seed}"))?);
+    }
+    if checked.class == Class::InputsOnly && checked.unmet.is_empty() {
+        return Ok(terminal.line(&format!("{run}: {word}: {}", escape(&checked.headline())))?);
+    }
+    let what = match checked.class {
+        Class::Identical => "not as expected",
+        Class::InputsOnly => "behaviour unchanged, inputs changed, not as expected",
+        Class::Behaviour => "behaviour",
+        Class::Bytes => "behaviour unchanged, other bytes",
+    };
+    terminal.line(&format!("{run}: {word}: {what}"))?;
+    for changed in &checked.behaviour {
+        terminal.line(&format!("  {}", escape(changed)))?;
+    }
+    for unmet in &checked.unmet {
+        terminal.line(&format!("  not as expected: {}", escape(unmet)))?;
+    }
+    if !checked.inputs.is_empty() {
+        let names: Vec<&str> = checked.inputs.iter().map(|input| name_of(input)).collect();
+        terminal.line(&format!("  inputs changed: {}", escape(&names.join(", "))))?;
+    }
+    for (file, drift) in &checked.differences {
+        match drift {
+            // That the ledger differs is said above; the others follow from it.
+            Drift::Differs(at) if checked.class != Class::Bytes => {
+                terminal.line(&format!("  {run}/{file}, line {}, byte {}", at.line, at.column))?;
+            }
+            drift => print_drift(run, file, drift, terminal)?,
+        }
+    }
+    Ok(())
 }
 
 fn print_drift(
@@ -386,16 +698,29 @@ pub(super) fn print_differences(
     Ok(())
 }
 
-/// Where a whole `runs/` was named: the tasks without a run, each with where that would lie.
-fn runless(path: &Utf8Path, runs: &[Utf8PathBuf]) -> Result<Vec<(Utf8PathBuf, Utf8PathBuf)>, Stop> {
+/// A task without a run.
+struct Runless {
+    /// Where its run would be.
+    run: Utf8PathBuf,
+    /// The task, in its project.
+    task: String,
+    /// The task, as a user names it.
+    path: Utf8PathBuf,
+}
+
+/// Where a whole `runs/` was named: the tasks without a run.
+fn runless(path: &Utf8Path, runs: &[Utf8PathBuf]) -> Result<Vec<Runless>, Stop> {
     let Some((root, _)) = project::run(path).filter(|(_, id)| id.is_empty()) else {
         return Ok(Vec::new());
     };
     let known: BTreeSet<String> =
         runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id).collect();
     let ids = find_tasks(&root)?.into_iter().filter(|id| !known.contains(id));
-    let places = |id: String| (root.join("runs").join(&id), root.join(format!("tasks/{id}.json")));
-    Ok(ids.map(places).collect())
+    let runless = |id: String| {
+        let task = format!("tasks/{id}.json");
+        Runless { run: root.join("runs").join(&id), path: root.join(&task), task }
+    };
+    Ok(ids.map(runless).collect())
 }
 
 /// The ids of a project's tasks, in order.

@@ -8,6 +8,7 @@ use crate::event::{Event, ToolReconciled};
 use crate::evidence::text::counted;
 use crate::evidence::write::Staging;
 use crate::governor::Recovery;
+use crate::inputs::Inputs;
 use crate::ledger::{LedgerError, Past, Reader};
 use crate::run::Course;
 
@@ -50,6 +51,8 @@ struct Recorded {
     events: u64,
     bytes: u64,
     torn: usize,
+    /// The call that was being made when the run was cut short, and its tool.
+    open: Option<(String, String)>,
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
@@ -63,6 +66,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut staging = Staging::resume(&args.run)?;
     let recorded = scan(&staging)?;
     let inputs = Libraries::default().get(&project).load(&task, recorded.seed)?;
+    if let Some(reconciled) = &reconciled {
+        check_doubt(reconciled, &recorded, &inputs)?;
+    }
     print_head(&inputs, args.json, terminal)?;
     if !args.json {
         let torn = match recorded.torn {
@@ -81,7 +87,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let interrupt = interrupt::flag()?;
     let course = Course {
         past: Past::cut_short(past),
-        recovery: Recovery { reconciled, rebuild: false },
+        recovery: Recovery { reconciled, ..Recovery::default() },
         interrupt: Some(&interrupt),
     };
     let lines = (!args.json).then_some(&mut *terminal);
@@ -101,8 +107,22 @@ fn scan(staging: &Staging) -> Result<Recorded, Stop> {
     loop {
         match reader.next_record() {
             Ok(Some(record)) => {
-                if let Event::RunStarted(started) = &record.event {
-                    recorded.seed = Some(started.seed);
+                match &record.event {
+                    Event::RunStarted(started) => recorded.seed = Some(started.seed),
+                    Event::ToolStarted(started) => {
+                        recorded.open = Some((started.call_id.clone(), started.tool.clone()));
+                    }
+                    // A failure that is final needs nothing more; a result that is not recorded does.
+                    Event::ToolAttempted(attempted)
+                        if attempted.error.is_some() && attempted.backoff_ms.is_none() =>
+                    {
+                        recorded.open = None;
+                    }
+                    Event::ToolReconciled(reconciled) if reconciled.took_place => {
+                        recorded.open = None;
+                    }
+                    Event::ToolFinished(_) => recorded.open = None,
+                    _ => {}
                 }
                 recorded.events += 1;
             }
@@ -124,6 +144,30 @@ fn damaged(folder: &Utf8Path, error: &LedgerError) -> Stop {
     }
 }
 
+/// Refuses to settle a call that is not in doubt.
+fn check_doubt(
+    reconciled: &ToolReconciled,
+    recorded: &Recorded,
+    inputs: &Inputs,
+) -> Result<(), Stop> {
+    let may_repeat = |tool: &str| {
+        let contract = inputs.contracts.get(tool);
+        contract.is_some_and(|contract| contract.read_only || contract.idempotent)
+    };
+    let doubt = recorded.open.as_ref().filter(|(_, tool)| !may_repeat(tool));
+    match doubt {
+        Some((call_id, _)) if *call_id == reconciled.call_id => Ok(()),
+        Some((call_id, _)) => Err(Stop::usage(format!(
+            "--settle {}: this call is not in doubt; {call_id} is. Nothing was done",
+            reconciled.call_id
+        ))),
+        None => Err(Stop::usage(format!(
+            "--settle {}: no call of this run is in doubt; resume it without --settle. Nothing was done",
+            reconciled.call_id
+        ))),
+    }
+}
+
 /// What `--settle` and `--reason` say.
 fn settled(text: &str, args: &Args) -> Result<ToolReconciled, Stop> {
     let took_place = |word: &str| match word {
@@ -138,5 +182,10 @@ fn settled(text: &str, args: &Args) -> Result<ToolReconciled, Stop> {
         )));
     };
     let reason = args.reason.clone().unwrap_or_default();
+    if reason.trim().is_empty() {
+        return Err(Stop::usage(
+            "--reason: it is empty; say how you know whether the call took place",
+        ));
+    }
     Ok(ToolReconciled { call_id: call_id.to_owned(), took_place, reason })
 }

@@ -99,7 +99,8 @@ fn run_one(
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
     let mut staging = Staging::begin(&target, args.discard_partial)?;
     print_head(inputs, args.json, terminal)?;
-    let course = Course { interrupt: Some(interrupt), ..Course::fresh() };
+    let recovery = check::settled_in(&target);
+    let course = Course { interrupt: Some(interrupt), recovery, ..Course::fresh() };
     let done =
         match execute(inputs, &mut staging, course, 0, (!args.json).then_some(&mut *terminal)) {
             Ok(done) => done,

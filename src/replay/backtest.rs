@@ -267,11 +267,11 @@ fn continued(
     at: u64,
     now: &mut Vec<Made>,
 ) -> Result<u64, String> {
-    let state = open::open(&folder.join(STATE)).map_err(|error| error.to_string())?;
+    let state = || open::open(&folder.join(STATE)).map_err(|error| error.to_string());
     let mut judged = Judged::under(&inputs.policy);
     let course = Course {
-        recovery: Recovery { rebuild: true, reconciled: None },
-        ..Course::from(Past::first(at, state, move |pair| judged.judge(pair, 0)))
+        recovery: Recovery { rebuild: true, ..Recovery::settled_in(state()?) },
+        ..Course::from(Past::first(at, state()?, move |pair| judged.judge(pair, 0)))
     };
     let (mut step, mut begun) = (0, 0);
     drive(inputs, work, course, |push| {
