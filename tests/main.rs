@@ -43,6 +43,8 @@ mod differential;
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.
 mod cli;
+/// What CI relies on: nothing checked is never green, verdicts name their cause, reports are readable.
+mod gates;
 /// The commands about evidence as processes: verify, sign, replay, resume, diff, review.
 mod commands;
 /// The shape of the code: module order, what is absent, committed files.
