@@ -169,8 +169,17 @@ fn removed(folder: &Utf8Path, tasks: &[String]) -> Result<Vec<Row>, Stop> {
     if !runs.is_dir() {
         return Ok(Vec::new());
     }
-    // A folder that holds no run holds none without a task.
-    let runs = project::find_runs(&runs).unwrap_or_default();
+    if std::fs::read_dir(&runs)?.next().is_none() {
+        return Ok(Vec::new());
+    }
+    let runs = match project::find_runs(&runs) {
+        Ok(runs) => runs,
+        // Which runs are without a task is not known then, and that is no success.
+        Err(stop) => {
+            let row = Row::of("runs", Verdict::Failed, vec![stop.message]);
+            return Ok(vec![Row { code: stop.code, ..row }]);
+        }
+    };
     let ids = runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id);
     let gone = ids.filter(|id| !tasks.contains(id));
     Ok(gone

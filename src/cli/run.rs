@@ -24,7 +24,7 @@ use crate::run::Course;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
 use super::steps::{self, Steps};
-use super::{Stop, check, exit, in_ci, interrupt};
+use super::{Stop, check, checked, exit, in_ci, interrupt};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -181,7 +181,7 @@ pub(super) fn conclude(
         print_place(target, place.as_deref(), word, terminal)?;
     }
     if word == "proposed" && standing == Standing::Different && !wants.json {
-        check::print_differences(target, place.as_deref().unwrap_or(target), terminal)?;
+        checked::print_differences(target, place.as_deref().unwrap_or(target), terminal)?;
     }
     let ended = summary.finished.as_ref().map(|finished| finished.terminal_reason);
     Ok(if !unmet.is_empty() || word == "proposed" {
