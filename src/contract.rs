@@ -186,6 +186,12 @@ impl Contracts {
         Problems::check(problems, Self(map))
     }
 
+    /// Whether making a call of a tool again does no harm: it only reads, or however often it is made
+    /// the effect happens once. A tool without a contract may not.
+    pub fn may_repeat(&self, tool: &str) -> bool {
+        self.get(tool).is_some_and(|contract| contract.read_only || contract.idempotent)
+    }
+
     /// The contract of a tool, if there is one.
     pub fn get(&self, tool: &str) -> Option<&Contract> {
         self.0.get(tool)

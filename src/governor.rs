@@ -1,6 +1,8 @@
 //! One call on its way to the world: gate, intent, attempts, outcome, each in the ledger before
 //! the next. The governor does not know who proposes the call.
 
+use std::io;
+
 use serde_json::Value;
 
 use crate::clock::TICK_NS;
@@ -12,7 +14,7 @@ use crate::event::{
 };
 use crate::host::HostFault;
 use crate::json::{self, Digest, JsonText};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Reader};
 use crate::policy::gate::{
     Allowed, Denied, Gate, Opening, Standing, StepState, Unopened, Verdict, Warning,
 };
@@ -47,6 +49,40 @@ pub struct Recovery {
     pub reconciled: Option<ToolReconciled>,
     /// Whether recorded writes are done again, for a folder that does not have them.
     pub rebuild: bool,
+    /// What was settled in an earlier record of the same run: executing again cannot find it out.
+    pub settled: Vec<Settled>,
+}
+
+/// What somebody said about a call in doubt, and before which of its attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// What was said.
+    pub reconciled: ToolReconciled,
+}
+
+impl Recovery {
+    /// What a ledger says was settled, as far as it can be read.
+    pub fn settled_in(ledger: impl io::Read) -> Self {
+        let (mut reader, mut settled, mut attempt) = (Reader::trusting(ledger), Vec::new(), 1);
+        while let Ok(Some(record)) = reader.next_record() {
+            match record.event {
+                Event::ToolStarted(_) => attempt = 1,
+                Event::ToolAttempted(attempted) => attempt = attempted.attempt.saturating_add(1),
+                Event::ToolReconciled(reconciled) => settled.push(Settled { attempt, reconciled }),
+                _ => {}
+            }
+        }
+        Self { settled, ..Self::default() }
+    }
+
+    /// Takes what was settled about a call before an attempt.
+    fn take_settled(&mut self, call_id: &str, attempt: u32) -> Option<ToolReconciled> {
+        let is_it = |one: &Settled| one.attempt == attempt && one.reconciled.call_id == call_id;
+        let at = self.settled.iter().position(is_it)?;
+        Some(self.settled.remove(at).reconciled)
+    }
 }
 
 /// Why a call cannot be carried further.
@@ -372,6 +408,11 @@ impl<'a, 'l> Governor<'a, 'l> {
             self.rebuild(running, &recorded.attempted)?;
             return Ok(recorded);
         }
+        while let Some(settled) = self.recovery.take_settled(running.allowed.call_id(), attempt) {
+            if let Some(settled) = self.reconcile(running, settled)? {
+                return Ok(Attempt::known(settled));
+            }
+        }
         if self.ledger.is_carried_on()
             && self.is_doubtful(running.allowed.tool(), ErrorClass::ResultLost)
         {
@@ -404,9 +445,7 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// Whether a call that failed so must not be made again by anyone who does not know what became
     /// of it. This is the one place that decides it, within a run and after one was cut short.
     fn is_doubtful(&self, tool: &str, class: ErrorClass) -> bool {
-        let contract = self.gate.contracts().get(tool);
-        let repeatable = contract.is_some_and(|contract| contract.read_only || contract.idempotent);
-        class.leaves_effect_unknown() && !repeatable
+        class.leaves_effect_unknown() && !self.gate.contracts().may_repeat(tool)
     }
 
     fn recorded_reconciliation(&mut self) -> Result<Option<ToolReconciled>, LedgerError> {

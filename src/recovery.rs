@@ -35,6 +35,8 @@ pub struct Recorded {
     pub torn: usize,
     /// What the run's own folder should hold.
     pub work: Kept,
+    /// The call that was being made when the run was cut short, and its tool.
+    pub open: Option<(String, String)>,
 }
 
 /// What a run's own folder should hold, by its record. Paths are relative to the run's folder.
@@ -63,6 +65,7 @@ pub fn scan(ledger: impl Read) -> Result<Recorded, LedgerError> {
     while let Some(record) = reader.next_record()? {
         work.push(&record);
         recorded.events += 1;
+        recorded.open = opened(&record.event, recorded.open);
         match &record.event {
             Event::RunStarted(started) => recorded.started = Some((**started).clone()),
             Event::ToolStarted(started) => {
@@ -87,6 +90,20 @@ pub fn scan(ledger: impl Read) -> Result<Recorded, LedgerError> {
     Ok(recorded)
 }
 
+/// The call that is open after an event, if `open` was before it.
+fn opened(event: &Event, open: Option<(String, String)>) -> Option<(String, String)> {
+    match event {
+        Event::ToolStarted(started) => Some((started.call_id.clone(), started.tool.clone())),
+        // A failure that is final needs nothing more; a result that is not recorded does.
+        Event::ToolAttempted(attempted) => {
+            open.filter(|_| attempted.error.is_none() || attempted.backoff_ms.is_some())
+        }
+        Event::ToolReconciled(reconciled) => open.filter(|_| !reconciled.took_place),
+        Event::ToolFinished(_) => None,
+        _ => open,
+    }
+}
+
 /// Which file a call writes, and what is in it then; `None` where it is no such call.
 fn writes(started: &ToolStarted) -> Option<(String, FileDigest)> {
     let text = |name: &str| started.arguments.get(name)?.as_str();
@@ -109,7 +126,7 @@ pub fn rehearse(
     reconciled: Option<ToolReconciled>,
 ) -> Result<(), RunError> {
     let course = Course {
-        recovery: Recovery { reconciled, rebuild: false },
+        recovery: Recovery { reconciled, ..Recovery::default() },
         ..Course::from(Past::rehearsed(ledger))
     };
     match drive(inputs, work, course, |_| Ok(())) {

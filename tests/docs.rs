@@ -325,6 +325,11 @@ fn the_evidence_page_shows_what_the_program_prints() {
             &format!("gatedrun replay {run} --policy lenient.yaml"),
         ],
     );
+    let mut keys = String::from("| key | back-test |\n|---|---|\n");
+    for (key, how) in gatedrun::replay::limits::KEYS {
+        let _ = writeln!(keys, "| `{key}` | {} |", how.as_str());
+    }
+    generated_part(PAGE, "backtest keys", keys.trim_end());
     shown("backtest json", &[&format!("gatedrun replay {run} --policy lenient.yaml --json")]);
     let retries = "runs/failure_modes/retry_exhaustion";
     folder.edit("policy/v1.yaml", "max_retries: 3", "max_retries: 2");

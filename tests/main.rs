@@ -53,6 +53,8 @@ mod evidence;
 mod cli;
 /// Completion scripts and manual pages.
 mod shell;
+/// What CI relies on: nothing checked is never green, verdicts name their cause, reports are readable.
+mod gates;
 /// The commands about evidence as processes: verify, sign, replay, resume, diff, review.
 mod commands;
 /// The shape of the code: module order, what is absent, committed files.

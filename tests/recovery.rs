@@ -133,7 +133,7 @@ fn a_ledger_cut_at_any_byte_is_carried_on_to_the_same_artifacts() {
             let _ = std::fs::remove_dir_all(&work);
             // The folder is as the tools had left it by then.
             let course = Course {
-                recovery: Recovery { rebuild: true, reconciled: None },
+                recovery: Recovery { rebuild: true, ..Recovery::default() },
                 ..Course::from(Past::cut_short(&whole.state[..cut]))
             };
             let carried = run(inputs, work, course, Vec::new(), Vec::new(), |_| {}).unwrap();

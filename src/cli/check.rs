@@ -1,13 +1,14 @@
 //! `gatedrun check`: tasks executed again, and every byte of their runs compared.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, BufRead as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::builtin;
 use crate::event::Record;
+use crate::evidence::behaviour::{Class, Shape, is_sound};
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
 use crate::evidence::open::Folder;
@@ -15,7 +16,7 @@ use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
 use crate::evidence::write::{Settlement, Staging, proposal};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
-use crate::host::HostFault;
+use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library, Project};
 use crate::isolation::confined;
 use crate::json::Digest;
@@ -23,9 +24,11 @@ use crate::ledger::LINE_BYTES_MAX;
 use crate::policy::path::probe;
 use crate::run::Course;
 
+use super::checked::{Checked, Drift, Line, print_checked, print_json};
 use super::destination::Destination;
-use super::output::{Terminal, Tone, differing};
+use super::output::Terminal;
 use super::project::{self, Libraries, Refused, find_tasks};
+use super::report::{Detail, Outputs, Place, Row, State, Suite};
 use super::scratch::{Scratch, Workplace};
 use super::sign::signing_key;
 use super::{Stop, exit, in_ci, run};
@@ -48,44 +51,25 @@ pub struct Args {
     /// The private key, in PEM, to sign it with
     #[arg(long, value_name = "FILE", requires = "attest")]
     key: Option<Utf8PathBuf>,
-    /// Print the verdicts as JSON, a line a run
+    /// Write the verdicts as JUnit XML, one test case per run
+    #[arg(long, value_name = "FILE")]
+    junit: Option<Utf8PathBuf>,
+    /// Write the verdicts as SARIF, one result per difference
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<Utf8PathBuf>,
+    /// Print the verdicts as JSON, one line per run
     #[arg(long)]
     json: bool,
 }
 
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    run: &'a Utf8Path,
-    verdict: &'static str,
-    file: Option<&'a str>,
-    line: Option<u64>,
-    column: Option<usize>,
-    message: Option<String>,
-}
-
-/// What checking a run came to.
-struct Checked {
-    /// The first difference of each file that differs.
-    differences: Vec<(String, Drift)>,
-    /// Expectations of the task that are not met.
-    unmet: Vec<String>,
-}
-
-/// How a file differs.
-enum Drift {
-    Unreadable(String),
-    Differs(Difference),
-}
-
-impl Drift {
-    /// A file that cannot be read. Where the machine refuses to read it, nothing is known of it.
-    fn of(path: &Utf8Path, error: &io::Error) -> Result<Self, Stop> {
-        if HostFault::is_one(error) {
-            return Err(HostFault::of(error, path.as_str(), "read").into());
-        }
-        Ok(Self::Unreadable(error.to_string()))
-    }
+/// What a check of many runs collects.
+struct Checks<'a> {
+    args: &'a Args,
+    rows: Vec<Row>,
+    /// The inputs that differ: named once, however many runs name them.
+    inputs: BTreeSet<String>,
+    /// How many runs only name other inputs.
+    unchanged: u64,
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
@@ -96,51 +80,111 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         (Some(path), Some(key)) => Some(Destination::of(path)?.unlike(&[key])?.outside_of_runs()?),
         _ => None,
     };
+    let used: Vec<&Utf8Path> = args.key.as_deref().into_iter().collect();
+    let outputs = Outputs::of(args.junit.as_deref(), args.sarif.as_deref(), &used)?;
     let (mut passed, mut failed) = (Vec::new(), Vec::new());
     let mut code = exit::OK;
     let mut checked = 0_u64;
     let scratch = Scratch::new()?;
+    let (inputs, rows) = (BTreeSet::new(), Vec::new());
+    let mut checks = Checks { args, rows, inputs, unchanged: 0 };
     for path in &args.paths {
-        let found = project::find_runs(path)?;
-        let runs = found.runs();
+        let found = match project::find_runs(path) {
+            Ok(found) => found,
+            // Where several paths were named, one that cannot be read hides no other.
+            Err(stop) if args.paths.len() > 1 => {
+                checks.refuse(path, "failed", &stop.message, terminal)?;
+                code = exit::worse(code, stop.code);
+                continue;
+            }
+            Err(stop) => return Err(stop),
+        };
         for Refused { path, what } in found.refused() {
-            refuse(args, Utf8Path::new(path), "refused", what.clone(), terminal)?;
+            checks.refuse(Utf8Path::new(path), "refused", what, terminal)?;
             code = exit::worse(code, exit::UNCONFIRMED);
         }
         for partial in found.only_unfinished() {
-            refuse(args, partial, "unfinished", project::unfinished(partial), terminal)?;
+            checks.refuse(partial, "unfinished", &project::unfinished(partial), terminal)?;
             code = exit::worse(code, exit::INTERRUPTED);
         }
         found.note_unfinished(terminal);
+        let runs = found.runs();
         for run in &runs {
-            let (project, task) = task_of(run, args.task.as_deref())?;
+            let (project, task) = match task_of(run, args.task.as_deref()) {
+                Ok(task) => task,
+                Err(stop) if runs.len() > 1 || args.paths.len() > 1 => {
+                    checks.refuse(run, "failed", &stop.message, terminal)?;
+                    code = exit::worse(code, stop.code);
+                    continue;
+                }
+                Err(stop) => return Err(stop),
+            };
             checked += 1;
+            let work = scratch.folder(checked)?;
             let library = libraries.get(&project);
             let one = if library.has(&task) {
-                let work = scratch.folder(checked)?;
-                check_one(args, run, &library, &task, &work, terminal)?
+                checks.one(run, &library, &task, &work, terminal)?
             } else {
-                orphan(args, run, &task, terminal)?
+                let what =
+                    format!("its task {task} does not exist; bring it back, or remove the run");
+                checks.refuse(run, "orphan", &what, terminal)?;
+                exit::DRIFT
             };
             let list = if one == exit::OK { &mut passed } else { &mut failed };
             list.push(run.clone());
             code = exit::worse(code, one);
         }
-        for (run, task) in runless(path, &runs, terminal) {
-            let message =
-                format!("no run of {task} is committed; make one with `gatedrun run {task}`");
-            refuse(args, &run, "missing", message, terminal)?;
-            code = exit::worse(code, exit::DRIFT);
+        for Runless { run, task, path } in runless(path, &runs, terminal) {
+            let (project, _) = task_of(&run, None)?;
+            // A task that cannot be loaded is told as that: no run could be made of it.
+            let (verdict, message, one) = match libraries.get(&project).load(&task, None) {
+                Ok(_) => (
+                    "missing",
+                    format!("no run of {path} is committed; make one with `gatedrun run {path}`"),
+                    exit::DRIFT,
+                ),
+                Err(problems) => ("failed", problems.to_string(), exit::USAGE),
+            };
+            checks.refuse(&run, verdict, &message, terminal)?;
+            code = exit::worse(code, one);
             failed.push(run);
         }
     }
-    if !args.json && checked != 1 {
-        terminal.line(&format!("{checked} runs checked"))?;
+    if !args.json {
+        for input in &checks.inputs {
+            terminal.line(&format!("input changed: {}", escape(input)))?;
+        }
+        if checks.unchanged > 1 {
+            terminal.line(&format!(
+                "{} runs behave as before and name other inputs",
+                checks.unchanged
+            ))?;
+        }
+        if checked != 1 {
+            terminal.line(&format!("{checked} runs checked"))?;
+        }
     }
     if let (Some(destination), Some(key)) = (attest, &key) {
         destination.replace(&attest::sign(&statement(&passed, &failed), key))?;
     }
+    let suite = Suite { command: "check", rules: rules(), rows: checks.rows };
+    suite.write(outputs)?;
     Ok(code)
+}
+
+/// What the results of a check are filed under.
+fn rules() -> Vec<(&'static str, String, String)> {
+    [
+        ("behaviour", "the run behaves differently", "A decision, the end, a failure mode, a tool or the answer is not as in the committed run."),
+        ("inputs_only", "inputs changed", "The run behaves as before and names other inputs."),
+        ("bytes", "bytes changed", "The run behaves as before, and a file of it has other bytes."),
+        ("unmet", "expectation not met", "The run is not what its task expects."),
+        ("seed", "another seed", "The committed run was made with another seed than its task asks for."),
+        ("orphan", "run without its task", "The task of a committed run does not exist."),
+        ("missing", "task without its run", "No run of a task is committed."),
+    ]
+    .map(|(id, short, full)| (id, short.to_owned(), full.to_owned()))
+    .to_vec()
 }
 
 /// What is signed of a check: which runs are as their tasks make them, by their manifests.
@@ -160,29 +204,6 @@ fn statement(passed: &[Utf8PathBuf], failed: &[Utf8PathBuf]) -> Vec<u8> {
     attest::test_statement(subject.collect(), predicate)
 }
 
-/// A run whose task is gone.
-fn orphan(args: &Args, run: &Utf8Path, task: &str, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let message = format!("its task {task} does not exist; bring it back, or remove the run");
-    refuse(args, run, "orphan", message, terminal)?;
-    Ok(exit::DRIFT)
-}
-
-/// Reports a run without its task, a task without its run, or a task that cannot be executed.
-fn refuse(
-    args: &Args,
-    run: &Utf8Path,
-    verdict: &'static str,
-    message: String,
-    terminal: &mut Terminal,
-) -> Result<(), Stop> {
-    if args.json {
-        let (file, line, column, message) = (None, None, None, Some(message));
-        let line = Line { run, verdict, file, line, column, message };
-        return Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?);
-    }
-    Ok(terminal.refusal(run, verdict, &message)?)
-}
-
 pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
     if let Some(task) = task {
         let task = project::task(task);
@@ -199,53 +220,100 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Projec
     Ok((Project::Folder(root), task))
 }
 
-fn check_one(
-    args: &Args,
-    run: &Utf8Path,
-    library: &Library,
-    task: &str,
-    work: &Workplace<'_>,
-    terminal: &mut Terminal,
-) -> Result<u8, Stop> {
-    let loaded = library.load(task, seed_of(run)).map_err(Stop::from);
-    let compared = loaded.and_then(|inputs| Ok((compare_run(run, &inputs, work)?, inputs)));
-    let (checked, inputs) = match compared {
-        Ok(compared) => compared,
-        Err(stop) if stop.code == exit::INTERRUPTED => return Err(stop),
-        // One that cannot be executed does not hide what the others come to.
-        Err(Stop { message, code }) => {
-            refuse(args, run, "failed", message, terminal)?;
-            return Ok(code);
+impl Checks<'_> {
+    /// Reports a run without its task, a task without its run, or one that cannot be executed.
+    fn refuse(
+        &mut self,
+        run: &Utf8Path,
+        verdict: &'static str,
+        message: &str,
+        terminal: &mut Terminal,
+    ) -> Result<(), Stop> {
+        let place = Place::new(run.join(STATE), None);
+        let is_error = matches!(verdict, "failed" | "refused" | "unfinished");
+        let detail = Detail {
+            rule: verdict,
+            is_failure: true,
+            text: message.to_owned(),
+            places: vec![place.clone()],
+            identity: String::new(),
+        };
+        self.rows.push(Row {
+            name: run.to_string(),
+            verdict: verdict.to_owned(),
+            state: if is_error { State::Error } else { State::Failed },
+            message: message.to_owned(),
+            details: if is_error { Vec::new() } else { vec![detail] },
+            place,
+        });
+        if self.args.json {
+            let message = Some(message.to_owned());
+            let line = Line { message, ..Line::of(run, verdict) };
+            return Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?);
         }
-    };
-    let identical = checked.differences.is_empty() && checked.unmet.is_empty();
-    if args.json {
-        print_json(run, &checked, terminal)?;
-    } else if identical {
-        terminal.line(&format!("{run}: {}", terminal.paint(Tone::Good, "identical")))?;
-    } else {
-        terminal.line(&format!("{run}: {}", terminal.paint(Tone::Bad, "differs")))?;
-        for (file, drift) in &checked.differences {
-            print_drift(run, file, drift, terminal)?;
-        }
-        for unmet in &checked.unmet {
-            terminal.line(&format!("  not as expected: {}", escape(unmet)))?;
-        }
+        Ok(terminal.refusal(run, verdict, message)?)
     }
-    if identical {
-        if proposal(run).is_dir() {
-            // It is not this command's to remove: somebody may want to look at it.
-            terminal.note(&format!(
-                "  {}: a proposal from other inputs lies beside it; reject it with `gatedrun review {run} --reject`",
-                proposal(run)
-            ));
+
+    fn one(
+        &mut self,
+        run: &Utf8Path,
+        library: &Library,
+        task: &str,
+        work: &Workplace<'_>,
+        terminal: &mut Terminal,
+    ) -> Result<u8, Stop> {
+        // In its task's place a run is what the task says, the seed included.
+        let is_placed = self.args.task.is_none();
+        let recorded = seed_of(run);
+        let loaded = library.load(task, recorded.filter(|_| !is_placed)).map_err(Stop::from);
+        let compared = loaded.and_then(|inputs| {
+            let mut checked = compare_run(run, &inputs, work)?;
+            if let Some(seed) = recorded.filter(|seed| *seed != inputs.task.seed) {
+                checked.seed = Some(format!(
+                    "made with seed {seed}, the task says {}: run it with `gatedrun run {} --accept`",
+                    inputs.task.seed,
+                    task_path(run, task)
+                ));
+            }
+            Ok((checked, inputs))
+        });
+        let (checked, inputs) = match compared {
+            Ok(compared) => compared,
+            Err(stop) if stop.code == exit::INTERRUPTED => return Err(stop),
+            // One that cannot be executed does not hide the results of the others.
+            Err(Stop { message, code }) => {
+                self.refuse(run, "failed", &message, terminal)?;
+                return Ok(code);
+            }
+        };
+        self.rows.push(checked.row(run));
+        if self.args.json {
+            print_json(run, &checked, terminal)?;
+        } else {
+            print_checked(run, &checked, terminal)?;
         }
-        return Ok(exit::OK);
+        if checked.is_identical() {
+            let proposal = proposal(run);
+            if proposal.is_dir() {
+                // It is not this command's to remove: somebody may want to look at it.
+                terminal.note(&format!(
+                    "  {proposal}: a proposal from other inputs lies beside it; reject it with `gatedrun review {run} --reject`"
+                ));
+            }
+            return Ok(exit::OK);
+        }
+        self.unchanged += u64::from(checked.class == Class::InputsOnly);
+        self.inputs.extend(checked.inputs);
+        if !checked.differences.is_empty() && !in_ci() {
+            propose(run, &inputs, terminal);
+        }
+        Ok(exit::DRIFT)
     }
-    if !checked.differences.is_empty() && !in_ci() {
-        propose(run, &inputs, terminal);
-    }
-    Ok(exit::DRIFT)
+}
+
+/// The task's path as a user writes it.
+fn task_path(run: &Utf8Path, task: &str) -> Utf8PathBuf {
+    project::run(run).map_or_else(|| Utf8PathBuf::from(task), |(root, _)| root.join(task))
 }
 
 /// The seed that the run was made with, so that a run of another seed can be checked too.
@@ -299,8 +367,9 @@ fn compare_held(
             observed.push(record);
         }
     };
+    let course = Course { recovery: settled_in(committed.path()), ..work.course() };
     let (recorded, _) = confined(inputs.policy.sandbox.isolation, work.scratch, || {
-        crate::run::run(inputs, work.folder.clone(), work.course(), state, trace, watch)
+        crate::run::run(inputs, work.folder.clone(), course, state, trace, watch)
     })?;
     work.continues()?;
     let recorded = recorded.map_err(|error| run::stop(inputs, &error))?;
@@ -330,13 +399,91 @@ fn compare_held(
     });
     let unmet =
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
-    Ok(Checked { differences, unmet })
+    let mut checked = Checked {
+        class: Class::Identical,
+        behaviour: Vec::new(),
+        inputs: Vec::new(),
+        seed: None,
+        differences,
+        unmet,
+    };
+    if !checked.differences.is_empty() {
+        classify(committed.path(), inputs, &work.part(0), &mut checked)?;
+    }
+    Ok(checked)
+}
+
+/// Finds out what class of change it is. The task is executed once more: what a run does is not held
+/// while it is compared, since most runs are identical and some are long.
+fn classify(
+    run: &Utf8Path,
+    inputs: &Inputs,
+    work: &Workplace<'_>,
+    checked: &mut Checked,
+) -> Result<(), Stop> {
+    checked.class = Class::Bytes;
+    let Ok(Some(was)) = Shape::of_run(run) else { return Ok(()) };
+    let is = shape_of(run, inputs, work)?;
+    checked.inputs = is.changed_inputs(&was);
+    checked.behaviour = is.observed.changes_from(&was.observed).words();
+    checked.class = match is.class_from(&was) {
+        // What is said of the ledger alone is said of files that follow from it.
+        Class::InputsOnly if !is_sound(run) => Class::Bytes,
+        class => class,
+    };
+    Ok(())
+}
+
+/// Executes a task and keeps what kind of run it makes. What a human settled in the committed run is
+/// taken from there.
+pub(super) fn shape_of(
+    run: &Utf8Path,
+    inputs: &Inputs,
+    work: &Workplace<'_>,
+) -> Result<Shape, Stop> {
+    let mut shape = Shape::default();
+    let course = Course { recovery: settled_in(run), ..work.course() };
+    let (made, _) = confined(inputs.policy.sandbox.isolation, work.scratch, || {
+        let (state, trace) = (io::sink(), io::sink());
+        let folder = work.folder.clone();
+        crate::run::run(inputs, folder, course, state, trace, |record| shape.push(record))
+    })?;
+    work.continues()?;
+    made.map_err(|error| run::stop(inputs, &error))?;
+    Ok(shape)
+}
+
+/// What a human settled in a committed run: executing again cannot find it out.
+pub(super) fn settled_in(run: &Utf8Path) -> Recovery {
+    let path = run.join(STATE);
+    let holds = |needle: &[u8]| -> io::Result<bool> {
+        let (mut file, mut kept) = (open::open(&path)?, Vec::new());
+        loop {
+            let part = file.fill_buf()?;
+            if part.is_empty() {
+                return Ok(false);
+            }
+            let length = part.len();
+            kept.extend_from_slice(part);
+            file.consume(length);
+            if memchr::memmem::find(&kept, needle).is_some() {
+                return Ok(true);
+            }
+            // The needle may lie across two parts.
+            kept.drain(..kept.len().saturating_sub(needle.len()));
+        }
+    };
+    // Most ledgers hold none, and are not parsed for it.
+    if !holds(b"\"kind\":\"tool_reconciled\"").unwrap_or(false) {
+        return Recovery::default();
+    }
+    open::open(&path).map_or_else(|_| Recovery::default(), Recovery::settled_in)
 }
 
 /// Lays what the task makes now beside the committed run.
 fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
     let proposed = Staging::aside(run).map_err(Stop::from).and_then(|mut staging| {
-        let course = Course::fresh();
+        let course = Course { recovery: settled_in(run), ..Course::fresh() };
         match run::execute(inputs, &mut staging, course, run::Begun::default(), None) {
             Ok(_) => Ok(staging.settle(Settlement::Propose)?),
             Err(failed) => {
@@ -356,88 +503,18 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
     }
 }
 
-fn print_json(run: &Utf8Path, checked: &Checked, terminal: &mut Terminal) -> Result<(), Stop> {
-    let first = checked.differences.first().map(|(name, drift)| (name.as_str(), drift));
-    let (line, column, message) = match first {
-        Some((STATE, Drift::Differs(difference))) => {
-            let explanation = compare::explain(difference).to_string();
-            (Some(difference.line), Some(difference.column), Some(explanation))
-        }
-        Some((_, Drift::Differs(difference))) => {
-            (Some(difference.line), Some(difference.column), None)
-        }
-        Some((_, Drift::Unreadable(what))) => (None, None, Some(what.clone())),
-        None => (None, None, checked.unmet.first().cloned()),
-    };
-    let verdict = if first.is_none() && checked.unmet.is_empty() { "identical" } else { "differs" };
-    let line = Line { run, verdict, file: first.map(|(name, _)| name), line, column, message };
-    Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?)
+/// A task without a run.
+struct Runless {
+    /// Where its run would be.
+    run: Utf8PathBuf,
+    /// The task, in its project.
+    task: String,
+    /// The task, as a user names it.
+    path: Utf8PathBuf,
 }
 
-fn print_drift(
-    run: &Utf8Path,
-    file: &str,
-    drift: &Drift,
-    terminal: &mut Terminal,
-) -> Result<(), Stop> {
-    let difference = match drift {
-        Drift::Unreadable(what) => {
-            return Ok(terminal.line(&format!("  {run}/{file}: {}", escape(what)))?);
-        }
-        Drift::Differs(difference) => difference,
-    };
-    let place = format!("  {run}/{file}, line {}, byte {}", difference.line, difference.column);
-    if file == STATE {
-        let explanation = compare::explain(difference);
-        terminal.line(&format!("{place}: {}", escape(&explanation.to_string())))?;
-        for (pointer, committed, now) in &explanation.fields {
-            terminal.line(&format!("    {}", escape(pointer)))?;
-            let (committed, now) = differing(committed, now);
-            terminal.line(&format!("      committed {committed}"))?;
-            terminal.line(&format!("      now       {now}"))?;
-        }
-        return Ok(());
-    }
-    terminal.line(&format!("{place}:"))?;
-    let line = |line: &Option<Vec<u8>>| match line {
-        Some(line) => String::from_utf8_lossy(line).into_owned(),
-        None => "nothing: the file ends here".to_owned(),
-    };
-    let (committed, now) = differing(&line(&difference.committed), &line(&difference.now));
-    terminal.line(&format!("      committed {committed}"))?;
-    Ok(terminal.line(&format!("      now       {now}"))?)
-}
-
-/// Prints how two run folders differ, file by file.
-pub(super) fn print_differences(
-    committed: &Utf8Path,
-    now: &Utf8Path,
-    terminal: &mut Terminal,
-) -> Result<(), Stop> {
-    for name in FILES {
-        let made = now.join(name);
-        let cannot = |error: io::Error| Stop::host(format!("{made}: cannot be read: {error}"));
-        let drift = match open::open(&committed.join(name)) {
-            Ok(committed) => {
-                let made = open::open(&made).map_err(cannot)?;
-                match compare::difference(committed, made).map_err(cannot)? {
-                    Some(difference) => Drift::Differs(difference),
-                    None => continue,
-                }
-            }
-            Err(error) => Drift::Unreadable(error.to_string()),
-        };
-        print_drift(committed, name, &drift, terminal)?;
-    }
-    Ok(())
-}
-
-/// Where a whole `runs/` was named: the tasks without a run, each with where that would lie.
-fn runless(
-    path: &Utf8Path,
-    runs: &[Utf8PathBuf],
-    terminal: &mut Terminal,
-) -> Vec<(Utf8PathBuf, Utf8PathBuf)> {
+/// Where a whole `runs/` was named: the tasks without a run.
+fn runless(path: &Utf8Path, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Vec<Runless> {
     let Some((root, _)) = project::run(path).filter(|(_, id)| id.is_empty()) else {
         return Vec::new();
     };
@@ -447,6 +524,9 @@ fn runless(
     for Refused { path, what } in refused {
         terminal.error(&format!("{path}: {what}"));
     }
-    let places = |id: String| (root.join("runs").join(&id), root.join(format!("tasks/{id}.json")));
-    ids.into_iter().filter(|id| !known.contains(id)).map(places).collect()
+    let runless = |id: String| {
+        let task = format!("tasks/{id}.json");
+        Runless { run: root.join("runs").join(&id), path: root.join(&task), task }
+    };
+    ids.into_iter().filter(|id| !known.contains(id)).map(runless).collect()
 }

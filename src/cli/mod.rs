@@ -2,6 +2,7 @@
 
 mod run;
 mod check;
+mod checked;
 mod verify;
 mod sign;
 mod destination;

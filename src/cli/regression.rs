@@ -1,20 +1,20 @@
 //! `gatedrun regression`: outcome and decisions of every task now, against its committed run.
 
-use std::io;
-
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use crate::evidence::expect::Observed;
-use crate::evidence::{STATE, open};
-use crate::inputs::{Inputs, Project};
-use crate::ledger::Reader;
+use crate::evidence::STATE;
+use crate::evidence::behaviour::Shape;
+use crate::evidence::text::terminal as escape;
+use crate::inputs::{Library, Project};
 use crate::policy::path::probe;
 
+use super::check::shape_of;
 use super::output::{Terminal, Tone};
-use super::project::{Libraries, Refused, find_tasks};
+use super::project::{self, Libraries, Refused, find_tasks};
+use super::report::{Detail, Outputs, Place, Row as ReportRow, State, Suite};
 use super::scratch::{Scratch, Workplace};
-use super::{Stop, exit, run};
+use super::{Stop, exit};
 
 /// The arguments of `regression`.
 #[derive(Debug, clap::Args)]
@@ -23,23 +23,81 @@ pub struct Args {
     /// The project
     #[arg(value_name = "FOLDER", default_value = ".")]
     project: Utf8PathBuf,
-    /// Print a JSON object a task
+    /// Write the verdicts as JUnit XML, one test case per task
+    #[arg(long, value_name = "FILE")]
+    junit: Option<Utf8PathBuf>,
+    /// Write the verdicts as SARIF, one result per change
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<Utf8PathBuf>,
+    /// Print the verdicts as JSON, one line per task
     #[arg(long)]
     json: bool,
 }
 
-/// How a task does now, compared with its committed run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// How a task does now, compared with its committed run; what is reported first stands first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
+    /// A committed run whose task does not exist.
+    Removed,
+    /// A task whose committed run does not exist.
+    Missing,
+    /// A denial is gone.
+    Loosened,
+    /// The task, its policy or its committed run cannot be loaded or executed.
+    Failed,
+    /// Something is denied that was allowed.
+    Tightened,
+    /// Anything else differs.
+    Other,
+    /// An expectation is met that was not, and no denial is gone.
+    Improved,
     /// The same outcome, by the same decisions.
     Same,
-    /// An expectation is met that was not.
-    Improved,
-    /// Anything else: another outcome, another decision, an expectation that is no longer met.
-    Worse,
-    /// No run is committed.
-    New,
+}
+
+impl Verdict {
+    const ALL: [Self; 8] = [
+        Self::Removed,
+        Self::Missing,
+        Self::Loosened,
+        Self::Failed,
+        Self::Tightened,
+        Self::Other,
+        Self::Improved,
+        Self::Same,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::Missing => "missing",
+            Self::Loosened => "loosened",
+            Self::Failed => "failed",
+            Self::Tightened => "tightened",
+            Self::Other => "other",
+            Self::Improved => "improved",
+            Self::Same => "same",
+        }
+    }
+
+    /// What it says.
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Removed => "a committed run whose task does not exist",
+            Self::Missing => "a task whose committed run does not exist",
+            Self::Loosened => "a denial is gone",
+            Self::Failed => "the task, its policy or its committed run cannot be loaded",
+            Self::Tightened => "a call is denied that was allowed",
+            Self::Other => "another outcome, failure mode, tool or answer",
+            Self::Improved => "an expectation is met that was not",
+            Self::Same => "the same outcome, by the same decisions",
+        }
+    }
+
+    fn is_red(self) -> bool {
+        !matches!(self, Self::Same | Self::Improved)
+    }
 }
 
 /// What is printed about a task.
@@ -48,108 +106,212 @@ struct Row {
     task: String,
     verdict: Verdict,
     committed: Option<String>,
-    now: String,
+    now: Option<String>,
     what: Vec<String>,
+    #[serde(skip)]
+    code: u8,
+}
+
+impl Row {
+    fn of(task: &str, verdict: Verdict, what: Vec<String>) -> Self {
+        let code = if verdict.is_red() { exit::DRIFT } else { exit::OK };
+        Self { task: task.to_owned(), verdict, committed: None, now: None, what, code }
+    }
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     probe()?;
+    let project = &args.project;
+    let outputs = Outputs::of(args.junit.as_deref(), args.sarif.as_deref(), &[])?;
+    if !project.is_dir() {
+        return Err(Stop::usage(format!("{project}: no such folder; name a project's folder")));
+    }
     let mut libraries = Libraries::default();
-    let library = libraries.get(&Project::Folder(args.project.clone()));
-    let mut rows = Vec::new();
+    let library = libraries.get(&Project::Folder(project.clone()));
     let scratch = Scratch::new()?;
-    let (ids, refused) = find_tasks(&args.project);
-    for Refused { path, what } in &refused {
-        terminal.error(&format!("{path}: {what}"));
+    let (tasks, refused) = find_tasks(project);
+    let mut rows = removed(project, &tasks);
+    rows.extend(refused.into_iter().map(|Refused { path, what }| Row {
+        code: exit::UNCONFIRMED,
+        ..Row::of(&path, Verdict::Failed, vec![what])
+    }));
+    for (index, id) in tasks.iter().enumerate() {
+        let work = scratch.folder(index)?;
+        rows.push(match compare(project, &library, id, &work) {
+            Err(stop) if stop.code == exit::INTERRUPTED => return Err(stop),
+            // One that cannot be loaded does not hide the results of the others.
+            Err(stop) => {
+                let what = stop.message.lines().map(str::to_owned).collect();
+                Row { code: stop.code, ..Row::of(id, Verdict::Failed, what) }
+            }
+            Ok(row) => row,
+        });
     }
-    for id in ids {
-        let inputs = library.load(&format!("tasks/{id}.json"), None)?;
-        let work = scratch.folder(rows.len())?;
-        rows.push(compare(&args.project, &inputs, &work)?);
-    }
-    let changed = rows.iter().filter(|row| row.verdict != Verdict::Same).count();
-    let worse = rows.iter().filter(|row| row.verdict == Verdict::Worse).count();
+    rows.sort_by_key(|row| row.verdict);
     for row in &rows {
         if args.json {
             terminal.line(&serde_json::to_string(row).unwrap_or_default())?;
         } else if row.verdict != Verdict::Same {
-            let (word, tone) = match row.verdict {
-                Verdict::Same => ("same", Tone::Strong),
-                Verdict::Improved => ("improved", Tone::Good),
-                Verdict::Worse => ("worse", Tone::Bad),
-                Verdict::New => ("new", Tone::Strong),
-            };
-            let word = terminal.paint(tone, &format!("{word:<9}"));
-            terminal.line(&format!(
-                "{word} {:<60} {} -> {}",
-                row.task,
-                row.committed.as_deref().unwrap_or("none"),
-                row.now
-            ))?;
-            for what in &row.what {
-                terminal.line(&format!("          {}", crate::evidence::text::terminal(what)))?;
-            }
+            print(row, terminal)?;
         }
     }
-    if !args.json {
-        terminal.line(&format!(
-            "{} tasks: {} the same, {worse} worse, {changed} changed in all",
-            rows.len(),
-            rows.len() - changed
-        ))?;
+    if !args.json && !rows.is_empty() {
+        let counts = Verdict::ALL.map(|verdict| {
+            let count = rows.iter().filter(|row| row.verdict == verdict).count();
+            (count > 0).then(|| format!("{count} {}", verdict.as_str()))
+        });
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        terminal.line(&format!("{} tasks: {}", tasks.len(), counts.join(", ")))?;
     }
-    let code = if worse == 0 { exit::OK } else { exit::DRIFT };
-    Ok(if refused.is_empty() { code } else { exit::worse(code, exit::UNCONFIRMED) })
+    let code = rows.iter().fold(exit::OK, |code, row| exit::worse(code, row.code));
+    suite(project, &rows).write(outputs)?;
+    if tasks.is_empty() {
+        // Nothing checked is never green.
+        return Err(Stop::usage(format!(
+            "{project}: no tasks are in {}; name a project's folder",
+            project.join("tasks")
+        )));
+    }
+    Ok(code)
 }
 
-fn compare(project: &Utf8Path, inputs: &Inputs, work: &Workplace<'_>) -> Result<Row, Stop> {
-    let id = &inputs.task.id;
-    let mut now = Observed::default();
-    let (folder, course) = (work.folder.clone(), work.course());
-    let ran =
-        crate::run::run(inputs, folder, course, io::sink(), io::sink(), |record| now.push(record));
-    work.continues()?;
-    ran.map_err(|error| run::stop(inputs, &error))?;
-    let unmet = |observed: &Observed| {
-        inputs.task.expected.as_ref().map_or(0, |expected| observed.unmet(expected).len())
+/// The committed runs whose tasks do not exist.
+fn removed(folder: &Utf8Path, tasks: &[String]) -> Vec<Row> {
+    let runs = folder.join("runs");
+    let is_empty = runs.read_dir().is_ok_and(|mut names| names.next().is_none());
+    if is_empty || !runs.exists() {
+        return Vec::new();
+    }
+    let found = match project::find_runs(&runs) {
+        Ok(found) => found,
+        // Which runs are without a task is not known then, and that is no success.
+        Err(stop) => {
+            let row = Row::of("runs", Verdict::Failed, vec![stop.message]);
+            return vec![Row { code: stop.code, ..row }];
+        }
     };
-    let committed = committed(&project.join("runs").join(id).join(STATE))?;
-    let row = |verdict, committed: Option<&Observed>, what| Row {
-        task: id.clone(),
-        verdict,
-        committed: committed.map(|observed| observed.terminal_reason().to_owned()),
-        now: now.terminal_reason().to_owned(),
-        what,
+    let refused = found.refused().map(|Refused { path, what }| Row {
+        code: exit::UNCONFIRMED,
+        ..Row::of(path, Verdict::Failed, vec![what.clone()])
+    });
+    let runs = found.runs();
+    let ids = runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id);
+    let gone = ids.filter(|id| !tasks.contains(id)).map(|id| {
+        let what = format!("runs/{id} is committed, and tasks/{id}.json does not exist");
+        let committed = Shape::of_run(&folder.join("runs").join(&id)).ok().flatten();
+        Row {
+            committed: committed.map(|shape| shape.observed.terminal_reason().to_owned()),
+            ..Row::of(&id, Verdict::Removed, vec![what])
+        }
+    });
+    refused.chain(gone).collect()
+}
+
+fn compare(
+    project: &Utf8Path,
+    library: &Library,
+    id: &str,
+    work: &Workplace<'_>,
+) -> Result<Row, Stop> {
+    let inputs = library.load(&format!("tasks/{id}.json"), None)?;
+    let run = project.join("runs").join(id);
+    let committed = Shape::of_run(&run).map_err(|error| Stop {
+        message: format!("{}: {error}", run.join(STATE)),
+        code: exit::MALFORMED,
+    })?;
+    let now = shape_of(&run, &inputs, work)?;
+    let ended = now.observed.terminal_reason().to_owned();
+    let Some(committed) = committed else {
+        let what =
+            vec![format!("no run is committed; make one with `gatedrun run tasks/{id}.json`")];
+        return Ok(Row { now: Some(ended), ..Row::of(id, Verdict::Missing, what) });
     };
-    let Some(committed) = committed else { return Ok(row(Verdict::New, None, Vec::new())) };
-    let what = now.changes_from(&committed);
-    let verdict = if what.is_empty() && unmet(&now) == unmet(&committed) {
-        Verdict::Same
-    } else if unmet(&now) < unmet(&committed) {
+    let unmet = |shape: &Shape| {
+        let expected = inputs.task.expected.as_ref();
+        expected.map_or_else(Vec::new, |expected| shape.observed.unmet(expected))
+    };
+    let changes = now.observed.changes_from(&committed.observed);
+    let (before, after) = (unmet(&committed), unmet(&now));
+    let seed = committed.seed.filter(|seed| *seed != inputs.task.seed);
+    let verdict = if changes.is_loosened() {
+        Verdict::Loosened
+    } else if after.len() < before.len() {
         Verdict::Improved
+    } else if changes.is_tightened() {
+        Verdict::Tightened
+    } else if changes.is_empty() && after == before && seed.is_none() {
+        Verdict::Same
     } else {
-        Verdict::Worse
+        Verdict::Other
     };
-    Ok(row(verdict, Some(&committed), what))
+    let mut what = changes.words();
+    what.extend(
+        seed.map(|seed| format!("made with seed {seed}, the task says {}", inputs.task.seed)),
+    );
+    what.extend(after.iter().map(|unmet| format!("not as expected: {unmet}")));
+    Ok(Row {
+        committed: Some(committed.observed.terminal_reason().to_owned()),
+        now: Some(ended),
+        ..Row::of(id, verdict, what)
+    })
 }
 
-/// What a committed ledger shows; `None` if there is none.
-fn committed(path: &Utf8Path) -> Result<Option<Observed>, Stop> {
-    let mut reader = match open::open(path) {
-        Ok(file) => Reader::new(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(Stop { message: format!("{path}: {error}"), code: exit::MALFORMED });
-        }
+fn print(row: &Row, terminal: &mut Terminal) -> Result<(), Stop> {
+    let tone = match row.verdict {
+        Verdict::Same | Verdict::Improved => Tone::Good,
+        _ => Tone::Bad,
     };
-    let mut observed = Observed::default();
-    loop {
-        match reader.next_record() {
-            Ok(Some(record)) => observed.push(&record),
-            Ok(None) => return Ok(Some(observed)),
-            Err(error) => {
-                return Err(Stop { message: format!("{path}: {error}"), code: exit::MALFORMED });
-            }
-        }
+    let word = terminal.paint(tone, &format!("{:<9}", row.verdict.as_str()));
+    let none = "none";
+    terminal.line(&format!(
+        "{word} {:<60} {} -> {}",
+        row.task,
+        row.committed.as_deref().unwrap_or(none),
+        row.now.as_deref().unwrap_or(none)
+    ))?;
+    for what in &row.what {
+        terminal.line(&format!("          {}", escape(what)))?;
     }
+    Ok(())
+}
+
+fn suite(project: &Utf8Path, rows: &[Row]) -> Suite {
+    let rules = Verdict::ALL.map(|verdict| {
+        let meaning = verdict.meaning().to_owned();
+        (verdict.as_str(), meaning.clone(), format!("Compared with the committed run: {meaning}."))
+    });
+    let rows = rows.iter().map(|row| {
+        let is_gone = matches!(row.verdict, Verdict::Removed);
+        let place = if is_gone {
+            Place::new(project.join("runs").join(&row.task).join(STATE), Some(1))
+        } else {
+            Place::new(project.join("tasks").join(format!("{}.json", row.task)), Some(1))
+        };
+        let details = row.what.iter().map(|text| Detail {
+            rule: row.verdict.as_str(),
+            is_failure: row.verdict.is_red(),
+            text: text.clone(),
+            places: vec![place.clone()],
+            identity: text.clone(),
+        });
+        let details: Vec<Detail> = details.collect();
+        let state = match row.verdict {
+            Verdict::Failed => State::Error,
+            verdict if verdict.is_red() => State::Failed,
+            _ => State::Passed,
+        };
+        let said = match row.what.is_empty() {
+            true => row.verdict.meaning().to_owned(),
+            false => format!("{}: {}", row.verdict.meaning(), row.what.join("; ")),
+        };
+        ReportRow {
+            name: row.task.clone(),
+            verdict: row.verdict.as_str().to_owned(),
+            state,
+            message: said,
+            details,
+            place,
+        }
+    });
+    Suite { command: "regression", rules: rules.to_vec(), rows: rows.collect() }
 }

@@ -62,6 +62,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let seed = recorded.started.as_ref().map(|started| started.seed);
     let inputs = Libraries::default().get(&project).load(&task, seed)?;
     check_inputs(&target, &recorded, &inputs)?;
+    if let Some(reconciled) = &reconciled {
+        check_doubt(reconciled, &recorded, &inputs)?;
+    }
     let failed = |error| Failed::Run(error).stop(&inputs, &target);
     let ledger = past(&staging, recorded.bytes)?;
     rehearse(&inputs, staging.work(), ledger, reconciled.clone()).map_err(failed)?;
@@ -73,7 +76,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let interrupt = interrupt::flag()?;
     let course = Course {
         past: Past::cut_short(past(&staging, recorded.bytes)?),
-        recovery: Recovery { reconciled, rebuild: false },
+        recovery: Recovery { reconciled, ..Recovery::default() },
         interrupt: Some(&interrupt),
     };
     let begun = Begun { bytes: recorded.bytes, line: Some(resumed(&recorded)) };
@@ -160,6 +163,26 @@ fn damaged(folder: &Utf8Path, error: &LedgerError) -> Stop {
     }
 }
 
+/// Refuses to settle a call that is not in doubt.
+fn check_doubt(
+    reconciled: &ToolReconciled,
+    recorded: &Recorded,
+    inputs: &Inputs,
+) -> Result<(), Stop> {
+    let doubt = recorded.open.as_ref().filter(|(_, tool)| !inputs.contracts.may_repeat(tool));
+    match doubt {
+        Some((call_id, _)) if *call_id == reconciled.call_id => Ok(()),
+        Some((call_id, _)) => Err(Stop::usage(format!(
+            "--settle {}: this call is not in doubt; {call_id} is. Nothing was done",
+            reconciled.call_id
+        ))),
+        None => Err(Stop::usage(format!(
+            "--settle {}: no call of this run is in doubt; resume it without --settle. Nothing was done",
+            reconciled.call_id
+        ))),
+    }
+}
+
 /// What `--settle` and `--reason` say.
 fn settled(text: &str, args: &Args) -> Result<ToolReconciled, Stop> {
     let took_place = |word: &str| match word {
@@ -174,5 +197,10 @@ fn settled(text: &str, args: &Args) -> Result<ToolReconciled, Stop> {
         )));
     };
     let reason = args.reason.clone().unwrap_or_default();
+    if reason.trim().is_empty() {
+        return Err(Stop::usage(
+            "--reason: it is empty; say how you know whether the call took place",
+        ));
+    }
     Ok(ToolReconciled { call_id: call_id.to_owned(), took_place, reason })
 }

@@ -27,7 +27,7 @@ use crate::run::Course;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
 use super::steps::{self, Steps};
-use super::{Stop, attributes, check, exit, in_ci, interrupt, refuse_in_ci};
+use super::{Stop, attributes, checked, exit, in_ci, interrupt, refuse_in_ci};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -202,7 +202,7 @@ pub(super) fn conclude(
         print_place(target, place.as_deref(), word, terminal)?;
     }
     if word == "proposed" && standing == Standing::Different && !wants.json {
-        check::print_differences(target, place.as_deref().unwrap_or(target), terminal)?;
+        checked::print_differences(target, place.as_deref().unwrap_or(target), terminal)?;
     }
     if let Some(place) = &place {
         attributes::warn(place, terminal);

@@ -215,7 +215,7 @@ fn meaning(committed: &Record, now: &Record, fields: &[(String, String, String)]
 }
 
 /// The inputs that differ, each with both digests.
-fn changed_inputs(committed: &[Input], now: &[Input]) -> Vec<String> {
+pub fn changed_inputs(committed: &[Input], now: &[Input]) -> Vec<String> {
     let mut changed = Vec::new();
     for input in now {
         let name = format!("{} {}", input.role.as_str(), input.path);

@@ -13,6 +13,7 @@ pub mod trace;
 pub mod report;
 pub mod manifest;
 pub mod recorder;
+pub mod behaviour;
 pub mod expect;
 pub mod compare;
 pub mod origin;

@@ -165,30 +165,31 @@ pub fn backtest(
         }
     }
     let (changes, unknown) = match work.filter(|_| seen.path == Some(ExecutionPath::Stub)) {
-        _ if ends => differences(&recorded, now.as_slice(), Until::End(0)),
+        _ if ends => differences(&recorded, now.as_slice(), Until { begun: 0, is_end: true }),
         Some(work) => {
-            let mut made = Vec::new();
-            let until = match continued(folder, inputs, work, at, &mut made) {
-                Ok(begun) => {
-                    test.continued = true;
-                    Until::End(begun)
-                }
+            let (mut made, mut begun) = (Vec::new(), 0);
+            match continued(folder, inputs, work, at, &mut made, &mut begun) {
+                Ok(()) => test.continued = true,
                 Err(RunError::Host(fault)) => return Err(Untried::Host { fault }),
                 Err(error) => {
                     test.standing = Standing::Bounded(step);
                     test.notes.push(format!(
                         "step {step}: continuing stopped, so what follows is unknown: {error}"
                     ));
-                    // The first decision is known from the record, whatever became of the rest.
+                    // The first decision is known from the record, whatever the rest.
                     if made.is_empty() {
                         made.extend(now);
                     }
-                    Until::Unknown
                 }
-            };
-            differences(&recorded, &made, until)
+            }
+            differences(&recorded, &made, Until { begun, is_end: test.continued })
         }
-        None => differences(&recorded, now.as_slice(), Until::Unknown),
+        None => {
+            let begins =
+                |divergence: &Divergence| matches!(divergence.computed, Event::StepStarted(_));
+            let begun = if divergence.as_deref().is_some_and(begins) { step } else { 0 };
+            differences(&recorded, now.as_slice(), Until { begun, is_end: false })
+        }
     };
     test.changes.extend(changes);
     test.unknown.extend(unknown);
@@ -266,33 +267,33 @@ fn over_the_record(
     (pass, judged)
 }
 
-/// Continues with real tool calls from the event at which the course differs: the decisions from
-/// there on, and the last step that the run begins.
+/// Continues with real tool calls from the event at which the course differs. `now` gets the decisions
+/// from there on, and `begun` the last step that the run begins, however far it comes.
 fn continued(
     folder: &Utf8Path,
     inputs: &Inputs,
     work: Utf8PathBuf,
     at: u64,
     now: &mut Vec<Made>,
-) -> Result<u64, RunError> {
-    let state = open::open(&folder.join(STATE)).map_err(LedgerError::Read)?;
+    begun: &mut u64,
+) -> Result<(), RunError> {
+    let state = || open::open(&folder.join(STATE)).map_err(LedgerError::Read);
     let mut judged = Judged::under(&inputs.policy);
     let course = Course {
-        recovery: Recovery { rebuild: true, reconciled: None },
-        ..Course::from(Past::first(at, state, move |pair| judged.judge(pair, 0)))
+        recovery: Recovery { rebuild: true, ..Recovery::settled_in(state()?) },
+        ..Course::from(Past::first(at, state()?, move |pair| judged.judge(pair, 0)))
     };
-    let (mut step, mut begun) = (0, 0);
+    let mut step = 0;
     drive(inputs, work, course, |push| {
         if let Push::Record(record, ..) = push {
             step = record.step.unwrap_or(step);
-            begun = begun.max(step);
+            *begun = (*begun).max(step);
             if record.seq >= at {
                 now.extend(Made::of(record, step + 1));
             }
         }
         Ok::<(), io::Error>(())
-    })?;
-    Ok(begun)
+    })
 }
 
 /// Whether the run ends with what is now: by a deny, or since a deny that was recorded ends it.

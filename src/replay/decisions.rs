@@ -137,11 +137,11 @@ pub(super) fn decisions(state: impl io::Read, from: u64) -> Result<Vec<Made>, Le
 
 /// How far the decisions of now are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Until {
-    /// The run ended, its last step being this one: what was not decided was not reached.
-    End(u64),
-    /// What is not among them is unknown.
-    Unknown,
+pub(super) struct Until {
+    /// The last step that the run has begun.
+    pub(super) begun: u64,
+    /// Whether the run ended: then what was not decided was not reached. Otherwise it is unknown.
+    pub(super) is_end: bool,
 }
 
 /// What differs between two lists of decisions, each held against the one about the same thing: the
@@ -157,20 +157,21 @@ pub(super) fn differences(was: &[Made], now: &[Made], until: Until) -> (Vec<Chan
     for made in was {
         let found = by_subject.get_mut(&made.about()).filter(|found| !found.is_empty());
         let found = found.map(|found| found.remove(0));
-        match (found, until) {
-            (Some(found), _) => {
+        // It ended the run before a step, and that step has begun.
+        let is_lifted = made.ends_the_run && made.step <= until.begun;
+        match found {
+            Some(found) => {
                 matched.insert((found.seq, found.about()));
                 if found.word != made.word {
                     changes.push(made.change_to(Some(found)));
                 }
             }
-            (None, Until::Unknown) => unknown.push(made.change_to(None)),
-            (None, Until::End(begun)) => {
-                let lifted = made.ends_the_run && made.step <= begun;
-                let change = made.change_to(None);
-                let allow = lifted.then(|| Decision::Allow.as_str().to_owned());
-                changes.push(Change { now: allow, ..change });
+            None if is_lifted => {
+                let allow = Some(Decision::Allow.as_str().to_owned());
+                changes.push(Change { now: allow, ..made.change_to(None) });
             }
+            None if until.is_end => changes.push(made.change_to(None)),
+            None => unknown.push(made.change_to(None)),
         }
     }
     for made in now.iter().filter(|made| !matched.contains(&(made.seq, made.about()))) {
