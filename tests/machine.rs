@@ -180,6 +180,13 @@ fn outputs_go_to_regular_files_only() {
         "policy/v1.yaml",
     ]);
     assert_eq!(ran.code, 2, "{}", ran.all());
+    let both = ["--junit", "one.xml", "--sarif", "./below/../one.xml"];
+    let ran = folder.gatedrun(&[&writers()[0].1[..], &both[..]].concat());
+    assert!(
+        ran.code == 2 && ran.err.contains("two outputs cannot go to one file"),
+        "{}",
+        ran.all()
+    );
     // An attestation in a run is a file, and no link.
     symlink("/dev/null", at(ATTESTATION)).unwrap();
     let ran = folder.gatedrun(&["sign", RUN, "--key", "k.pem"]);
@@ -547,8 +554,8 @@ fn a_machine_without_threads_is_served_by_the_one_that_there_is() {
     }
     let starved = |args: &[&str]| {
         Command::new("setpriv")
-            .args(["--reuid=65533", "--regid=65533", "--clear-groups", "sh", "-c"])
-            .args(["ulimit -u 1; exec ./gatedrun \"$@\"", "gatedrun"])
+            .args(["--reuid=65533", "--regid=65533", "--clear-groups"])
+            .args(["prlimit", "--nproc=1:1", "./gatedrun"])
             .args(args)
             .current_dir(folder.path())
             .env_clear()

@@ -320,6 +320,9 @@ fn backtest_all(
         place.map(|place| place.unlike(&inputs)?.outside_of_runs()).transpose()
     };
     let (junit_to, sarif_to) = (destination(&args.junit)?, destination(&args.sarif)?);
+    if let (Some(junit), Some(sarif)) = (&junit_to, &sarif_to) {
+        junit.apart(sarif)?;
+    }
     let mut loader = Loader::default();
     let here = Library::new(Project::Folder(Utf8PathBuf::new()));
     let scratch = Scratch::new()?;
