@@ -340,6 +340,7 @@ fn usage_errors_help_and_version() {
         (&["run", "--sede", "1"], 2),
         (&["check", "nowhere"], 2),
         (&["show", "nowhere"], 2),
+        (&["diff", "nowhere", "nowhere-else"], 2),
         (&["run", "a", "b", "--out", "c"], 2),
         (&["run", "--seed", "-1"], 2),
         (&["corpus"], 2),

@@ -57,6 +57,9 @@ mod shell;
 mod gates;
 /// The commands about evidence as processes: verify, sign, replay, resume, diff, review.
 mod commands;
+/// What a command reads and writes by name, and what the machine does meanwhile: FIFOs, devices,
+/// kills, full disks, closed outputs, no threads, no temporary folder.
+mod machine;
 /// The shape of the code: module order, what is absent, committed files.
 mod architecture;
 /// Plain English in docs, messages and comments.

@@ -114,6 +114,15 @@ impl Destination {
         }
     }
 
+    /// Refuses two outputs in one place, of which the second would replace the first.
+    pub(super) fn apart(&self, other: &Self) -> Result<(), Stop> {
+        if self.place != other.place {
+            return Ok(());
+        }
+        let message = format!("{}: two outputs cannot go to one file; name two", self.named);
+        Err(Stop::usage(message))
+    }
+
     fn writable(self) -> Result<Self, Stop> {
         for folder in [&self.beside, parent(&self.place)] {
             let access = Access::WRITE_OK | Access::EXEC_OK;
@@ -222,7 +231,13 @@ pub(super) fn create_both(files: [(&Destination, &[u8], u32); 2]) -> Result<(), 
         let _ = fs::remove_file(&first.place);
         return Err(failed(second, &refused.error));
     }
-    first.sync().map_err(|error| failed(first, &error))
+    first.sync().map_err(|error| {
+        // Nobody was told of them yet, and a repeated command must not find them in its way.
+        for place in [first, second] {
+            let _ = fs::remove_file(&place.place);
+        }
+        failed(first, &error)
+    })
 }
 
 fn exists(path: &Utf8Path) -> Stop {

@@ -2,8 +2,10 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::evidence::STATE;
 use crate::evidence::diff::{CallView, Diff, Difference, StepPair, StepView, diff};
 use crate::evidence::text::{shortened, terminal as escape};
+use crate::file::said;
 
 use super::output::{COLUMNS_MAX, Terminal, Tone, differing};
 use super::{Stop, exit};
@@ -32,6 +34,13 @@ pub struct Args {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    for run in [&args.a, &args.b] {
+        let state = run.join(STATE);
+        if let Err(error) = state.symlink_metadata() {
+            let what = said(&error);
+            return Err(Stop::usage(format!("{state}: {what}; name a run's folder")));
+        }
+    }
     let found =
         diff(&args.a, &args.b).map_err(|message| Stop { message, code: exit::MALFORMED })?;
     if args.json {

@@ -107,7 +107,11 @@ impl Outputs {
             let place = path.map(Destination::of).transpose()?;
             place.map(|place| place.unlike(inputs)?.outside_of_runs()).transpose()
         };
-        Ok(Self { junit: destination(junit)?, sarif: destination(sarif)? })
+        let (junit, sarif) = (destination(junit)?, destination(sarif)?);
+        if let (Some(junit), Some(sarif)) = (&junit, &sarif) {
+            junit.apart(sarif)?;
+        }
+        Ok(Self { junit, sarif })
     }
 }
 

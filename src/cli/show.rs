@@ -7,6 +7,7 @@ use crate::event::RunStarted;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::{STATE, open};
+use crate::file::said;
 use crate::ledger::Reader;
 
 use super::output::{Terminal, Tone};
@@ -38,9 +39,8 @@ struct Shown<'a> {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let path = args.run.join(STATE);
-    let file = open::open(&path).map_err(|error| {
-        Stop::usage(format!("{path}: it cannot be read: {error}; name a run's folder"))
-    })?;
+    let file = open::open(&path)
+        .map_err(|error| Stop::usage(format!("{path}: {}; name a run's folder", said(&error))))?;
     let mut reader = Reader::new(file);
     let mut lines = Vec::new();
     let (mut summary, mut collected, mut rows) = (Summary::default(), Steps::default(), Vec::new());
