@@ -243,9 +243,7 @@ fn locked(folder: &Utf8Path) -> WriteError {
         process.bytes().all(|byte| byte.is_ascii_digit())
             && (!is_there("/proc/self".into()) || is_there(&Utf8Path::new("/proc").join(process)))
     });
-    let who = process.map_or_else(
-        || "another process".to_owned(),
-        |process| format!("another process, {process},"),
-    );
+    let who = process
+        .map_or_else(|| "another process".to_owned(), |process| format!("process {process}"));
     WriteError::Locked { path: folder.to_owned(), who }
 }
