@@ -29,6 +29,8 @@ mod corpus;
 mod simulation;
 /// Killed and carried on, or run again over its own record: the same bytes.
 mod recovery;
+/// A run folder is changed in one step, by one writer, and never by who reads or refuses.
+mod transactions;
 /// Evidence in the hands of a stranger: what is found, and where.
 mod verify;
 /// Evidence forged as a whole: what cannot be is found, nothing is followed, nothing swells.

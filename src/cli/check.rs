@@ -9,6 +9,7 @@ use walkdir::WalkDir;
 
 use crate::event::Record;
 use crate::evidence::compare::{self, Comparison, Difference};
+use crate::evidence::diff::differing_files;
 use crate::evidence::expect::Observed;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
@@ -396,6 +397,13 @@ pub(super) fn print_differences(
             Err(error) => Drift::Unreadable(error.to_string()),
         };
         print_drift(committed, name, &drift, terminal)?;
+    }
+    let others = differing_files(committed, now).unwrap_or_default().into_iter();
+    for other in others.filter(|other| !FILES.contains(&other.file.as_str())) {
+        let (committed, now) = differing(&other.a, &other.b);
+        terminal.line(&format!("  {}:", escape(&other.file)))?;
+        terminal.line(&format!("      committed {committed}"))?;
+        terminal.line(&format!("      now       {now}"))?;
     }
     Ok(())
 }

@@ -105,6 +105,8 @@ impl Claim {
             if !left.swaps.is_empty() || !left.replaced.is_empty() || is_litter() {
                 match Self::take(&target) {
                     Ok(_) | Err(WriteError::Locked { .. }) => {}
+                    // Who acts on the proposal meets the same error, and the others are not hidden.
+                    Err(_) if is_there(&place.proposal()) => {}
                     Err(error) => return Err(error),
                 }
             }
