@@ -28,7 +28,7 @@ fn task(folder: &Folder, id: &str, last: &str) {
         {"calls": [{"tool": "read", "arguments": {"path": "work/n/b.md"}}, write("work/a.md", last)]},
         {"final_answer": "done"}
     ]});
-    task["expected"] = json!({"answer_contains": ["done"]});
+    task["expected"] = json!({"terminal_reason": "final_answer", "answer_contains": ["done"]});
     folder.write(&format!("tasks/{id}.json"), task.to_string());
 }
 
