@@ -5,7 +5,7 @@ BIN := target/release/gatedrun
 .DEFAULT_GOAL := help
 .PHONY: help build canonical canonical-check policy-gates policy-gates-check failure-modes \
 	failure-modes-check regression policy-test exhaustive evidence-build evidence-check corpus-build \
-	corpus-check smoke test lint fmt doc bench formats-check deny vectors verify ci
+	corpus-check smoke test lint fmt doc bench formats-check deny vectors verify faults faults-sample ci
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -61,6 +61,12 @@ corpus-check: build ## check every byte of the synthetic corpus
 smoke: build ## drive the release binary from outside, as a new user would
 	@scripts/smoke.sh
 
+faults: build ## kill, fail and double every command that writes, at every syscall; needs strace
+	@python3 scripts/faults.py $(BIN)
+
+faults-sample: build ## a sample of the same, under two minutes
+	@python3 scripts/faults.py $(BIN) --sample 8
+
 test: ## all tests, doctests included
 	$(CARGO) test --locked --lib --test tests --bins
 	$(CARGO) test --locked --doc
@@ -83,4 +89,4 @@ formats-check: build ## hold what the program writes against its readers' own ch
 deny: ## licences, advisories, bans; needs cargo-deny
 	$(CARGO) deny check
 
-ci: fmt lint test doc verify evidence-check regression policy-test corpus-check smoke ## everything CI runs
+ci: fmt lint test doc verify evidence-check regression policy-test corpus-check smoke faults-sample ## everything CI runs

@@ -35,6 +35,8 @@ mod corpus;
 mod simulation;
 /// Killed and carried on, or run again over its own record: the same bytes.
 mod recovery;
+/// A run folder is changed in one step, by one writer, and never by who reads or refuses.
+mod transactions;
 /// Evidence in the hands of a stranger: what is found, and where.
 mod verify;
 /// Verdicts name their cause, one bad neighbour hides no other's, and a reader stays with one run.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::evidence::behaviour::Class;
 use crate::evidence::compare::{self, Difference};
+use crate::evidence::diff::differing_files;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::{FILES, STATE, open};
 use crate::host::HostFault;
@@ -266,6 +267,13 @@ pub(super) fn print_differences(
             Err(error) => Drift::Unreadable(error.to_string()),
         };
         print_drift(committed, name, &drift, terminal)?;
+    }
+    let others = differing_files(committed, now).unwrap_or_default().into_iter();
+    for other in others.filter(|other| !FILES.contains(&other.file.as_str())) {
+        let (committed, now) = differing(&other.a, &other.b);
+        terminal.line(&format!("  {}:", escape(&other.file)))?;
+        terminal.line(&format!("      committed {committed}"))?;
+        terminal.line(&format!("      now       {now}"))?;
     }
     Ok(())
 }

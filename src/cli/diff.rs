@@ -3,7 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::STATE;
-use crate::evidence::diff::{CallView, Diff, Difference, StepPair, StepView, diff};
+use crate::evidence::diff::{CallView, Diff, Difference, FileDifference, StepPair, StepView, diff};
 use crate::evidence::text::{shortened, terminal as escape};
 use crate::file::said;
 
@@ -62,7 +62,8 @@ pub(super) fn print_diff(
     terminal: &mut Terminal,
 ) -> Result<(), Stop> {
     let Some(first) = &diff.first else {
-        return Ok(terminal.line(&format!("{a} and {b}: every event is the same"))?);
+        terminal.line(&format!("{a} and {b}: every event is the same"))?;
+        return print_files(&diff.files, terminal);
     };
     let step = first.step.map_or_else(String::new, |step| format!(", step {step}"));
     let kinds = match first.kinds {
@@ -96,6 +97,23 @@ pub(super) fn print_diff(
         for difference in &diff.outcome {
             print_difference("  ", difference, terminal)?;
         }
+    }
+    print_files(&diff.files, terminal)
+}
+
+/// Prints the files that differ, each with its first difference.
+fn print_files(files: &[FileDifference], terminal: &mut Terminal) -> Result<(), Stop> {
+    if !files.is_empty() {
+        terminal.line("files")?;
+    }
+    for FileDifference { file, line, byte, a, b } in files {
+        let place = match (line, byte) {
+            (Some(line), Some(byte)) => format!(", line {line}, byte {byte}"),
+            _ => String::new(),
+        };
+        let what = format!("{file}{place}");
+        let difference = Difference { what, a: a.clone(), b: b.clone() };
+        print_difference("  ", &difference, terminal)?;
     }
     Ok(())
 }

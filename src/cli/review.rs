@@ -75,7 +75,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             (Ok(()), _) => rejected += 1,
             // One that is refused does not stop the others.
             (Err(Stop { message, code: why }), _) => {
-                terminal.error(&message);
+                for line in message.lines() {
+                    terminal.error(line);
+                }
                 code = exit::worse(code, why);
             }
         }

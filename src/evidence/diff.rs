@@ -1,8 +1,8 @@
-//! Compares two runs: the first event that differs, then step by step. Steps are aligned by what
+//! Compares two runs: the first event that differs, then step by step, then file by file. Steps are aligned by what
 //! they propose and not by their number, so that one step more does not make all the rest differ.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{self, Read};
 
 use camino::Utf8Path;
 use serde::Serialize;
@@ -13,9 +13,11 @@ use crate::event::{Decision, Event, Record};
 use crate::json;
 use crate::ledger::{LedgerError, Reader};
 
-use super::compare::differing_fields;
+use super::compare::{self, differing_fields};
+use super::open::Folder;
 use super::summary::{Outcome, Summary, decision_word};
-use super::{STATE, open};
+use super::text::shortened;
+use super::{FILES, STATE, open};
 
 /// How two runs differ.
 #[derive(Debug, Serialize)]
@@ -29,6 +31,23 @@ pub struct Diff {
     pub left_out: (u64, u64),
     /// What else of the two differs: counts, cost, outcome, answer.
     pub outcome: Vec<Difference>,
+    /// Every file that differs, the ledger only where no event does.
+    pub files: Vec<FileDifference>,
+}
+
+/// A file of one of two runs that is not the other's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileDifference {
+    /// Its path in the run's folder.
+    pub file: String,
+    /// The first line that differs, from 1; null where one of the two cannot be read.
+    pub line: Option<u64>,
+    /// The byte in the line, from 1.
+    pub byte: Option<usize>,
+    /// What the first run has from there on.
+    pub a: String,
+    /// What the second has.
+    pub b: String,
 }
 
 /// The first event that differs.
@@ -101,7 +120,7 @@ pub struct CallView {
 impl Diff {
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.first.is_none() && self.files.is_empty()
     }
 }
 
@@ -140,12 +159,74 @@ pub fn diff_within(bytes_max: usize, a: &Utf8Path, b: &Utf8Path) -> Result<Diff,
             found = Some(first_difference(&next));
         }
     }
+    let mut files = differing_files(a, b)?;
+    if found.is_some() {
+        files.retain(|difference| difference.file != STATE);
+    }
     Ok(Diff {
+        files,
         first: found,
         steps: aligned_steps(&first.steps, &second.steps),
         left_out: (first.left_out, second.left_out),
         outcome: outcomes(&first.summary, &second.summary),
     })
+}
+
+/// How much of a line is quoted, in characters.
+const QUOTED_CHARS_MAX: usize = 120;
+
+/// Every file that differs between two runs' folders: the artifacts first, then what the runs wrote
+/// themselves, and whatever else lies there.
+///
+/// # Errors
+/// Which folder cannot be read, and why.
+pub fn differing_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<FileDifference>, String> {
+    let mut paths = BTreeSet::new();
+    let opened = |run: &Utf8Path| {
+        Folder::open(run).map_err(|error| format!("{run}: cannot be read: {error}"))
+    };
+    let (a, b) = (opened(a)?, opened(b)?);
+    for run in [&a, &b] {
+        for entry in run.walk() {
+            let entry =
+                entry.map_err(|error| format!("{}: cannot be read: {error}", run.path()))?;
+            if !entry.is_folder {
+                paths.insert(entry.path);
+            }
+        }
+    }
+    let known = FILES.iter().filter(|name| paths.contains(**name)).map(ToString::to_string);
+    let others = paths.iter().filter(|path| !FILES.contains(&path.as_str())).cloned();
+    Ok(known.chain(others).filter_map(|file| file_difference(&a, &b, file)).collect())
+}
+
+fn file_difference(a: &Folder, b: &Folder, file: String) -> Option<FileDifference> {
+    let unread = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        _ => error.to_string(),
+    };
+    let (line, byte, a, b) = match (a.open_file(&file), b.open_file(&file)) {
+        (Ok(a), Ok(b)) => match compare::difference(a, b) {
+            Ok(None) => return None,
+            Ok(Some(found)) => {
+                let from = found.column.saturating_sub(1);
+                let rest = |line: &Option<Vec<u8>>| match line {
+                    Some(line) => {
+                        let rest = line.get(from..).unwrap_or_default();
+                        shortened(&String::from_utf8_lossy(rest), QUOTED_CHARS_MAX).into_owned()
+                    }
+                    None => "nothing: the file ends here".to_owned(),
+                };
+                (Some(found.line), Some(found.column), rest(&found.committed), rest(&found.now))
+            }
+            Err(error) => (None, None, unread(error), String::new()),
+        },
+        (a, b) => {
+            let there = |opened: io::Result<_>| opened.map_or_else(unread, |_| "a file".to_owned());
+            (None, None, there(a), there(b))
+        }
+    };
+    Some(FileDifference { file, line, byte, a, b })
 }
 
 fn first_difference((a, b): &(Option<Record>, Option<Record>)) -> FirstDifference {

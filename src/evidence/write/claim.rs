@@ -105,6 +105,8 @@ impl Claim {
             if !left.swaps.is_empty() || !left.replaced.is_empty() || is_litter() {
                 match Self::take(&target) {
                     Ok(_) | Err(WriteError::Locked { .. }) => {}
+                    // Who acts on the proposal meets the same error, and the others are not hidden.
+                    Err(_) if is_there(&place.proposal()) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -243,9 +245,7 @@ fn locked(folder: &Utf8Path) -> WriteError {
         process.bytes().all(|byte| byte.is_ascii_digit())
             && (!is_there("/proc/self".into()) || is_there(&Utf8Path::new("/proc").join(process)))
     });
-    let who = process.map_or_else(
-        || "another process".to_owned(),
-        |process| format!("another process, {process},"),
-    );
+    let who = process
+        .map_or_else(|| "another process".to_owned(), |process| format!("process {process}"));
     WriteError::Locked { path: folder.to_owned(), who }
 }

@@ -106,9 +106,14 @@ impl Place {
         let nested = |inner: &Utf8Path, outer: &Utf8Path| {
             Err(WriteError::Nested { inner: inner.to_owned(), outer: outer.to_owned() })
         };
-        let mut above = self.target.ancestors().skip(1).filter(|path| !path.as_str().is_empty());
-        if let Some(outer) = above.find(|path| is_run(path)) {
-            return nested(&self.target, outer);
+        let absolute = std::path::absolute(&self.target).ok();
+        let absolute = absolute.and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
+        // As the user wrote it first, so that the error reads so.
+        for path in [Some(&self.target), absolute.as_ref()].into_iter().flatten() {
+            let mut above = path.ancestors().skip(1).filter(|path| !path.as_str().is_empty());
+            if let Some(outer) = above.find(|path| is_run(path)) {
+                return nested(&self.target, outer);
+            }
         }
         if is_run(&self.target) || !is_there(&self.target) {
             return Ok(());

@@ -97,6 +97,7 @@ impl Staging {
     /// The file system's.
     pub fn reopen(&self, recorded: u64) -> Result<(), WriteError> {
         self.claim.sign_in()?;
+        exchange::finish(&self.claim.place)?;
         for name in [TRACE, REPORT, MANIFEST] {
             remove_if_there(&self.folder.join(name))?;
         }
