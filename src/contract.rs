@@ -60,6 +60,10 @@ impl Contract {
     /// Everything that is wrong with it: no JSON, not the shape of a contract, or a schema in it
     /// that is none.
     pub fn load(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
+        Self::read(path, bytes).map_err(|problems| json::located(problems, bytes))
+    }
+
+    fn read(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
         let text = json::parse(bytes).map_err(|error| {
             Problem::new(path, error.message.clone())
                 .at(format!("line {}, column {}", error.line, error.column))
@@ -69,7 +73,7 @@ impl Contract {
             Ok(schema) => Some(schema),
             Err(violations) => {
                 problems.extend(violations.into_iter().map(|violation| {
-                    Problem::new(path, violation.what)
+                    Problem::new(path, violation.told())
                         .at(format!("/{key}{}", violation.pointer.trim_end_matches('/')))
                         .mend("a contract's schemas are JSON Schema 2020-12")
                 }));
@@ -144,10 +148,7 @@ impl Contract {
 
 fn check_shape(path: &str, text: &Value) -> Vec<Problem> {
     let violations = META.violations(text);
-    violations
-        .into_iter()
-        .map(|violation| Problem::new(path, violation.what).at(violation.pointer))
-        .collect()
+    violations.into_iter().map(|violation| violation.problem(path)).collect()
 }
 
 /// The contracts of a run, by tool name.

@@ -9,7 +9,7 @@ use crate::event::{
     LlmReplied, ProposedCall, Record, Rule, Subject, TerminalReason, ToolAttempted, ToolError,
     ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
 };
-use crate::json::{Digest, JsonText};
+use crate::json::{self, Digest, JsonText};
 use crate::ledger::{Ledger, LedgerError};
 use crate::policy::gate::{Allowed, Denied, Gate, Opening, Standing, StepState, Verdict, Warning};
 use crate::policy::spec::OnDeny;
@@ -406,12 +406,19 @@ impl<'a, 'l> Governor<'a, 'l> {
             .get(allowed.tool())
             .map_or_else(Vec::new, |contract| contract.output_violations(&output.result));
         match violations.into_iter().next() {
-            None => Ok(output),
-            Some(first) => Err(ToolError::new(
-                ErrorClass::OutputSchema,
-                format!("the result breaks its contract at {}: {}", first.pointer, first.what),
-            )),
+            None => {}
+            Some(first) => {
+                let what =
+                    format!("the result breaks its contract at {}: {}", first.pointer, first.what);
+                return Err(ToolError::new(ErrorClass::OutputSchema, what));
+            }
         }
+        // Its digest would be that of another result too.
+        if let Some((pointer, number)) = json::rounded(&output.result) {
+            let what = format!("the result at {pointer}: {}", json::rounded_words(number));
+            return Err(ToolError::new(ErrorClass::OutputSchema, what));
+        }
+        Ok(output)
     }
 
     /// What a call came to, with its result cut to policy's bound.

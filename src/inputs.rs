@@ -15,7 +15,7 @@ use crate::builtin;
 use crate::contract::{Contract, Contracts};
 use crate::corpus::{self, Corpus};
 use crate::event::{Input, InputRole, RunStarted};
-use crate::json::Digest;
+use crate::json::{self, Digest};
 use crate::policy::spec::{self, Policy};
 use crate::problem::{Problem, Problems};
 use crate::task::{LlmSpec, PARTIAL_ENDING, PROPOSAL_ENDING, Task};
@@ -143,7 +143,10 @@ impl Library {
         let mut policy = None;
         if let Some((contracts, _)) = &contracts {
             let names = contracts.names();
-            keep(task.check_tools(task_path, &names));
+            keep(
+                task.check_tools(task_path, &names)
+                    .map_err(|found| json::located(found, &task_bytes)),
+            );
             policy = self.policy(&task.policy, contracts).map_err(|e| keep(Err(e))).ok();
         }
         let (Some((contracts, contract_inputs)), Some(corpus), Some(prompt), Some(policy), true) =

@@ -41,13 +41,13 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
+        f.write_str(&cut(&self.file))?;
         if !self.at.is_empty() {
-            write!(f, ": {}", self.at)?;
+            write!(f, ": {}", cut(&self.at))?;
         }
-        write!(f, ": {}", self.what)?;
+        write!(f, ": {}", limited(&self.what, WORDS_CHARS_MAX))?;
         if !self.mend.is_empty() {
-            write!(f, "; {}", self.mend)?;
+            write!(f, "; {}", limited(&self.mend, WORDS_CHARS_MAX))?;
         }
         Ok(())
     }
@@ -59,13 +59,16 @@ pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
+        for (index, problem) in self.in_order().into_iter().take(SHOWN_MAX).enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             problem.fmt(f)?;
         }
-        Ok(())
+        match self.0.len().saturating_sub(SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
     }
 }
 
@@ -76,6 +79,22 @@ impl From<Problem> for Problems {
 }
 
 impl Problems {
+    /// The problems in the order of their places, file by file.
+    pub fn in_order(&self) -> Vec<&Problem> {
+        let mut files: Vec<&str> = Vec::new();
+        for problem in &self.0 {
+            if !files.contains(&problem.file.as_str()) {
+                files.push(&problem.file);
+            }
+        }
+        let mut ordered: Vec<&Problem> = self.0.iter().collect();
+        ordered.sort_by_cached_key(|problem| {
+            let file = files.iter().position(|file| *file == problem.file);
+            (file, place(&problem.at))
+        });
+        ordered
+    }
+
     /// `Ok(value)` when nothing was found wrong.
     ///
     /// # Errors
@@ -83,6 +102,26 @@ impl Problems {
     pub fn check<T>(problems: Vec<Problem>, value: T) -> Result<T, Self> {
         if problems.is_empty() { Ok(value) } else { Err(Self(problems)) }
     }
+}
+
+/// How many problems a message shows; the rest is counted.
+pub const SHOWN_MAX: usize = 10;
+
+/// How long the words of a problem may be, in characters: values in them are cut before.
+const WORDS_CHARS_MAX: usize = 500;
+
+/// What orders places: line and column, then the parts of a JSON pointer.
+fn place(at: &str) -> (u64, u64, Vec<(u64, &str)>) {
+    let number = |word: &str| -> u64 {
+        let digits = at.split_once(word).map_or("", |(_, rest)| rest);
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        digits.get(..end).unwrap_or_default().parse().unwrap_or(0)
+    };
+    if at.starts_with('/') {
+        let parts = at.split('/').map(|part| (part.parse().unwrap_or(u64::MAX), part));
+        return (0, 0, parts.collect());
+    }
+    (number("line "), number("column "), Vec::new())
 }
 
 /// How long a quoted value may be in a message, in characters.
@@ -95,7 +134,11 @@ pub const QUOTED_CHARS_MAX: usize = 200;
 /// assert_eq!(gatedrun::problem::cut(&"x".repeat(1000)).chars().count(), 201);
 /// ```
 pub fn cut(text: &str) -> std::borrow::Cow<'_, str> {
-    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+    limited(text, QUOTED_CHARS_MAX)
+}
+
+fn limited(text: &str, chars_max: usize) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(chars_max) {
         None => text.into(),
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()).into(),
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::event::{FailureMode, TerminalReason, Usage};
 use crate::json::{self, Digest};
-use crate::problem::{Problem, Problems, nearest};
+use crate::problem::{Problem, Problems, cut, nearest};
 use crate::schema::{Embedded, Schema};
 
 /// The schema of a task, embedded: the file beside the tasks is for editors.
@@ -218,21 +218,32 @@ enum RawLlm {
 #[derive(Deserialize)]
 struct RawEntry {
     choose: Option<Vec<RawTurn>>,
+    #[serde(default, deserialize_with = "present")]
     text: Option<Value>,
     #[serde(default)]
     calls: Vec<RawCall>,
+    #[serde(default, deserialize_with = "present")]
     final_answer: Option<Value>,
     usage: Option<Usage>,
     repeat: Option<u64>,
 }
 
+/// A value that is there, null included.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
 #[derive(Deserialize)]
 struct RawTurn {
+    #[serde(default, deserialize_with = "present")]
     text: Option<Value>,
     #[serde(default)]
     calls: Vec<RawCall>,
+    #[serde(default, deserialize_with = "present")]
     final_answer: Option<Value>,
     usage: Option<Usage>,
+    /// Refused here: how often an entry serves is not a matter of chance.
+    repeat: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -259,6 +270,10 @@ impl Task {
     /// # Errors
     /// Everything that is wrong with it, each with its line or JSON pointer.
     pub fn load(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
+        Self::read(path, bytes).map_err(|problems| json::located(problems, bytes))
+    }
+
+    fn read(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
         let value = json::parse(bytes).map_err(|error| {
             Problem::new(path, error.message.clone())
                 .at(format!("line {}, column {}", error.line, error.column))
@@ -266,11 +281,25 @@ impl Task {
         let violations = META.violations(&value);
         if !violations.is_empty() {
             return Err(Problems(
-                violations
-                    .into_iter()
-                    .map(|violation| Problem::new(path, violation.what).at(violation.pointer))
-                    .collect(),
+                violations.into_iter().map(|violation| violation.problem(path)).collect(),
             ));
+        }
+        // An integer is one however it is written, and one that readers round is refused where an
+        // LLM would say it.
+        let value = json::normal(value);
+        let said = value.get("llm").and_then(|llm| Some((json::rounded(llm)?, "/llm")));
+        let whole = || {
+            let mut rest = value.clone();
+            rest.as_object_mut()?.remove("llm");
+            json::rounded(&rest).filter(|(_, number)| number.is_f64()).map(|(pointer, number)| {
+                Problem::new(path, json::rounded_words(number)).at(pointer)
+            })
+        };
+        if let Some(((pointer, number), above)) = said {
+            let problem = Problem::new(path, json::rounded_words(number));
+            return Err(problem.at(format!("{above}{pointer}")).into());
+        } else if let Some(problem) = whole() {
+            return Err(problem.into());
         }
         let raw: RawTask =
             serde_json::from_value(value).map_err(|error| Problem::new(path, error.to_string()))?;
@@ -304,6 +333,7 @@ impl Task {
     /// Every unknown name, with its place.
     pub fn check_tools(&self, path: &str, tools: &[&str]) -> Result<(), Problems> {
         let unknown = |name: &str, at: String| {
+            let name = &*cut(name);
             let hint = nearest(name, tools)
                 .map_or_else(String::new, |known| format!("did you mean {known:?}? "));
             Problem::new(path, format!("unknown tool {name:?}"))
@@ -389,6 +419,7 @@ fn check_script(path: &str, raw: Vec<RawEntry>, problems: &mut Vec<Problem>) -> 
                 calls: entry.calls,
                 final_answer: entry.final_answer,
                 usage: entry.usage,
+                repeat: None,
             }]
         });
         let choices = raw_turns.len();
@@ -416,9 +447,23 @@ struct Scope<'a> {
 
 impl Scope<'_> {
     fn turn(&mut self, raw: RawTurn, place: &str) -> Turn {
-        let text = raw.text.map(|text| self.template(text, &format!("{place}/text")));
-        let final_answer =
-            raw.final_answer.map(|answer| self.template(answer, &format!("{place}/final_answer")));
+        let mut said = |value: Option<Value>, key: &str| {
+            let place = format!("{place}/{key}");
+            if value == Some(Value::Null) {
+                self.problem(
+                    &place,
+                    "expected a text, found null",
+                    "write a text, or remove the key",
+                );
+            }
+            value.map(|value| self.template(value, &place))
+        };
+        let text = said(raw.text, "text");
+        let final_answer = said(raw.final_answer, "final_answer");
+        if raw.repeat.is_some() {
+            let place = format!("{place}/repeat");
+            self.problem(&place, "an alternative of \"choose\" cannot repeat", "remove \"repeat\"");
+        }
         if final_answer.is_some() && self.steps.end - self.steps.start > 1 {
             self.problem(place, "a final answer cannot repeat", "remove \"repeat\"");
         }
@@ -458,7 +503,7 @@ impl Scope<'_> {
         if map.len() > 1 {
             self.problem(
                 place,
-                &format!("{operator} stands beside other keys"),
+                &format!("{} stands beside other keys", cut(&operator)),
                 "give it an object of its own",
             );
         }
@@ -494,7 +539,7 @@ impl Scope<'_> {
             (unknown, _) => {
                 self.problem(
                     &place,
-                    &format!("unknown operator {unknown:?}"),
+                    &format!("unknown operator {:?}", cut(unknown)),
                     "there are $result, $concat, $choose and $step",
                 );
                 Template::Literal(Value::Null)
@@ -511,12 +556,13 @@ impl Scope<'_> {
     }
 
     fn check_reference(&mut self, reference: &Reference, place: &str) {
-        if !reference.pointer.is_empty() && !reference.pointer.starts_with('/') {
-            self.problem(
-                place,
-                &format!("{:?} is no JSON pointer", reference.pointer),
-                "begin it with /",
-            );
+        let pointer = &reference.pointer;
+        if !pointer.is_empty() && !pointer.starts_with('/') {
+            self.problem(place, &format!("{pointer:?} is not a JSON pointer"), "begin it with /");
+        }
+        if pointer.split('~').skip(1).any(|after| !after.starts_with(['0', '1'])) {
+            let what = format!("{pointer:?} is not a JSON pointer: ~ stands for nothing");
+            self.problem(place, &what, "write ~0 for ~, and ~1 for / in a key");
         }
         let Some(entry) = self.earlier.iter().find(|entry| entry.steps.contains(&reference.step))
         else {
@@ -527,8 +573,9 @@ impl Scope<'_> {
         };
         let calls = entry.turns.iter().map(|turn| turn.calls.len()).max().unwrap_or(0);
         if reference.call == 0 || reference.call > calls {
+            let noun = if calls == 1 { "call" } else { "calls" };
             let what = format!(
-                "step {} has {calls} calls, and no call {}",
+                "step {} has {calls} {noun}, and no call {}",
                 reference.step, reference.call
             );
             self.problem(place, &what, "calls are counted from 1");

@@ -15,6 +15,8 @@ mod formats;
 mod ledger;
 /// Decision tables: every rule, every pair of rules, URLs and paths.
 mod policy;
+/// One text, one reading: patterns, hosts, numbers, the service, messages.
+mod readers;
 /// Folders and links swapped while the gate opens.
 mod races;
 /// The five tools, and what they may hold.

@@ -7,8 +7,9 @@ use gatedrun::contract::Contracts;
 use gatedrun::corpus::Corpus;
 use gatedrun::event::{Detail, ProposedCall, Rule, Totals, Usage};
 use gatedrun::inputs::Inputs;
+use gatedrun::json;
 use gatedrun::policy::cases::{Judge, read_table};
-use gatedrun::policy::gate::{Denied, Gate, Standing, Verdict, Warning};
+use gatedrun::policy::gate::{Denied, Gate, Standing, Verdict, Warning, action};
 use gatedrun::policy::path::Mounts;
 use gatedrun::policy::spec::Policy;
 use proptest::prelude::*;
@@ -178,9 +179,9 @@ fn ports_schemes_and_path_prefixes_are_listed_each() {
         "    - {host: a.example.com, schemes: [https, http], ports: [8443], path_prefix: /docs/}\n    - {host: a.example.com, schemes: [http], path_prefix: /docs/open/}\n    - {host: \"127.0.0.1\", schemes: [http], ports: [8080]}\n    - {host: \"[::1]\", schemes: [http]}\n    - {host: xn--bcher-kva.example, schemes: [https]}\n",
     )]);
     for (url, allowed) in [
-        ("https://a.example.com/docs/x", true),
-        ("https://a.example.com/docs/", true),
-        ("https://a.example.com/docs/a/b/c", true),
+        ("https://a.example.com/docs/x", false),
+        ("https://a.example.com:8443/docs/", true),
+        ("https://a.example.com:8443/docs/a/b/c", true),
         ("https://a.example.com/docs", false),
         ("https://a.example.com/docsx/y", false),
         ("https://a.example.com/docs/../x", false),
@@ -189,17 +190,22 @@ fn ports_schemes_and_path_prefixes_are_listed_each() {
         ("https://a.example.com/", false),
         ("https://a.example.com:8443/docs/x", true),
         ("https://a.example.com:8444/docs/x", false),
-        ("http://a.example.com/docs/x", true),
+        ("http://a.example.com/docs/x", false),
         ("http://a.example.com:443/docs/x", false),
         ("http://127.0.0.1:8080/", true),
-        ("http://127.0.0.1/", true),
+        ("http://127.0.0.1/", false),
+        // A list of ports is all of them.
+        ("https://a.example.com:443/docs/x", false),
+        ("http://a.example.com:8443/docs/x", true),
+        ("http://a.example.com/docs/open/x", true),
+        ("HTTPS://A.Example.COM:8443/%64ocs/x", true),
         ("http://127.1:8080/", false),
         ("http://2130706433:8080/", false),
         ("http://[::1]/", true),
         ("http://[0:0:0:0:0:0:0:1]/", false),
         ("https://xn--bcher-kva.example/", true),
         ("https://bücher.example/", false),
-        ("https://xn--bcher-KVA.example/", false),
+        ("https://xn--bcher-KVA.example/", true),
     ] {
         let verdict = denied(
             world.gate().decide_call(&call("fetch", json!({"url": url})), &Standing::default()),
@@ -274,6 +280,22 @@ fn spellings_of_the_same_call_are_one_call() {
             ],
         ),
         (
+            "fetch",
+            [
+                json!({"url": "https://fixtures.local/op-07.md#1"}),
+                json!({"url": "HTTPS://Fixtures.LOCAL//op-07%2Emd#2"}),
+                json!({"url": "https://fixtures.local/./op-07.md?x=1"}),
+            ],
+        ),
+        (
+            "fetch",
+            [
+                json!({"url": "https://fixtures.local/%6fp-07.md"}),
+                json!({"url": "file:///corpus/op-07.md"}),
+                json!({"url": "https://fixtures.local:0443/b/%2e%2e/op-07.md"}),
+            ],
+        ),
+        (
             "read",
             [
                 json!({"path": "corpus/a.md"}),
@@ -304,6 +326,49 @@ fn spellings_of_the_same_call_are_one_call() {
         assert_eq!(fourth.details[&Detail::Repeats], 4);
         assert_eq!(fourth.details[&Detail::MaxRepeats], 3);
     }
+}
+
+/// Where no fixture serves a host, the URL is the key: its fragment stays with the reader, and the
+/// standards read an encoded letter as the letter. A query and a slash more make another URL.
+#[test]
+fn spellings_of_one_url_are_one_call() {
+    let shared = shared();
+    let none = BTreeMap::new();
+    let mounts = Mounts::new(Arc::clone(&shared.2), Utf8Path::new("/nonexistent").to_owned());
+    for (spellings, one) in [
+        (["/a#1", "/a#2", "/%61", "/b/../a"], true),
+        (["/a%2fb", "/a%2Fb", "/a%2fb", "/a%2fb"], false),
+        (["/a", "/a?", "/a?x", "//a"], false),
+        (["/%7ea", "/~a", "/%7Ea", "/~%61"], true),
+    ] {
+        let mut gate = Gate::new(&shared.0, &shared.1, &none, mounts.clone());
+        let last = spellings
+            .map(|path| {
+                let url = format!("https://fixtures.local{path}");
+                denied(gate.decide_call(&call("fetch", json!({"url": url})), &Standing::default()))
+            })
+            .into_iter()
+            .last()
+            .flatten();
+        let cycle = last.is_some_and(|denied| denied.rule == Rule::CycleDetection);
+        assert_eq!(cycle, one, "{spellings:?}");
+    }
+}
+
+/// The policy says what may be read, whatever host a task serves it under.
+#[test]
+fn a_fixture_serves_only_what_the_sandbox_reads() {
+    let world = World::with_policy(&[("read: [corpus, work]", "read: [corpus]")]);
+    let fixtures = BTreeMap::from([("fixtures.local".to_owned(), "work".to_owned())]);
+    let mounts = Mounts::new(Arc::clone(&world.inputs.corpus), world.folder.path().join("work"));
+    let mut gate = Gate::new(&world.inputs.policy, &world.inputs.contracts, &fixtures, mounts);
+    let fetch = call("fetch", json!({"url": "https://fixtures.local/a.md"}));
+    let denial = denied(gate.decide_call(&fetch, &Standing::default())).unwrap();
+    assert_eq!(denial.rule, Rule::SandboxPath);
+    assert!(denial.reason.contains("mount \"work\" is not on sandbox.read"), "{}", denial.reason);
+    assert_eq!(denial.details[&Detail::SandboxRoot], "work");
+    let explained = gate.explain(&fetch);
+    assert!(explained.iter().any(|(rule, answer)| *rule == Rule::SandboxPath && answer.is_err()));
 }
 
 #[test]
@@ -383,9 +448,102 @@ proptest! {
             prop_assert_eq!(url.username(), "");
             // A second reader, as simple as can be: what stands between // and the next delimiter.
             let authority = text.split("//").nth(1).unwrap().split(['/', '?', '#']).next().unwrap();
-            prop_assert_eq!(authority.split(':').next().unwrap(), "fixtures.local");
+            prop_assert_eq!(authority.split(':').next().unwrap().to_ascii_lowercase(), "fixtures.local");
         }
     }
+
+    /// A URL written otherwise than the standard writes it, and read alike by all, is decided about
+    /// as its own normal form.
+    #[test]
+    fn a_spelling_is_decided_as_its_normal_form(
+        cases in proptest::collection::vec(any::<bool>(), 22), port in "(:443|:0443|:)?",
+        path in "(/[a-z%.]{0,3}|/%6[0-9a-f]|/%[0-9][0-9a-f]|/\\.\\.|/\\.){0,4}", evil in any::<bool>()
+    ) {
+        let host = if evil { "fixtures.invalid" } else { "fixtures.local" };
+        let (scheme, authority): (String, String) = {
+            let text: String = format!("https://{host}").chars().zip(cases.iter().chain(std::iter::repeat(&false)))
+                .map(|(c, upper)| if *upper { c.to_ascii_uppercase() } else { c }).collect();
+            let (scheme, authority) = text.split_once("://").unwrap();
+            (scheme.to_owned(), authority.to_owned())
+        };
+        let spelling = format!("{scheme}://{authority}{port}{path}");
+        let normal = url::Url::parse(&spelling).unwrap().to_string();
+        let shared = shared();
+        let judge = Judge::new(&shared.0, &shared.1);
+        let decide = |url: &str| {
+            denied(judge.gate().decide_call(&call("fetch", json!({"url": url})), &Standing::default()))
+                .map(|denied| (denied.rule, denied.reason))
+        };
+        prop_assert_eq!(decide(&spelling), decide(&normal), "{} {}", spelling, normal);
+        prop_assert!(decide(&spelling).is_some() || !evil);
+    }
+
+    /// Two actions never share a digest, and one action never has two: what is the same to a reader
+    /// of JSON has one, and nothing else does.
+    #[test]
+    fn actions_and_digests_are_one_to_one(a in number(), b in number()) {
+        let digest = |text: &str| {
+            let value = json::normal(json::parse(text.as_bytes()).unwrap());
+            json::rounded(&value).is_none().then(|| action("search", &value))
+        };
+        let nested = |number: &str| format!("{{\"b\":[{number}],\"a\":\"\\u0041\"}}");
+        let turned = |number: &str| format!("{{ \"\\u0061\":\"A\", \"b\" : [ {number} ] }}");
+        let (one, two) = (digest(&nested(&a.0)), digest(&turned(&b.0)));
+        // What may be an action, and which two are one, by exact arithmetic.
+        let is_exact = |value: &Exact| value.magnitude().is_none_or(|integer| integer < 1 << 53);
+        prop_assert_eq!(one.is_some(), is_exact(&a.1), "{:?}", a);
+        prop_assert_eq!(two.is_some(), is_exact(&b.1), "{:?}", b);
+        if let (Some(one), Some(two)) = (one, two) {
+            prop_assert_eq!(one == two, a.1 == b.1, "{:?} {:?}", a, b);
+        }
+    }
+}
+
+/// A number by exact arithmetic: an integer, or a fraction by its shortest text.
+#[derive(Debug, Clone, PartialEq)]
+enum Exact {
+    Integer(i128),
+    Fraction(String),
+}
+
+impl Exact {
+    fn magnitude(&self) -> Option<u128> {
+        match self {
+            Self::Integer(integer) => Some(integer.unsigned_abs()),
+            Self::Fraction(_) => None,
+        }
+    }
+}
+
+/// A number as some program writes it, and what it is.
+fn number() -> impl Strategy<Value = (String, Exact)> {
+    let near = |around: i128| (-3..=3_i128).prop_map(move |off| around + off);
+    let integer = prop_oneof![
+        near(0),
+        near(1 << 53),
+        near(-(1 << 53)),
+        near(100),
+        any::<i32>().prop_map(i128::from)
+    ];
+    prop_oneof![
+        (integer, 0..5).prop_map(|(n, form)| {
+            let text = match form {
+                0 => n.to_string(),
+                1 => format!("{n}.0"),
+                2 => format!("{n}e0"),
+                3 if n != 0 => format!("{n}0E-1"),
+                _ if n == 0 => "-0.0".to_owned(),
+                _ => format!("{n}.00e+0"),
+            };
+            // A double is what a fraction's text is read as.
+            let n = if form == 0 { n } else { format!("{:.0}", n as f64).parse().unwrap() };
+            (text, Exact::Integer(n))
+        }),
+        (-40..40_i32).prop_map(|n| {
+            let text = format!("{}", f64::from(n * 2 + 1) / 8.0);
+            (text.clone(), Exact::Fraction(text))
+        }),
+    ]
 }
 
 fn shared() -> &'static (Policy, Contracts, Arc<Corpus>) {

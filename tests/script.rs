@@ -35,8 +35,9 @@ fn references_to_nothing_are_found_when_the_task_loads() {
         (json!({"step": 2, "pointer": "/x"}), "step 2 does not come before step 2"),
         (json!({"step": 9, "pointer": "/x"}), "step 9 does not come before step 2"),
         (json!({"step": 0, "pointer": "/x"}), "step 0 does not come before step 2"),
-        (json!({"step": 1, "call": 2, "pointer": "/x"}), "step 1 has 1 calls, and no call 2"),
-        (json!({"step": 1, "pointer": "x"}), "\"x\" is no JSON pointer"),
+        (json!({"step": 1, "call": 2, "pointer": "/x"}), "step 1 has 1 call, and no call 2"),
+        (json!({"step": 1, "pointer": "x"}), "\"x\" is not a JSON pointer"),
+        (json!({"step": 1, "pointer": "/a~2"}), "~ stands for nothing"),
         (json!({"step": 1}), "missing field `pointer`"),
         (json!({"step": 1, "pointer": "/x", "extra": 1}), "unknown field `extra`"),
     ] {
@@ -48,6 +49,56 @@ fn references_to_nothing_are_found_when_the_task_loads() {
     assert!(error.contains("unknown operator \"$reslut\""), "{error}");
     let error = load_error(json!([{"final_answer": {"$concat": ["a"], "b": 1}}]));
     assert!(error.contains("stands beside other keys"), "{error}");
+}
+
+#[test]
+fn what_could_only_fail_in_a_run_is_refused_when_the_task_loads() {
+    let search = json!({"calls": [{"tool": "search", "arguments": {"query": "x"}}]});
+    let big: serde_json::Value = serde_json::from_str("9007199254740993").unwrap();
+    for (entry, place, what) in [
+        (json!({"final_answer": null}), "/llm/script/1/final_answer", "found null"),
+        (
+            json!({"calls": [{"tool": "search", "arguments": {}}], "text": null}),
+            "/llm/script/1/text",
+            "found null",
+        ),
+        (
+            json!({"choose": [{"final_answer": "x"}, {"final_answer": null}]}),
+            "/llm/script/1/choose/1/final_answer",
+            "found null",
+        ),
+        (
+            json!({"choose": [{"final_answer": "x"}, {"calls": [{"tool": "search", "arguments": {}}], "repeat": 2}]}),
+            "/llm/script/1/choose/1/repeat",
+            "cannot repeat",
+        ),
+        (
+            json!({"calls": [{"tool": "search", "arguments": {"query": "x", "top_k": big}}]}),
+            "/llm/script/1/calls/0/arguments/top_k",
+            "9007199254740993 is beyond ±9007199254740991",
+        ),
+        (
+            json!({"calls": [{"tool": "search", "arguments": {"a": [1e17]}}]}),
+            "/llm/script/1/calls/0/arguments/a/0",
+            "is beyond",
+        ),
+        (
+            json!({"final_answer": "x", "usage": {"input_tokens": 1e300, "output_tokens": 1}}),
+            "/llm/script/1/usage/input_tokens",
+            "",
+        ),
+    ] {
+        let error = load_error(json!([search, entry]));
+        assert!(error.contains(place) && error.contains(what), "{place} {what}: {error}");
+    }
+    // An integer is one, however it is written.
+    let folder = Folder::project();
+    let script = json!([
+        {"calls": [{"tool": "search", "arguments": {"query": "relay", "top_k": 1.0}}], "repeat": 2.0},
+        {"calls": [{"tool": "read", "arguments": {"path": {"$result": {"step": 1.0, "call": 1e0, "pointer": "/results/0/id"}}}}], "usage": {"input_tokens": 5.0, "output_tokens": 1}},
+        {"final_answer": "done"}
+    ]);
+    scripted(&folder, script, &[]);
 }
 
 #[test]

@@ -158,6 +158,11 @@ impl Folder {
 
     /// Runs the program with this on its standard input.
     pub fn gatedrun_stdin(&self, args: &[&str], input: &str) -> Ran {
+        self.gatedrun_stdin_bytes(args, input.as_bytes())
+    }
+
+    /// Runs the program with these bytes on its standard input.
+    pub fn gatedrun_stdin_bytes(&self, args: &[&str], input: &[u8]) -> Ran {
         use std::io::Write;
         let mut child = Command::new(env!("CARGO_BIN_EXE_gatedrun"))
             .args(args)
@@ -168,7 +173,7 @@ impl Folder {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
         Ran::new(child.wait_with_output().unwrap(), self.path().as_str())
     }
 

@@ -12,6 +12,7 @@ mod diff;
 mod review;
 mod show;
 mod corpus;
+mod decide;
 mod policy;
 mod regression;
 mod project;

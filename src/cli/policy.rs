@@ -1,20 +1,22 @@
 //! `gatedrun policy`: the policy without a run.
 
-use std::io::{self, BufRead};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 
 use crate::contract::Contracts;
-use crate::event::ProposedCall;
-use crate::evidence::text::terminal as escape;
+use crate::corpus::Corpus;
+use crate::evidence::text::{counted, terminal as escape};
 use crate::inputs::{Library, Project, read_file};
 use crate::policy::cases::{self, Judge};
-use crate::policy::gate::Standing;
+use crate::policy::path::Mount;
 use crate::policy::spec::Policy;
-use crate::problem::Problems;
+use crate::problem::{Problems, SHOWN_MAX, cut};
 
 use super::output::{Terminal, Tone};
-use super::{Stop, exit};
+use super::project::{self, Libraries};
+use super::{Stop, decide, exit};
 
 /// The subcommands of `policy`.
 #[derive(Debug, clap::Subcommand)]
@@ -29,6 +31,10 @@ pub enum Command {
     Test(Test),
     /// Decide about the calls of one run: a call as JSON on each line of stdin, a decision on each
     /// line of stdout
+    ///
+    /// Every line gets exactly one answer, in order. A line that is not a call is answered with
+    /// "decision": "deny" and "error", and the exit code at the end is 2. "run_ends" says whether the
+    /// run has ended; from then on every call is denied for the same reason.
     #[command(
         after_help = "Example: echo '{\"tool\": \"fetch\", \"arguments\": {\"url\": \"https://example.com/\"}}' | gatedrun policy decide policy/v1.yaml"
     )]
@@ -49,6 +55,17 @@ pub struct Named {
     /// The folder of tool contracts
     #[arg(long, value_name = "FOLDER", default_value = "builtin:tools")]
     contracts: String,
+}
+
+/// The world of a run: what serves the hosts.
+#[derive(Debug, clap::Args)]
+pub struct World {
+    /// Decide as in a run of this task: its fixtures, contracts and corpus
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["contracts", "fixtures"])]
+    task: Option<Utf8PathBuf>,
+    /// Serve a host from a mount, as in fixtures.local=corpus; may be repeated
+    #[arg(long, value_name = "HOST=MOUNT")]
+    fixtures: Vec<String>,
 }
 
 /// The arguments of `policy check`.
@@ -79,6 +96,8 @@ pub struct Test {
 pub struct Decide {
     #[command(flatten)]
     named: Named,
+    #[command(flatten)]
+    world: World,
 }
 
 /// The arguments of `policy explain`.
@@ -86,6 +105,8 @@ pub struct Decide {
 pub struct Explain {
     #[command(flatten)]
     named: Named,
+    #[command(flatten)]
+    world: World,
     /// The call, as JSON
     #[arg(value_name = "CALL")]
     call: String,
@@ -95,13 +116,16 @@ pub(super) fn main(command: &Command, terminal: &mut Terminal) -> Result<u8, Sto
     match command {
         Command::Check(args) => check(args, terminal),
         Command::Test(args) => test(args, terminal),
-        Command::Decide(args) => decide(args, terminal),
+        Command::Decide(args) => {
+            let loaded = load_within(&args.named, &args.world)?;
+            decide::serve(&loaded.judge(), std::io::stdin().lock(), terminal)
+        }
         Command::Explain(args) => explain(args, terminal),
     }
 }
 
 /// Loads the policy, its examples checked.
-fn load(named: &Named) -> Result<(Policy, std::sync::Arc<Contracts>), Problems> {
+fn load(named: &Named) -> Result<(Policy, Arc<Contracts>), Problems> {
     let library = Library::new(Project::Folder(Utf8PathBuf::new()));
     let contracts = library.contracts(&named.contracts)?.0;
     let path = named.policy.as_str();
@@ -111,6 +135,57 @@ fn load(named: &Named) -> Result<(Policy, std::sync::Arc<Contracts>), Problems> 
     };
     let policy = Policy::load(path, &bytes, &contracts)?;
     Ok((policy, contracts))
+}
+
+/// A policy, and the world that it decides in.
+struct Within {
+    policy: Policy,
+    contracts: Arc<Contracts>,
+    fixtures: BTreeMap<String, String>,
+    corpus: Option<Arc<Corpus>>,
+}
+
+impl Within {
+    fn judge(&self) -> Judge<'_> {
+        Judge::new(&self.policy, &self.contracts).within(self.fixtures.clone(), self.corpus.clone())
+    }
+}
+
+/// Loads the policy and the world of a run.
+fn load_within(named: &Named, world: &World) -> Result<Within, Stop> {
+    if let Some(task) = &world.task {
+        let task = project::task(task);
+        let inputs = Libraries::default().get(&task.project).load(&task.path, None)?;
+        let path = named.policy.as_str();
+        let bytes = match path.strip_prefix("builtin:") {
+            Some(_) => Library::new(Project::Folder(Utf8PathBuf::new())).read(path)?,
+            None => read_file(&named.policy, path)?,
+        };
+        let policy = Policy::load(path, &bytes, &inputs.contracts)?;
+        return Ok(Within {
+            policy,
+            contracts: inputs.contracts,
+            fixtures: inputs.task.fixtures,
+            corpus: Some(inputs.corpus),
+        });
+    }
+    let (policy, contracts) = load(named)?;
+    let mut fixtures = BTreeMap::new();
+    for text in &world.fixtures {
+        let mounts: Vec<&str> = Mount::ALL.into_iter().map(Mount::as_str).collect();
+        let (host, mount) = text.split_once('=').unwrap_or_default();
+        if host.is_empty() || !mounts.contains(&mount) {
+            return Err(Stop::usage(format!(
+                "--fixtures {text:?}: write HOST=MOUNT; the mounts are {}",
+                mounts.join(", ")
+            )));
+        }
+        if let Err((what, fix)) = crate::policy::listed::check_host(host) {
+            return Err(Stop::usage(format!("--fixtures {text:?}: {what}; {fix}")));
+        }
+        fixtures.insert(host.to_owned(), mount.to_owned());
+    }
+    Ok(Within { policy, contracts, fixtures, corpus: None })
 }
 
 fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
@@ -123,29 +198,42 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
                 terminal.line(&verdict.to_string())?;
             } else {
                 terminal.line(&format!(
-                    "{}: {}, version {}, {examples} examples hold",
+                    "{}: {}, version {}, {}",
                     args.named.policy,
                     terminal.paint(Tone::Good, "good"),
-                    policy.version
+                    policy.version,
+                    match examples {
+                        1 => "1 example holds".to_owned(),
+                        _ => format!("{examples} examples hold"),
+                    }
                 ))?;
             }
             return Ok(exit::OK);
         }
-        Err(Problems(problems)) => problems,
+        Err(problems) => problems,
     };
+    let all = problems.0.len();
     if args.json {
-        terminal.line(&serde_json::json!({"findings": problems}).to_string())?;
+        const LISTED_MAX: usize = 100;
+        let listed: Vec<_> = problems.in_order().into_iter().take(LISTED_MAX).collect();
+        let omitted = all.saturating_sub(LISTED_MAX);
+        let verdict = serde_json::json!({"findings": listed, "omitted": omitted});
+        terminal.line(&verdict.to_string())?;
         return Ok(exit::USAGE);
     }
-    let source = std::fs::read_to_string(&args.named.policy).unwrap_or_default();
+    let source = read_file(&args.named.policy, args.named.policy.as_str()).unwrap_or_default();
+    let source = String::from_utf8_lossy(&source);
     let mut message = String::new();
-    for problem in &problems {
+    for problem in problems.in_order().into_iter().take(SHOWN_MAX) {
         message.push_str(&format!("{problem}\n"));
         for line in excerpt(&source, &problem.at) {
             message.push_str(&format!("{line}\n"));
         }
     }
-    message.push_str(&format!("{} findings", problems.len()));
+    if let more @ 1.. = all.saturating_sub(SHOWN_MAX) {
+        message.push_str(&format!("and {more} more\n"));
+    }
+    message.push_str(&counted(all as u64, "finding", "findings"));
     Err(Stop::usage(message))
 }
 
@@ -159,12 +247,18 @@ fn excerpt(source: &str, at: &str) -> Vec<String> {
     let Some(text) = source.lines().nth(line.saturating_sub(1)) else { return Vec::new() };
     let column = number("column").unwrap_or(1).max(1);
     let margin = " ".repeat(line.to_string().len());
+    // Of a long line, what stands around the column.
+    let skipped = column.saturating_sub(EXCERPT_CHARS_MAX / 2).min(column - 1);
+    let shown: String = text.chars().skip(skipped).take(EXCERPT_CHARS_MAX).collect();
     vec![
         format!("  {margin} |"),
-        format!("  {line} | {}", escape(text)),
-        format!("  {margin} | {}^", " ".repeat(column - 1)),
+        format!("  {line} | {}", escape(&shown)),
+        format!("  {margin} | {}^", " ".repeat(column - 1 - skipped)),
     ]
 }
+
+/// How much of a line an excerpt shows, in characters.
+const EXCERPT_CHARS_MAX: usize = 160;
 
 fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
     let (policy, contracts) = load(&args.named)?;
@@ -172,22 +266,38 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
     let (mut passed, mut failed) = (0_usize, 0_usize);
     // The examples have held, or the policy would not have loaded.
     passed += policy.examples.iter().map(|e| e.allow.len() + e.deny.len()).sum::<usize>();
+    if passed == 0 && args.cases.is_empty() {
+        return Err(Stop::usage(format!(
+            "{}: nothing was tested; name a decision table, or give the policy examples",
+            args.named.policy
+        )));
+    }
     for path in &args.cases {
-        for case in cases::read_table(path.as_str(), &read_file(path, path.as_str())?)? {
+        let table = cases::read_table(path.as_str(), &read_file(path, path.as_str())?)?;
+        if table.is_empty() {
+            return Err(Stop::usage(format!(
+                "{path}: nothing was tested; the table holds no case"
+            )));
+        }
+        for case in table {
             match case.judge(&judge) {
                 None => passed += 1,
                 Some(what) => {
                     failed += 1;
                     let subject = case.subject();
-                    let shown = serde_json::json!({"file": path, "note": case.note, "tool": subject.tool, "arguments": subject.arguments, "what": what});
+                    let shown = serde_json::json!({"file": path, "line": case.line, "note": case.note, "tool": subject.tool, "arguments": subject.arguments, "what": what});
                     if args.json {
                         terminal.line(&shown.to_string())?;
                     } else {
+                        let note = match case.note.as_str() {
+                            "" => String::new(),
+                            note => format!("{}: ", escape(note)),
+                        };
                         terminal.line(&format!(
-                            "{path}: {} {} {}: {}",
-                            escape(&case.note),
+                            "{path}:{}: {note}{} {}: {}",
+                            case.line,
                             escape(subject.tool.as_deref().unwrap_or("run")),
-                            escape(&subject.arguments.to_string()),
+                            escape(&cut(&subject.arguments.to_string())),
                             terminal.paint(Tone::Bad, &escape(&what))
                         ))?;
                     }
@@ -201,59 +311,16 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(if failed == 0 { exit::OK } else { exit::DRIFT })
 }
 
-/// A call as another program writes it.
-fn read_call(text: &str, number: usize) -> Result<ProposedCall, Stop> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Call {
-        #[serde(default)]
-        call_id: Option<String>,
-        tool: String,
-        #[serde(default)]
-        arguments: serde_json::Value,
-    }
-    let wrong = |what: String| {
-        Stop::usage(format!(
-            "call {number}: {what}; write {{\"tool\": \"…\", \"arguments\": {{…}}}}"
-        ))
-    };
-    let value = crate::json::parse(text.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-    let call: Call = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
-    let call_id = call.call_id.unwrap_or_else(|| format!("call_{number}"));
-    Ok(ProposedCall { call_id, tool: call.tool, arguments: call.arguments })
-}
-
-fn decide(args: &Decide, terminal: &mut Terminal) -> Result<u8, Stop> {
-    const LINE_BYTES_MAX: u64 = 8 * 1024 * 1024;
-    let (policy, contracts) = load(&args.named)?;
-    let judge = Judge::new(&policy, &contracts);
-    let mut gate = judge.gate();
-    let mut standing = Standing::default();
-    let mut input = io::stdin().lock();
-    let mut line = Vec::new();
-    let mut number = 0;
-    loop {
-        line.clear();
-        let read = io::Read::take(&mut input, LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            return Ok(exit::OK);
-        }
-        number += 1;
-        let text = String::from_utf8_lossy(&line);
-        let call = read_call(text.trim(), number)?;
-        let (mut verdict, _) = gate.decide_call(&call, &standing);
-        let decided = gate.call_event(&call, &mut verdict);
-        standing.totals.calls_allowed += u64::from(decided.rule_id.is_none());
-        terminal.line(&serde_json::to_string(&decided).unwrap_or_default())?;
-    }
-}
-
 fn explain(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let (policy, contracts) = load(&args.named)?;
-    let judge = Judge::new(&policy, &contracts);
-    let call = read_call(&args.call, 1)?;
+    let loaded = load_within(&args.named, &args.world)?;
+    let call = decide::read_call(args.call.as_bytes(), 1).map_err(|no_call| {
+        Stop::usage(format!(
+            "the call: {}; write {{\"tool\": \"…\", \"arguments\": {{…}}}}",
+            no_call.what
+        ))
+    })?;
     let mut denied_by = None;
-    for (rule, answer) in judge.gate().explain(&call) {
+    for (rule, answer) in loaded.judge().gate().explain(&call) {
         let line = match answer {
             Ok(()) => {
                 format!("{:<16} {}", rule.as_str(), terminal.paint(Tone::Good, "lets it pass"))
@@ -274,6 +341,6 @@ fn explain(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
         Some(rule) => format!("denied: {} is the first rule that denies, and decides; the rules after it are not asked", rule.as_str()),
         None => "allowed, unless the run has made this call too often or used up a budget (cycle_detection, loop_budget, progress)".to_owned(),
     };
-    terminal.line(&format!("{conclusion}; policy version {}", policy.version))?;
+    terminal.line(&format!("{conclusion}; policy version {}", loaded.policy.version))?;
     Ok(exit::OK)
 }

@@ -215,6 +215,8 @@ impl Failed {
     /// Whether what is recorded is worth carrying on.
     fn is_resumable(&self) -> bool {
         match self {
+            // An event that may not be recorded would come again, however often it is resumed.
+            Self::Run(RunError::Ledger(LedgerError::Grammar { .. })) => false,
             Self::Run(RunError::Ledger(_) | RunError::InDoubt(_)) | Self::Write(_) => true,
             Self::Run(RunError::Llm(_)) | Self::Refused(_) => false,
         }

@@ -5,6 +5,7 @@
 //! lone surrogates, trailing bytes. It knows nothing of files.
 
 mod number;
+mod place;
 mod text;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 pub use number::{INTEGER_MAX, normal, rounded, rounded_words};
+pub use place::{located, places};
 pub use text::JsonText;
 
 /// A key as a part of a JSON pointer.

@@ -13,22 +13,32 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// use gatedrun::json::normal;
 /// assert_eq!(normal(serde_json::json!([1.0, -0.0, 1e2, 1.5])), serde_json::json!([1, 0, 100, 1.5]));
 /// ```
-pub fn normal(value: Value) -> Value {
+pub fn normal(mut value: Value) -> Value {
+    normalize(&mut value);
+    value
+}
+
+fn normalize(value: &mut Value) {
     match value {
-        Value::Number(number) => Value::Number(normal_number(number)),
-        Value::Array(items) => items.into_iter().map(normal).collect(),
-        Value::Object(map) => map.into_iter().map(|(key, value)| (key, normal(value))).collect(),
-        other => other,
+        Value::Number(number) => {
+            if let Some(integer) = as_integer(number) {
+                *number = integer;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(normalize),
+        Value::Object(map) => map.values_mut().for_each(normalize),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
-fn normal_number(number: Number) -> Number {
-    let Some(float) = number.as_f64().filter(|_| number.is_f64()) else { return number };
+/// The integer that a fraction is exactly.
+fn as_integer(number: &Number) -> Option<Number> {
+    let float = number.as_f64().filter(|_| number.is_f64())?;
     if float.fract() != 0.0 || float.abs() > INTEGER_MAX as f64 {
-        return number;
+        return None;
     }
     // An integer in these bounds has one decimal form, and it is read back exactly.
-    format!("{float:.0}").parse::<i64>().map_or(number, Number::from)
+    format!("{float:.0}").parse::<i64>().ok().map(Number::from)
 }
 
 /// JSON pointer to the first number that readers may round: one whose magnitude is beyond

@@ -146,6 +146,14 @@ impl<'a> Ledger<'a> {
         }
         self.line.clear();
         encode(&record, &mut self.line);
+        // A line that no reader would take is not written.
+        if self.line.len() > LINE_BYTES_MAX {
+            let what = format!(
+                "the event has {} bytes; a line of the ledger has at most {LINE_BYTES_MAX}",
+                self.line.len()
+            );
+            return Err(LedgerError::Grammar { line: record.seq + 1, what });
+        }
         self.prev = Digest::of(&self.line);
         self.seq += 1;
         self.written += 1;

@@ -137,7 +137,7 @@ impl<'a> RandomLlm<'a> {
                     "https://evil.invalid/",
                     "https://fixtures.local@evil.invalid/",
                     "file:///etc/passwd",
-                    "https://FIXTURES.local/op-01.md",
+                    "https://fixtures.local./op-01.md",
                     "http://127.1/",
                     "not a url",
                 ],

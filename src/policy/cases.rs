@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::contract::Contracts;
 use crate::corpus::Corpus;
 use crate::event::{ProposedCall, Rule, Totals, Usage};
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, cut, nearest};
 
 use super::gate::{Denied, Gate, Standing, Verdict};
 use super::path::Mounts;
@@ -72,11 +72,14 @@ pub struct Case {
     /// What the run has used.
     #[serde(default)]
     run: Option<Used>,
-    /// `allow`, or `deny:` and the rule.
+    /// `allow`, `deny` for any denial, or `deny:` and the rule.
     pub decision: String,
     /// Words that the reason must hold.
     #[serde(default)]
     pub reason: String,
+    /// The line in its table.
+    #[serde(skip)]
+    pub line: usize,
 }
 
 impl Case {
@@ -96,7 +99,11 @@ impl Case {
             None => ("allow".to_owned(), String::new()),
             Some(denied) => (format!("deny:{}", denied.rule.as_str()), denied.reason),
         };
-        if decision != self.decision {
+        let is_met = match self.decision.as_str() {
+            "deny" => decision != "allow",
+            expected => decision == expected,
+        };
+        if !is_met {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             return Some(format!("expected {}, got {decision}{why}", self.decision));
         }
@@ -118,10 +125,16 @@ pub fn read_table(path: &str, bytes: &[u8]) -> Result<Vec<Case>, Problems> {
         }
         let at = format!("line {}", index + 1);
         let case = crate::json::parse(line).map_err(|error| error.message).and_then(|value| {
-            serde_json::from_value::<Case>(value).map_err(|error| error.to_string())
+            serde_json::from_value::<Case>(whole_numbers(value)).map_err(|error| error.to_string())
         });
         match case {
-            Ok(case) => cases.push(case),
+            Ok(mut case) => {
+                case.line = index + 1;
+                match check_decision(&case.decision) {
+                    Ok(()) => cases.push(case),
+                    Err((what, fix)) => problems.push(Problem::new(path, what).at(at).mend(fix)),
+                }
+            }
             Err(what) => problems.push(
                 Problem::new(path, what)
                     .at(at)
@@ -130,6 +143,36 @@ pub fn read_table(path: &str, bytes: &[u8]) -> Result<Vec<Case>, Problems> {
         }
     }
     Problems::check(problems, cases)
+}
+
+/// A case whose numbers are integers where they are whole; the arguments stay as they are written,
+/// since the gate judges them.
+fn whole_numbers(mut case: Value) -> Value {
+    let arguments = case.as_object_mut().and_then(|case| case.remove("arguments"));
+    case = crate::json::normal(case);
+    if let (Some(case), Some(arguments)) = (case.as_object_mut(), arguments) {
+        case.insert("arguments".to_owned(), arguments);
+    }
+    case
+}
+
+/// Whether a table may ask for this decision.
+fn check_decision(decision: &str) -> Result<(), (String, String)> {
+    if matches!(decision, "allow" | "deny") {
+        return Ok(());
+    }
+    let rules: Vec<&str> = Rule::ALL.into_iter().map(Rule::as_str).collect();
+    let Some(rule) = decision.strip_prefix("deny:") else {
+        let what = format!("unknown decision {:?}", cut(decision));
+        return Err((what, "write allow, deny, or deny: and a rule".to_owned()));
+    };
+    if rules.contains(&rule) {
+        return Ok(());
+    }
+    let rule = cut(rule);
+    let hint = nearest(&rule, &rules)
+        .map_or_else(String::new, |known| format!("did you mean {known:?}? "));
+    Err((format!("unknown rule {rule:?}"), format!("{hint}the rules are {}", rules.join(", "))))
 }
 
 /// Decides about cases.
@@ -145,6 +188,18 @@ impl<'a> Judge<'a> {
     /// A judge over empty mounts: nothing is there to be opened.
     pub fn new(policy: &'a Policy, contracts: &'a Contracts) -> Self {
         Self { policy, contracts, fixtures: BTreeMap::new(), corpus: Arc::new(Corpus::empty()) }
+    }
+
+    /// The same judge in the world of a task: fixtures serve hosts, and the corpus is there.
+    #[must_use]
+    pub fn within(
+        mut self,
+        fixtures: BTreeMap<String, String>,
+        corpus: Option<Arc<Corpus>>,
+    ) -> Self {
+        self.fixtures = fixtures;
+        self.corpus = corpus.unwrap_or(self.corpus);
+        self
     }
 
     /// A gate at the start of a run.

@@ -219,7 +219,8 @@ enum Planned {
     Corpus,
     Read(MountPath),
     Write(MountPath),
-    Fetch(ParsedUrl),
+    /// A URL, and the file that a fixture serves there.
+    Fetch(ParsedUrl, Option<MountPath>),
     File(String, MountPath),
     /// Not a string: the schema's business.
     Unreadable,
@@ -279,11 +280,13 @@ impl<'a> Gate<'a> {
             .url_allowlist(&mut case)
             .and_then(|()| self.sandbox_path(&mut case))
             .and_then(|()| self.arg_schema(&mut case));
-        let resolved = resolved(&case);
-        let repeats = self.count(call, &resolved);
         let mut warnings = Vec::new();
         let decided = textual
-            .and_then(|()| self.cycle_detection(&case, repeats))
+            .and_then(|()| {
+                // A call that an earlier rule denies is denied by it every time, and not counted.
+                let repeats = self.count(call, &resolved(&case));
+                self.cycle_detection(&case, repeats)
+            })
             .and_then(|()| self.open(&mut case, opening))
             .and_then(|grants| {
                 warnings = self.decide_more_calls(standing).map_err(|mut denied| {
@@ -533,7 +536,8 @@ impl<'a> Gate<'a> {
         } else if !registry.allowed.contains(tool) {
             ("not_allowed", format!("tool {tool:?} is not on tool_registry.allowed"))
         } else if let Some(contract) = contract {
-            let arguments = contract.with_defaults(&call.arguments);
+            // From here on every reader sees the same numbers: schema, digest, tool and ledger.
+            let arguments = json::normal(contract.with_defaults(&call.arguments));
             let details = Details::from([(Detail::RegistryMatch, "allowed".into())]);
             return Ok(Case {
                 call,
@@ -613,7 +617,12 @@ impl<'a> Gate<'a> {
                     Planned::Write(self.path(case, &text, true)?)
                 }
                 (Effect::FetchUrl, Some(text)) => match urls.next() {
-                    Some(Target::Host(parsed)) => Planned::Fetch(parsed),
+                    Some(Target::Host(parsed)) => {
+                        let fixture = self.fixture(&parsed);
+                        let fixture = fixture
+                            .map_err(|refusal| Box::new(self.sandbox_denied(case, refusal)))?;
+                        Planned::Fetch(parsed, fixture)
+                    }
                     Some(Target::File(path)) => {
                         let text = text.to_owned();
                         Planned::File(text, self.path(case, &path, false)?)
@@ -628,21 +637,7 @@ impl<'a> Gate<'a> {
 
     /// A path as text: in a mount, and in one that permits it.
     fn path(&self, case: &mut Case<'_>, text: &str, write: bool) -> Result<MountPath, Box<Denied>> {
-        let parsed = MountPath::parse(text).and_then(|path| {
-            let (mounts, key) = if write {
-                (&self.policy.sandbox.write, "write")
-            } else {
-                (&self.policy.sandbox.read, "read")
-            };
-            if mounts.contains(path.mount.as_str()) {
-                return Ok(path);
-            }
-            Err(path::Refusal {
-                mount: Some(path.mount),
-                resolved: Some(path.relative()),
-                reason: format!("mount {:?} is not on sandbox.{key}", path.mount.as_str()),
-            })
-        });
+        let parsed = MountPath::parse(text).and_then(|path| self.permitted(path, write));
         case.details.insert(Detail::TargetPath, bounded(text).into());
         match parsed {
             Ok(path) => {
@@ -652,6 +647,23 @@ impl<'a> Gate<'a> {
             }
             Err(refusal) => Err(Box::new(self.sandbox_denied(case, refusal))),
         }
+    }
+
+    /// The path, if policy permits its mount.
+    fn permitted(&self, path: MountPath, write: bool) -> Result<MountPath, path::Refusal> {
+        let (mounts, key) = if write {
+            (&self.policy.sandbox.write, "write")
+        } else {
+            (&self.policy.sandbox.read, "read")
+        };
+        if mounts.contains(path.mount.as_str()) {
+            return Ok(path);
+        }
+        Err(path::Refusal {
+            mount: Some(path.mount),
+            resolved: Some(path.relative()),
+            reason: format!("mount {:?} is not on sandbox.{key}", path.mount.as_str()),
+        })
     }
 
     fn sandbox_denied(&self, case: &Case<'_>, refusal: path::Refusal) -> Denied {
@@ -695,6 +707,8 @@ impl<'a> Gate<'a> {
             case.contract.input_violations(&case.arguments).into_iter().next()
         {
             found = Some((first.pointer, first.what));
+        } else if let Some((pointer, number)) = json::rounded(&case.arguments) {
+            found = Some((pointer, json::rounded_words(number)));
         }
         let Some((pointer, what)) = found else { return Ok(()) };
         let mut details = case.details.clone();
@@ -709,7 +723,8 @@ impl<'a> Gate<'a> {
         }))
     }
 
-    /// Rule 5: not the same call too often. Calls that were denied count too.
+    /// Rule 5: not the same call too often. Every call that reaches this rule counts, also one that
+    /// is denied here or later, by the kernel or a budget.
     fn cycle_detection(&self, case: &Case<'_>, repeats: u64) -> Result<(), Box<Denied>> {
         let rule = &self.policy.cycle_detection;
         if repeats <= rule.max_repeats {
@@ -732,12 +747,7 @@ impl<'a> Gate<'a> {
 
     /// Counts a call under what it would do, and says how often it has now been made.
     fn count(&mut self, call: &ProposedCall, resolved: &Value) -> u64 {
-        let mut key = Vec::with_capacity(256);
-        json::canonical_into(&Value::String(call.tool.clone()), &mut key);
-        key.push(b',');
-        json::canonical_into(resolved, &mut key);
-        let key = Digest::of(&key);
-        let count = self.repeats.entry(key).or_insert(0);
+        let count = self.repeats.entry(action(&call.tool, resolved)).or_insert(0);
         *count += 1;
         *count
     }
@@ -747,14 +757,6 @@ impl<'a> Gate<'a> {
         let bytes_max = self.policy.sandbox.max_read_bytes;
         let mut grants = Vec::with_capacity(case.targets.len());
         for planned in std::mem::take(&mut case.targets) {
-            // A fixture's path is the URL's own, so it is judged here, where the host is known.
-            let (planned, fixture) = match planned {
-                Planned::Fetch(parsed) => match self.fixture(&parsed) {
-                    Ok(fixture) => (Planned::Fetch(parsed), fixture),
-                    Err(refusal) => return Err(Box::new(self.sandbox_denied(case, refusal))),
-                },
-                other => (other, None),
-            };
             if let Opening::Recorded(refused) = opening {
                 if let Some((reason, details)) = refused {
                     return Err(Box::new(Denied {
@@ -779,7 +781,7 @@ impl<'a> Gate<'a> {
                         Grant::Fetch(FetchCapability { url, host: None, source: Some(source) })
                     })
                 }
-                Planned::Fetch(parsed) => {
+                Planned::Fetch(parsed, fixture) => {
                     let fetch = |source: Option<ReadCapability>| {
                         Grant::Fetch(FetchCapability {
                             url: parsed.as_str().to_owned(),
@@ -816,7 +818,9 @@ impl<'a> Gate<'a> {
             resolved: None,
             reason,
         })?;
-        MountPath::parse(&format!("{mount}/{path}")).map(Some)
+        let path = MountPath::parse(&format!("{mount}/{path}"))?;
+        // The policy says what may be read, whichever host a task serves it under.
+        self.permitted(path, false).map(Some)
     }
 
     /// The ledger's event for a verdict about a call.
@@ -924,8 +928,9 @@ fn resolved<'c>(case: &'c Case<'_>) -> Cow<'c, Value> {
     for (effect, planned) in case.contract.effects.iter().zip(&case.targets) {
         let canonical = match planned {
             Planned::Read(path) | Planned::Write(path) => path.to_string(),
-            Planned::Fetch(parsed) => parsed.as_str().to_owned(),
-            Planned::File(_, path) => format!("file:///{path}"),
+            Planned::Fetch(parsed, None) => parsed.resource(),
+            // The same file, whatever URL leads to it.
+            Planned::Fetch(_, Some(path)) | Planned::File(_, path) => format!("file:///{path}"),
             Planned::Compute | Planned::Corpus | Planned::Unreadable => continue,
         };
         let Some(pointer) = effect.argument.as_deref() else { continue };
@@ -936,6 +941,17 @@ fn resolved<'c>(case: &'c Case<'_>) -> Cow<'c, Value> {
         }
     }
     arguments
+}
+
+/// The digest of an action: a tool and what it is called with. Two actions never share one, and one
+/// action has one, however its arguments are written: they are normal ([`json::normal`]), and hold
+/// no number that readers round.
+pub fn action(tool: &str, arguments: &Value) -> Digest {
+    let mut key = Vec::with_capacity(256);
+    json::canonical_into(&Value::String(tool.to_owned()), &mut key);
+    key.push(b',');
+    json::canonical_into(arguments, &mut key);
+    Digest::of(&key)
 }
 
 /// The arguments without those that name a path or a URL.

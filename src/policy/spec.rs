@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use crate::contract::Contracts;
 use crate::event::{ExecutionPath, Rule};
-use crate::json::Digest;
-use crate::problem::{Problem, Problems, nearest};
-use crate::schema::{Embedded, Schema};
+use crate::json::{Digest, pointer_token};
+use crate::problem::{Problem, Problems, cut, nearest};
+use crate::schema::{Embedded, Schema, Violation};
 use crate::yaml;
 
 use super::cases::Judge;
-use super::url;
+use super::listed;
 
 /// The meta-schema of a policy, embedded: the file beside the policy must equal it.
 pub const META_SCHEMA: &str = include_str!("../../policy/v1.schema.json");
@@ -122,12 +122,19 @@ pub struct HostRule {
     pub host: String,
     /// The schemes.
     pub schemes: Vec<String>,
-    /// Ports besides the scheme's own.
+    /// The ports, all of them; the scheme's own where none is listed.
     #[serde(default)]
     pub ports: Vec<u16>,
     /// What the path must begin with.
     #[serde(default = "root")]
     pub path_prefix: String,
+}
+
+impl HostRule {
+    /// Whether a port is listed; where there is no list, the scheme's own is.
+    pub fn allows_port(&self, port: u16, default_port: u16) -> bool {
+        if self.ports.is_empty() { port == default_port } else { self.ports.contains(&port) }
+    }
 }
 
 fn root() -> String {
@@ -316,7 +323,7 @@ impl Policy {
         let findings = Findings { path, document: &document };
         let violations = META.violations(&document.value);
         let mut problems: Vec<Problem> =
-            violations.into_iter().map(|v| findings.problem(&v.pointer, &v.what, "")).collect();
+            violations.iter().flat_map(|violation| findings.of(violation)).collect();
         findings.check_registry(&contracts.names(), &mut problems);
         findings.check_hosts(&mut problems);
         findings.check_retry(&mut problems);
@@ -397,6 +404,31 @@ impl Findings<'_> {
         Problem::new(self.path, what).at(place.unwrap_or_else(|| pointer.to_owned())).mend(mend)
     }
 
+    /// The problems of a violation: one for each key that may not be there, at the key itself.
+    fn of(&self, violation: &Violation) -> Vec<Problem> {
+        if violation.unknown.len() < 2 {
+            let key = violation.unknown.first().map(|key| self.key(&violation.pointer, key));
+            let problem = self.problem(&violation.pointer, violation.told(), "");
+            return vec![match key.flatten() {
+                Some(at) => problem.at(at),
+                None => problem,
+            }];
+        }
+        let unknown = violation.unknown.iter().map(|key| {
+            let problem = Problem::new(self.path, format!("unknown key {:?}", cut(key)));
+            let at = self.key(&violation.pointer, key);
+            problem.at(at.unwrap_or_else(|| violation.pointer.clone())).mend("remove it")
+        });
+        unknown.collect()
+    }
+
+    /// The place of a key of an object.
+    fn key(&self, object: &str, key: &str) -> Option<String> {
+        let pointer = format!("{}/{}", object.trim_end_matches('/'), pointer_token(key));
+        let place = self.document.key_place(&pointer)?;
+        Some(format!("{place} ({pointer})"))
+    }
+
     /// The value with this pointer, if it is there.
     fn value(&self, pointer: &str) -> Option<&Value> {
         self.document.value.pointer(pointer)
@@ -409,7 +441,8 @@ impl Findings<'_> {
                 let Some(name) = name.as_str().filter(|name| !tools.contains(name)) else {
                     continue;
                 };
-                let hint = nearest(name, tools)
+                let name = cut(name);
+                let hint = nearest(&name, tools)
                     .map_or_else(String::new, |known| format!("did you mean {known:?}? "));
                 problems.push(self.problem(
                     &format!("{list}/{index}"),
@@ -423,14 +456,15 @@ impl Findings<'_> {
     fn check_hosts(&self, problems: &mut Vec<Problem>) {
         let hosts = self.value("/url_allowlist/hosts").and_then(Value::as_array);
         for (index, rule) in hosts.into_iter().flatten().enumerate() {
-            let host = rule.get("host").and_then(Value::as_str);
-            if let Some(Err(what)) = host.map(url::check_host) {
-                let pointer = format!("/url_allowlist/hosts/{index}/host");
-                problems.push(self.problem(
-                    &pointer,
-                    &what,
-                    "write the host as the URL standard does",
-                ));
+            type Check = fn(&str) -> Result<(), listed::Misspelt>;
+            let checks: [(&str, Check); 2] =
+                [("host", listed::check_host), ("path_prefix", listed::check_prefix)];
+            for (key, check) in checks {
+                let text = rule.get(key).and_then(Value::as_str);
+                if let Some(Err((what, fix))) = text.map(check) {
+                    let pointer = format!("/url_allowlist/hosts/{index}/{key}");
+                    problems.push(self.problem(&pointer, &what, &fix));
+                }
             }
         }
     }

@@ -1,10 +1,11 @@
 //! URLs: parsed once, by the URL standard (WHATWG), and judged as parsed.
 //!
-//! A host must be spelled as the standard would write it. Whatever merely reads as a listed host
-//! (other case, a trailing dot, full-width letters, percent-encoding, a shortened address) is
-//! refused, and the reason says how it was read.
+//! What RFC 3986 and the URL standard read alike is one URL: upper and lower case of scheme and
+//! host, a default port, dot segments, percent-encoded characters that need no encoding. What they
+//! or their readers take differently (a trailing dot, full-width characters, a percent-encoded host,
+//! a shortened address, credentials, backslashes) is refused, and the reason says how it was read.
 
-use url::{Host, Url};
+use url::Url;
 
 use crate::policy::spec::UrlAllowlist;
 
@@ -49,6 +50,19 @@ impl ParsedUrl {
         self.url.scheme()
     }
 
+    /// What it leads to, in the one form that all its spellings share: without its fragment, which
+    /// stays with the reader, and with nothing percent-encoded that needs no encoding.
+    pub fn resource(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_fragment(None);
+        unreserved(url.as_str())
+    }
+
+    /// The path with nothing percent-encoded that needs no encoding.
+    pub fn normal_path(&self) -> String {
+        unreserved(self.url.path())
+    }
+
     /// The path, percent-decoded once, without its leading slash.
     ///
     /// # Errors
@@ -75,13 +89,13 @@ pub fn parse(text: &str) -> Result<Target, Refusal> {
         Ok(url) => url,
         Err(error) => return refuse(format!("it cannot be parsed: {error}")),
     };
-    if url.scheme() != scheme {
+    if !scheme.eq_ignore_ascii_case(url.scheme()) {
         return refuse(format!(
             "the scheme is written {scheme:?} and read {:?}; write it so",
             url.scheme()
         ));
     }
-    if scheme == "file" {
+    if url.scheme() == "file" {
         return file_path(rest);
     }
     let host = url.host_str().unwrap_or_default().to_owned();
@@ -96,7 +110,7 @@ pub fn parse(text: &str) -> Result<Target, Refusal> {
         Some(colon) if !authority.ends_with(']') => &authority[..colon],
         _ => authority,
     };
-    if written != host {
+    if !written.eq_ignore_ascii_case(&host) {
         return refuse(format!(
             "the host is written {written:?} and read {host:?}; write it as it is read"
         ));
@@ -114,6 +128,35 @@ fn file_path(rest: &str) -> Result<Target, Refusal> {
         return refuse("a file: URL has no query and no fragment".to_owned());
     }
     decode(path).map(Target::File).map_err(|reason| Refusal { host: None, reason })
+}
+
+/// Decodes what is percent-encoded and needs no encoding (RFC 3986, 6.2.2.2), and writes the rest in
+/// upper case: the two spellings name one thing.
+fn unreserved(text: &str) -> String {
+    let mut normal = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        normal.push_str(before);
+        let digits = after.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        rest = after;
+        match (byte, digits) {
+            (Some(byte), Some(digits)) => {
+                let needs_none =
+                    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+                if needs_none {
+                    normal.push(char::from(byte));
+                } else {
+                    normal.push('%');
+                    normal.push_str(&digits.to_ascii_uppercase());
+                }
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => normal.push('%'),
+        }
+    }
+    normal.push_str(rest);
+    normal
 }
 
 /// Percent-decodes once; a hidden slash or NUL is refused.
@@ -158,7 +201,7 @@ pub fn check(url: &ParsedUrl, allowlist: &UrlAllowlist) -> Result<(), Refusal> {
         return refuse(reason);
     }
     let port = url.url.port().unwrap_or(default_port);
-    let path = url.url.path();
+    let path = url.normal_path();
     let mut reason = format!("path {path:?} is outside what is listed for host {:?}", url.host);
     // A prefix ends in a slash, so only what stands before a slash of the path can be one: the
     // cost grows with the path's depth and not with the list.
@@ -167,7 +210,7 @@ pub fn check(url: &ParsedUrl, allowlist: &UrlAllowlist) -> Result<(), Refusal> {
         for rule in rules.into_iter().flatten() {
             if !rule.schemes.iter().any(|scheme| scheme == url.scheme()) {
                 reason = format!("scheme {:?} is not listed for host {:?}", url.scheme(), url.host);
-            } else if port != default_port && !rule.ports.contains(&port) {
+            } else if !rule.allows_port(port, default_port) {
                 reason = format!("port {port} is not listed for host {:?}", url.host);
             } else {
                 return Ok(());
@@ -182,20 +225,5 @@ fn default_port(scheme: &str) -> Option<u16> {
         "https" => Some(443),
         "http" => Some(80),
         _ => None,
-    }
-}
-
-/// Whether a host in a policy is spelled as the standard writes it.
-///
-/// # Errors
-/// How it should be spelled, or why it is no host.
-pub fn check_host(host: &str) -> Result<(), String> {
-    match Host::parse(host) {
-        Ok(parsed) if parsed.to_string() == host && !host.ends_with('.') => Ok(()),
-        Ok(parsed) => Err(format!(
-            "the host is written {host:?} and read {:?}",
-            parsed.to_string().trim_end_matches('.')
-        )),
-        Err(error) => Err(format!("{host:?} is no host: {error}")),
     }
 }

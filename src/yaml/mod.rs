@@ -94,7 +94,9 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
         return Err(at(None, format!("it has {} bytes; the limit is {BYTES_MAX}", bytes.len())));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let place = place_of(&String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()));
+        let place = place_of(&String::from_utf8_lossy(
+            bytes.get(..error.valid_up_to()).unwrap_or_default(),
+        ));
         at(Some(place), "a byte here is not UTF-8; save the file as UTF-8".to_owned())
     })?;
     if let Some((place, what)) = ambiguous_line_end(text) {
@@ -114,6 +116,8 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
             break;
         }
     }
+    // A file without a value has its place too.
+    builder.places.entry(String::new()).or_insert(Place { line: 1, column: 1 });
     if builder.problems.is_empty() {
         Ok(Document {
             value: builder.root.unwrap_or_default(),
@@ -209,7 +213,10 @@ impl Builder {
                 }
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.problem(at, "aliases are not supported; write the value out instead of using & and *");
+                self.problem(
+                    at,
+                    "aliases are not supported; write the value out instead of using & and *",
+                );
                 self.value(Value::Null, at);
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -249,7 +256,12 @@ impl Builder {
             let at = span.tag_start().map_or_else(|| place(&span.start), |marker| place(&marker));
             let tag = tag.original();
             let tag = crate::problem::cut(&tag);
-            self.problem(at, &format!("tags such as {tag} are not supported; remove it, and write the value itself"));
+            self.problem(
+                at,
+                &format!(
+                    "tags such as {tag} are not supported; remove it, and write the value itself"
+                ),
+            );
         }
         if anchor != 0 {
             self.problem(
@@ -377,10 +389,7 @@ impl Builder {
     }
 
     fn problem(&mut self, at: Place, message: &str) {
-        self.problems.push(YamlError {
-            place: Some(at),
-            pointer: String::new(),
-            message: message.to_owned(),
-        });
+        let pointer = self.next_pointer();
+        self.problems.push(YamlError { place: Some(at), pointer, message: message.to_owned() });
     }
 }

@@ -44,7 +44,9 @@ pub(super) fn plain(text: &str) -> Result<Value, String> {
 }
 
 fn quote(why: &str, text: &str) -> String {
-    format!("{text:?} without quotes is read differently by different readers: {why}; write \"{text}\" in quotes")
+    format!(
+        "{text:?} without quotes is read differently by different readers: {why}; write \"{text}\" in quotes"
+    )
 }
 
 /// Booleans of YAML 1.1 and of parsers that follow it, and spellings that some parsers fold.
@@ -93,9 +95,10 @@ fn number(text: &str) -> Result<Value, String> {
         return Err("-0 is 0 to some readers and a fraction to others; write 0".to_owned());
     }
     if !text.contains('.') {
-        return text.parse::<i64>().map(Value::from).map_err(|_| {
-            format!("the integer {text} is too large; the limit is {}", i64::MAX)
-        });
+        return text
+            .parse::<i64>()
+            .map(Value::from)
+            .map_err(|_| format!("the integer {text} is too large; the limit is {}", i64::MAX));
     }
     let float = text.parse::<f64>().ok().and_then(Number::from_f64);
     let float = float.ok_or_else(|| format!("the number {text} is too large"))?;

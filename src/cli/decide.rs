@@ -1,0 +1,169 @@
+//! `gatedrun policy decide`: decisions for another program, one answer per line.
+//!
+//! The service outlives whatever a client sends: each line gets exactly one answer, and a line that
+//! is no call is answered with a denial. The calls are those of one run, so that after a denial that
+//! ends the run every later call is denied too.
+
+use std::io::{self, BufRead};
+
+use serde_json::Value;
+
+use crate::event::{GateDecided, ProposedCall};
+use crate::json;
+use crate::policy::cases::Judge;
+use crate::policy::gate::{Denied, Gate, Standing, Verdict};
+use crate::policy::spec::OnDeny;
+use crate::problem::cut;
+
+use super::output::Terminal;
+use super::{Stop, exit};
+
+/// The longest line, in bytes, without its line feed.
+const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A line of a stream.
+enum Line {
+    /// Here it is.
+    Whole,
+    /// It was longer than a line may be, and was skipped to its end.
+    TooLong,
+    /// There is none.
+    End,
+}
+
+/// Reads the next line, whole or not at all: what follows an overlong one is not taken for another.
+fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
+    line.clear();
+    let mut too_long = false;
+    let mut any = false;
+    loop {
+        let read = match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if read.is_empty() {
+            break;
+        }
+        any = true;
+        let end = memchr::memchr(b'\n', read);
+        let part = read.get(..end.unwrap_or(read.len())).unwrap_or_default();
+        too_long |= line.len() + part.len() > LINE_BYTES_MAX;
+        if too_long {
+            line.clear();
+        } else {
+            line.extend_from_slice(part);
+        }
+        let used = part.len() + usize::from(end.is_some());
+        input.consume(used);
+        if end.is_some() {
+            break;
+        }
+    }
+    Ok(match (any, too_long) {
+        (false, _) => Line::End,
+        (true, true) => Line::TooLong,
+        (true, false) => Line::Whole,
+    })
+}
+
+/// Why a line is no call, and the id that the caller gave it.
+pub(super) struct NoCall {
+    call_id: Value,
+    pub(super) what: String,
+}
+
+impl NoCall {
+    fn new(what: String) -> Self {
+        Self { call_id: Value::Null, what }
+    }
+}
+
+/// A call as another program writes it. Keys that are not known are the caller's own.
+pub(super) fn read_call(bytes: &[u8], number: u64) -> Result<ProposedCall, NoCall> {
+    let value = json::parse(bytes.trim_ascii()).map_err(|error| {
+        NoCall::new(format!("column {}: {}", error.column, cut(&error.message)))
+    })?;
+    let Value::Object(mut call) = value else {
+        let what = format!("expected an object, found {}", crate::schema::type_name(&value));
+        return Err(NoCall::new(what));
+    };
+    let given = call.remove("call_id").unwrap_or_default();
+    let wrong = |what: &str| Err(NoCall { call_id: given.clone(), what: what.to_owned() });
+    let call_id = match &given {
+        Value::Null => format!("call_{number}"),
+        Value::String(call_id) => call_id.clone(),
+        _ => return wrong("call_id: expected a text"),
+    };
+    match (call.remove("tool"), call.remove("arguments")) {
+        (Some(Value::String(tool)), arguments) => {
+            Ok(ProposedCall { call_id, tool, arguments: arguments.unwrap_or_default() })
+        }
+        (None, _) => wrong("\"tool\" is missing"),
+        (Some(_), _) => wrong("tool: expected a text"),
+    }
+}
+
+/// The calls of one run.
+struct Run<'a> {
+    gate: Gate<'a>,
+    standing: Standing,
+    /// The denial that ended it.
+    ended: Option<Denied>,
+}
+
+impl Run<'_> {
+    fn decide(&mut self, call: &ProposedCall) -> GateDecided {
+        let mut verdict = match &self.ended {
+            Some(denied) => Verdict::Deny(denied.clone()),
+            None => self.gate.decide_call(call, &self.standing).0,
+        };
+        match &verdict {
+            Verdict::Allow(_) => self.standing.totals.calls_allowed += 1,
+            Verdict::Deny(denied) if denied.on_deny == OnDeny::Terminate => {
+                self.ended.get_or_insert_with(|| denied.clone());
+            }
+            Verdict::Deny(_) => {}
+        }
+        self.gate.call_event(call, &mut verdict)
+    }
+
+    /// The answer to a line, as JSON.
+    fn answer(&mut self, line: u64, call: Result<ProposedCall, NoCall>) -> String {
+        let answer = match &call {
+            Ok(call) => serde_json::to_value(self.decide(call)).unwrap_or_default(),
+            Err(NoCall { call_id, what }) => serde_json::json!({
+                "call_id": call_id, "line": line, "decision": "deny", "error": what
+            }),
+        };
+        let Value::Object(mut answer) = answer else { return String::new() };
+        answer.insert("run_ends".to_owned(), self.ended.is_some().into());
+        Value::Object(answer).to_string()
+    }
+}
+
+/// Answers every line of a stream.
+pub(super) fn serve(
+    judge: &Judge<'_>,
+    mut input: impl BufRead,
+    terminal: &mut Terminal,
+) -> Result<u8, Stop> {
+    let mut run = Run { gate: judge.gate(), standing: Standing::default(), ended: None };
+    let mut line = Vec::new();
+    let mut number = 0;
+    let mut code = exit::OK;
+    loop {
+        let found = next_line(&mut input, &mut line)?;
+        number += 1;
+        let call = match found {
+            Line::End => return Ok(code),
+            Line::Whole => read_call(&line, number),
+            Line::TooLong => {
+                Err(NoCall::new(format!("the line has more than {LINE_BYTES_MAX} bytes")))
+            }
+        };
+        if call.is_err() {
+            code = exit::USAGE;
+        }
+        terminal.line(&run.answer(number, call))?;
+    }
+}

@@ -1,0 +1,133 @@
+//! What a policy may list: hosts and path prefixes, spelled so that a URL can match them.
+//!
+//! A spelling that no URL matches would be a rule that only looks as if it did something.
+
+use url::{Host, Url};
+
+/// What is wrong with an entry, and what to write instead.
+pub type Misspelt = (String, String);
+
+/// Whether a host in a policy is spelled as the standard writes it.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+///
+/// ```
+/// use gatedrun::policy::listed::check_host;
+/// assert!(check_host("api.example.com").is_ok());
+/// assert!(check_host("*.example.com").unwrap_err().0.contains("wildcards"));
+/// assert!(check_host("0x7f.1").unwrap_err().1.contains("127.0.0.1"));
+/// ```
+pub fn check_host(host: &str) -> Result<(), Misspelt> {
+    let shown = crate::problem::cut(host);
+    let wrong = |what: &str, fix: &str| Err((format!("{what} (found {shown:?})"), fix.to_owned()));
+    if host.contains('*') {
+        return wrong("wildcards are not supported in a host", "list each host by its name");
+    }
+    if host.contains([',', ';']) || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return wrong("it is not one host", "write one host per entry, without spaces");
+    }
+    if host.contains("://") || host.contains(['/', '?', '#', '\\']) {
+        return wrong(
+            "it is more than a host",
+            "write the host alone; schemes and path_prefix have keys of their own",
+        );
+    }
+    if host.contains('@') {
+        return wrong("a host has no credentials", "write what follows the @");
+    }
+    if host.starts_with('.') {
+        return wrong("a leading dot does not include subdomains", "list each host by its name");
+    }
+    if host.contains(':') && !host.starts_with('[') {
+        return match host.parse::<std::net::Ipv6Addr>() {
+            Ok(address) => {
+                wrong("an IPv6 address stands in brackets", &format!("write \"[{address}]\""))
+            }
+            Err(_) => wrong("a host has no port", "write the host alone, and the port under ports"),
+        };
+    }
+    if host.contains('%') {
+        return wrong("a host is not percent-encoded", "write the characters themselves");
+    }
+    if let Some(name) = host.strip_suffix('.') {
+        return wrong(
+            "a trailing dot makes it another host to some readers",
+            &format!("write {name:?}"),
+        );
+    }
+    let read = match Host::parse(host) {
+        Ok(read) => read.to_string(),
+        Err(error) => {
+            return wrong(
+                &format!("it is not a valid host: {error}"),
+                "write a name such as api.example.com, or an address",
+            );
+        }
+    };
+    if read != host {
+        return wrong("it is not spelled as URLs are read", &format!("write {read:?}"));
+    }
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !host.starts_with('[') && !host.chars().all(is_name) {
+        return wrong(
+            "a host holds letters, digits, \"-\", \"_\" and \".\"",
+            "write a name such as api.example.com",
+        );
+    }
+    if !host.starts_with('[') && host.split('.').any(|label| label.is_empty() || label.len() > 63) {
+        return wrong(
+            "a part of a host has 1 to 63 characters",
+            "write a name such as api.example.com",
+        );
+    }
+    Ok(())
+}
+
+/// Whether a path prefix in a policy can be the beginning of a URL's path.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+///
+/// ```
+/// use gatedrun::policy::listed::check_prefix;
+/// assert!(check_prefix("/docs/").is_ok());
+/// assert!(check_prefix("/a/../docs/").unwrap_err().1.contains("/docs/"));
+/// ```
+pub fn check_prefix(prefix: &str) -> Result<(), Misspelt> {
+    let shown = crate::problem::cut(prefix);
+    let wrong = |what: &str, fix: &str| Err((format!("{what} (found {shown:?})"), fix.to_owned()));
+    if !prefix.starts_with('/') {
+        return wrong("a path prefix begins with /", &format!("write {:?}", format!("/{shown}")));
+    }
+    if prefix.contains(['?', '#']) {
+        return wrong("a path prefix has no query and no fragment", "write the path alone");
+    }
+    if prefix.contains('\\') || prefix.chars().any(char::is_control) {
+        return wrong(
+            "no path of a URL holds a backslash or a control character",
+            "separate names with /",
+        );
+    }
+    if !prefix.ends_with('/') {
+        return wrong("a path prefix ends with /", &format!("write {:?}", format!("{shown}/")));
+    }
+    let url = Url::parse(&format!("https://host{prefix}"));
+    let read = url.ok().and_then(|url| match super::url::parse(url.as_str()) {
+        Ok(super::url::Target::Host(parsed)) if parsed.decoded_path().is_ok() => {
+            Some(parsed.normal_path())
+        }
+        _ => None,
+    });
+    match read {
+        Some(read) if read == prefix => Ok(()),
+        Some(read) => wrong(
+            "no URL's path begins so, since URLs are read in another form",
+            &format!("write {:?}", crate::problem::cut(&read)),
+        ),
+        None => wrong(
+            "no URL's path begins so",
+            "write the names of the path, without percent-encoded slashes",
+        ),
+    }
+}

@@ -1,0 +1,402 @@
+//! JSON Schema: compiled once, closed to what it does not know, with errors that say where and
+//! what to do.
+//!
+//! A keyword that nobody evaluates would be a rule that nobody enforces, so a schema with a
+//! keyword outside the list below is refused instead of read past (unlike the standard's default).
+
+mod pattern;
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use serde_json::Value;
+
+use crate::json::{self, pointer_token};
+use crate::problem::{Problem, cut, nearest};
+
+pub use pattern::translate;
+
+/// The keywords that schemas of this project may use, all of them evaluated or annotations.
+const KEYWORDS: &[&str] = &[
+    "$schema",
+    "$id",
+    "$ref",
+    "$defs",
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "type",
+    "enum",
+    "const",
+    "properties",
+    "required",
+    "additionalProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+    "items",
+    "prefixItems",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "oneOf",
+    "anyOf",
+    "allOf",
+    "not",
+    "if",
+    "then",
+    "else",
+];
+
+/// A compiled schema.
+#[derive(Debug)]
+pub struct Schema {
+    validator: jsonschema::Validator,
+    source: Value,
+}
+
+/// What a value does that its schema forbids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// JSON pointer to the value, `/` for the whole.
+    pub pointer: String,
+    /// What is wrong, in words that stand in evidence.
+    pub what: String,
+    /// The keys that may not be there, where that is what is wrong.
+    pub unknown: Vec<String>,
+    /// The same in the words of a message, where evidence has older ones.
+    told: Option<String>,
+}
+
+impl Violation {
+    fn new(pointer: String, what: String) -> Self {
+        Self { pointer, what, unknown: Vec::new(), told: None }
+    }
+
+    /// What is wrong, in the words of a message.
+    pub fn told(&self) -> &str {
+        self.told.as_deref().unwrap_or(&self.what)
+    }
+
+    /// The problem of a file that breaks its schema so.
+    pub fn problem(self, path: &str) -> Problem {
+        Problem::new(path, self.told()).at(self.pointer)
+    }
+}
+
+/// A schema that is embedded in the binary, compiled when it is first needed.
+pub struct Embedded(LazyLock<Compiled, fn() -> Compiled>);
+
+/// A schema, or what is wrong with it.
+type Compiled = Result<Schema, Vec<Violation>>;
+
+impl Embedded {
+    /// The schema that `compile` makes, which is [`Schema::embedded`] of its text.
+    pub const fn new(compile: fn() -> Compiled) -> Self {
+        Self(LazyLock::new(compile))
+    }
+
+    /// Everything that is wrong with a value. An embedded schema that is none would find
+    /// everything wrong, and no input would be accepted.
+    pub fn violations(&self, value: &Value) -> Vec<Violation> {
+        match &*self.0 {
+            Ok(schema) => schema.violations(value),
+            Err(broken) => broken.clone(),
+        }
+    }
+}
+
+impl Schema {
+    /// Compiles the text of a schema that is embedded in the binary.
+    ///
+    /// # Errors
+    /// As [`Schema::compile`]: a defect of the program.
+    pub fn embedded(text: &str) -> Compiled {
+        let schema = json::parse(text.as_bytes())
+            .map_err(|error| vec![Violation::new("/".into(), error.to_string())])?;
+        Self::compile(&schema)
+    }
+
+    /// Compiles a schema of draft 2020-12.
+    ///
+    /// # Errors
+    /// What is wrong with the schema, each with its JSON pointer.
+    pub fn compile(schema: &Value) -> Result<Self, Vec<Violation>> {
+        let mut problems = Vec::new();
+        let source = schema.clone();
+        let mut schema = schema.clone();
+        check_keywords(&mut schema, &mut String::new(), &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        jsonschema::options()
+            .with_draft(jsonschema::Draft::Draft202012)
+            .offline()
+            .build(&schema)
+            .map(|validator| Self { validator, source })
+            .map_err(|error| vec![violation(&error, &Value::Null)])
+    }
+
+    /// Everything that is wrong with a value, in a fixed order; empty if nothing is.
+    pub fn violations(&self, value: &Value) -> Vec<Violation> {
+        if self.validator.is_valid(value) {
+            return Vec::new();
+        }
+        let mut found: Vec<Violation> = self
+            .validator
+            .iter_errors(value)
+            .map(|error| violation(&error, &self.source))
+            .collect();
+        found.sort_by(|a, b| (&a.pointer, &a.what).cmp(&(&b.pointer, &b.what)));
+        found.dedup();
+        found
+    }
+}
+
+fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violation {
+    let path = error.instance_path().to_string();
+    let pointer = if path.is_empty() { "/".to_owned() } else { path };
+    let unknown = match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected.clone(),
+        _ => Vec::new(),
+    };
+    let told = match error.kind() {
+        ValidationErrorKind::Type { kind } => {
+            Some(format!("expected {}, found {}", wanted(kind), shown(error.instance())))
+        }
+        _ => None,
+    };
+    Violation { pointer, what: describe(error, schema), unknown, told }
+}
+
+/// The words for an error. A value is shown by its type, not its content, where it may be long.
+fn describe(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
+    match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            format!("{} is missing; add it", property)
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let known = known_keys(error, schema);
+            let names: Vec<String> = unexpected
+                .iter()
+                .take(LISTED_MAX)
+                .map(|name| match nearest(name, &known) {
+                    Some(known) => format!("{name:?} (did you mean {known:?}?)"),
+                    None => format!("{:?}", cut(name)),
+                })
+                .collect();
+            let more = match unexpected.len().saturating_sub(LISTED_MAX) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("unknown key {}{more}; remove it", names.join(", "))
+        }
+        ValidationErrorKind::Type { kind } => {
+            let wanted: Cow<'_, str> = match kind {
+                TypeKind::Single(kind) => Cow::Owned(kind.to_string()),
+                TypeKind::Multiple(kinds) => {
+                    let names: Vec<String> = kinds.iter().map(|kind| kind.to_string()).collect();
+                    Cow::Owned(names.join(" or "))
+                }
+            };
+            format!("{} where {wanted} is expected", type_name(error.instance()))
+        }
+        ValidationErrorKind::Enum { options } => {
+            let options = options.as_array().map_or(&[][..], Vec::as_slice);
+            let names: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
+            let hint = error.instance().as_str().and_then(|name| nearest(name, &names));
+            let hint = hint.map_or_else(String::new, |known| format!(" (did you mean {known:?}?)"));
+            let listed: Vec<String> = options.iter().map(Value::to_string).collect();
+            let listed = listed.join(", ");
+            format!("{}{hint} is not one of {}", shown(error.instance()), cut(&listed))
+        }
+        ValidationErrorKind::Constant { expected_value } => {
+            format!("expected {}, found {}", shown(expected_value), shown(error.instance()))
+        }
+        ValidationErrorKind::Pattern { .. } => {
+            // The pattern as its author wrote it; the engine has a translation.
+            let pattern = keyword(schema, error.schema_path().as_str()).and_then(Value::as_str);
+            let pattern = pattern.unwrap_or_default();
+            format!("{} does not match the pattern {}", shown(error.instance()), cut(pattern))
+        }
+        ValidationErrorKind::OneOfNotValid { .. }
+        | ValidationErrorKind::OneOfMultipleValid { .. } => match either_key(error, schema) {
+            Some(keys) => format!("exactly one of the keys {keys} is expected"),
+            None => "it fits none, or more than one, of the forms that the schema lists".to_owned(),
+        },
+        ValidationErrorKind::FalseSchema => "it may not be there; remove it".to_owned(),
+        ValidationErrorKind::PropertyNames { error } => {
+            format!("the key {}", describe(error, &Value::Null))
+        }
+        _ if is_short(error.instance()) => cut(&error.to_string()).into_owned(),
+        _ => {
+            let noun = match error.instance().as_ref() {
+                Value::Array(_) => "the list",
+                Value::Object(_) => "the object",
+                Value::String(_) => "the text",
+                _ => "the value",
+            };
+            cut(&error.masked_with(noun).to_string()).into_owned()
+        }
+    }
+}
+
+/// The types that are expected, in words.
+fn wanted(kind: &TypeKind) -> String {
+    let article = |name: String| match name.as_str() {
+        "null" => name,
+        "integer" | "object" | "array" => format!("an {name}"),
+        _ => format!("a {name}"),
+    };
+    match kind {
+        TypeKind::Single(kind) => article(kind.to_string()),
+        TypeKind::Multiple(kinds) => {
+            let names: Vec<String> = kinds.iter().map(|kind| article(kind.to_string())).collect();
+            names.join(" or ")
+        }
+    }
+}
+
+/// How many names a message lists.
+const LISTED_MAX: usize = 10;
+
+/// How long a value may be that stands in a message before its reason.
+const SHOWN_BYTES_MAX: usize = 80;
+
+/// Whether a value may stand in a message before its reason.
+fn is_short(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() <= SHOWN_BYTES_MAX,
+        Value::Array(_) | Value::Object(_) => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+/// A value where it is short, else what it is.
+fn shown(value: &Value) -> String {
+    if is_short(value) {
+        return value.to_string();
+    }
+    match value {
+        Value::String(text) => {
+            let cut: String = text.chars().take(SHOWN_BYTES_MAX / 2).collect();
+            format!("a text of {} characters ({cut:?}…)", text.chars().count())
+        }
+        Value::Array(items) => format!("a list of {}", items.len()),
+        _ => "an object".to_owned(),
+    }
+}
+
+/// The keys of a `oneOf` whose alternatives each ask for one key.
+fn either_key(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Option<String> {
+    let alternatives = keyword(schema, error.schema_path().as_str())?.as_array()?;
+    let keys: Option<Vec<String>> = alternatives
+        .iter()
+        .map(|alternative| match alternative.get("required")?.as_array()?.as_slice() {
+            [key] => Some(key.to_string()),
+            _ => None,
+        })
+        .collect();
+    Some(keys?.join(", "))
+}
+
+/// The keys that the object of an `additionalProperties` error may have.
+fn known_keys<'s>(error: &jsonschema::ValidationError<'_>, schema: &'s Value) -> Vec<&'s str> {
+    let path = error.schema_path().as_str();
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let properties = keyword(schema, &format!("{parent}/properties")).and_then(Value::as_object);
+    properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
+}
+
+/// What stands in a schema at the path of an error, which leads through references.
+fn keyword<'s>(schema: &'s Value, path: &str) -> Option<&'s Value> {
+    path.split('/').skip(1).try_fold(schema, |at, token| {
+        let below = match at {
+            Value::Array(items) => items.get(token.parse::<usize>().ok()?)?,
+            _ => at.get(token.replace("~1", "/").replace("~0", "~"))?,
+        };
+        match below.as_str().filter(|_| token == "$ref") {
+            Some(target) => schema.pointer(target.strip_prefix('#')?),
+            None => Some(below),
+        }
+    })
+}
+
+/// The JSON type's name of a value.
+pub fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// Walks the schema's own structure, reports every keyword outside [`KEYWORDS`], and writes every
+/// pattern as the engine reads it.
+fn check_keywords(schema: &mut Value, pointer: &mut String, problems: &mut Vec<Violation>) {
+    let Value::Object(map) = schema else { return };
+    for (keyword, value) in map {
+        if !KEYWORDS.contains(&keyword.as_str()) {
+            let hint = nearest(&cut(keyword), KEYWORDS)
+                .map_or_else(String::new, |known| format!("; did you mean {known:?}?"));
+            let keyword = cut(keyword);
+            problems.push(Violation::new(
+                format!("{pointer}/{}", pointer_token(&keyword)),
+                format!("unknown schema keyword {keyword:?}{hint}"),
+            ));
+            continue;
+        }
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(keyword);
+        match (keyword.as_str(), value) {
+            ("properties" | "$defs", Value::Object(children)) => {
+                for (name, child) in children {
+                    let length = pointer.len();
+                    pointer.push('/');
+                    pointer.push_str(&pointer_token(name));
+                    check_keywords(child, pointer, problems);
+                    pointer.truncate(length);
+                }
+            }
+            ("oneOf" | "anyOf" | "allOf" | "prefixItems", Value::Array(children)) => {
+                for (index, child) in children.iter_mut().enumerate() {
+                    let length = pointer.len();
+                    pointer.push_str(&format!("/{index}"));
+                    check_keywords(child, pointer, problems);
+                    pointer.truncate(length);
+                }
+            }
+            ("pattern", Value::String(text)) => match translate(text) {
+                Ok(translated) => *text = translated,
+                Err(what) => problems.push(Violation::new(
+                    pointer.clone(),
+                    format!("the pattern is not read as ECMA-262 has it: {what}"),
+                )),
+            },
+            (
+                "items" | "additionalProperties" | "propertyNames" | "not" | "if" | "then" | "else",
+                child,
+            ) => {
+                check_keywords(child, pointer, problems);
+            }
+            _ => {}
+        }
+        pointer.truncate(length);
+    }
+}

@@ -1,0 +1,387 @@
+use gatedrun::policy::listed::{check_host, check_prefix};
+use gatedrun::schema::{Schema, translate};
+use serde_json::{Value, json};
+
+use crate::support::{Folder, file, text};
+
+const POLICY: &str = "builtin:policy/v1.yaml";
+
+/// Each pattern, each text, and what `new RegExp(pattern, "u").test(text)` says in Node.
+#[test]
+fn a_pattern_is_read_as_ecma_262_has_it() {
+    let table: Value = serde_json::from_slice(&file("tests/cases/patterns.json")).unwrap();
+    let texts = table["texts"].as_array().unwrap();
+    let mut failures = String::new();
+    let mut pairs = 0;
+    for row in table["patterns"].as_array().unwrap() {
+        let schema = Schema::compile(&json!({"type": "string", "pattern": row["pattern"]}));
+        let schema = schema.unwrap_or_else(|error| panic!("{row}: {error:?}"));
+        for (index, text) in texts.iter().enumerate() {
+            let expected = row["matches"].as_array().unwrap().contains(&json!(index));
+            if schema.violations(text).is_empty() != expected {
+                failures.push_str(&format!("{} {text}: expected {expected}\n", row["pattern"]));
+            }
+            pairs += 1;
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+    assert!(pairs > 8000, "{pairs}");
+    for row in table["refused"].as_array().unwrap() {
+        let error = translate(row["pattern"].as_str().unwrap()).expect_err(&row.to_string());
+        assert!(error.contains(row["says"].as_str().unwrap()), "{row}: {error}");
+    }
+}
+
+/// The table's matches are Node's own, where Node is at hand.
+#[test]
+fn the_table_of_patterns_is_what_node_says() {
+    let script = r#"
+        const table = JSON.parse(require("fs").readFileSync("tests/cases/patterns.json", "utf8"));
+        for (const { pattern, matches } of table.patterns) {
+            const found = table.texts.flatMap((text, i) => (new RegExp(pattern, "u").test(text) ? [i] : []));
+            if (JSON.stringify(found) !== JSON.stringify(matches)) console.log(pattern, found, matches);
+        }"#;
+    let node = std::process::Command::new("node")
+        .args(["-e", script])
+        .current_dir(crate::support::root())
+        .output();
+    // Without Node the table stands for itself.
+    let Ok(output) = node else { return };
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_contract_whose_pattern_reads_otherwise_is_refused_at_its_place() {
+    let folder = Folder::project();
+    folder.edit("tools/search.json", "\"query\": {", "\"query\": {\"pattern\": \"(?i)abc\", ");
+    let ran = folder.gatedrun(&["run", "tasks/canonical/v1.json"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    for part in ["tools/search.json: ", "/inputSchema/properties/query/pattern", "write both cases"]
+    {
+        assert!(ran.err.contains(part), "{part}: {}", ran.err);
+    }
+}
+
+#[test]
+fn hosts_and_prefixes_that_no_url_matches_are_refused_with_what_to_write() {
+    let table = text("tests/cases/hosts.jsonl");
+    let mut failures = String::new();
+    for line in table.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let found = match (row["host"].as_str(), row["path_prefix"].as_str()) {
+            (Some(host), _) => check_host(host),
+            (None, prefix) => check_prefix(prefix.unwrap()),
+        };
+        let fits = match (&found, row["says"].as_str()) {
+            (Ok(()), None) => true,
+            (Err((what, fix)), Some(says)) => format!("{what}; {fix}").contains(says),
+            _ => false,
+        };
+        if !fits {
+            failures.push_str(&format!("{line}: {found:?}\n"));
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+    assert!(table.lines().count() >= 100);
+}
+
+fn answers(args: &[&str], input: &[u8]) -> (i32, Vec<Value>, String) {
+    let folder = Folder::project();
+    let ran = folder.gatedrun_stdin_bytes(args, input);
+    let answers = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (ran.code, answers, ran.err)
+}
+
+fn decide(input: &[u8]) -> (i32, Vec<Value>) {
+    let (code, answers, err) = answers(&["policy", "decide", POLICY], input);
+    assert_eq!(err, "");
+    (code, answers)
+}
+
+#[test]
+fn the_service_gives_each_line_one_answer_and_outlives_them_all() {
+    let good =
+        br#"{"call_id": "a", "tool": "search", "arguments": {"query": "x"}, "role": "extra"}"#;
+    for (bad, says, call_id) in [
+        (&b"junk"[..], "expected", Value::Null),
+        (b"", "", Value::Null),
+        (b"   ", "", Value::Null),
+        (b"[]", "expected an object, found array", Value::Null),
+        (b"null", "expected an object, found null", Value::Null),
+        (b"{}", "\"tool\" is missing", Value::Null),
+        (br#"{"call_id": "b"}"#, "\"tool\" is missing", json!("b")),
+        (br#"{"call_id": "b", "tool": 5}"#, "tool: expected a text", json!("b")),
+        (br#"{"call_id": 7, "tool": "search"}"#, "call_id", json!(7)),
+        (br#"{"tool":"a","tool":"b"}"#, "duplicate key", Value::Null),
+        (br#"{"tool":"search","arguments":{"query":"\ud800"}}"#, "", Value::Null),
+        (b"{\"tool\":\"search\",\"arguments\":{\"query\":\"\xff\"}}", "", Value::Null),
+        (
+            br#"{"tool":"search","arguments":{"query":"x","top_k":18446744073709551615}}"#,
+            "larger than",
+            Value::Null,
+        ),
+        (br#"{"tool":"search"} {"tool":"search"}"#, "trailing", Value::Null),
+        (b"\xef\xbb\xbf{\"tool\":\"search\"}", "", Value::Null),
+    ] {
+        let input = [bad, b"\n", good, b"\r\n", bad, b"\n", good].concat();
+        let (code, answers) = decide(&input);
+        let shown = String::from_utf8_lossy(bad);
+        assert_eq!((code, answers.len()), (2, 4), "{shown}: {answers:?}");
+        for (index, line) in [(0, 1), (2, 3)] {
+            let answer = &answers[index];
+            assert_eq!(answer["decision"], "deny", "{answer}");
+            assert_eq!(answer["line"], line, "{answer}");
+            assert_eq!(answer["call_id"], call_id, "{answer}");
+            assert_eq!(answer["run_ends"], false, "{answer}");
+            assert!(answer["error"].as_str().unwrap().contains(says), "{shown}: {answer}");
+        }
+        for answer in [&answers[1], &answers[3]] {
+            assert_eq!((&answer["decision"], &answer["call_id"]), (&json!("allow"), &json!("a")));
+        }
+    }
+}
+
+#[test]
+fn an_overlong_line_is_refused_whole() {
+    const MAX: usize = 8 * 1024 * 1024;
+    let call = r#"{"tool":"search","arguments":{"query":"a"}}"#;
+    let denied = "{\"tool\":\"read\",\"arguments\":{\"path\":\"/etc/passwd\"}}\n";
+    for (pad, after, is_call) in [
+        (MAX - call.len(), String::new(), true),
+        (MAX - call.len() + 1, String::new(), false),
+        (MAX - call.len(), call.to_owned(), false),
+        (2 * MAX, call.to_owned(), false),
+    ] {
+        let input = format!("{call}{}{after}\n{denied}", " ".repeat(pad));
+        let (code, answers) = decide(input.as_bytes());
+        assert_eq!((code, answers.len()), (if is_call { 0 } else { 2 }, 2), "{pad}: {answers:?}");
+        assert_eq!(answers[0]["decision"], if is_call { "allow" } else { "deny" });
+        assert_eq!(answers[0].get("error").is_none(), is_call);
+        assert_eq!(answers[1]["rule_id"], "sandbox_path");
+    }
+    // The last line, without its line feed.
+    let (code, answers) = decide(" ".repeat(MAX + 1).as_bytes());
+    assert_eq!((code, answers.len()), (2, 1));
+}
+
+#[test]
+fn after_a_denial_that_ends_the_run_every_call_is_denied() {
+    let search = "{\"call_id\": \"s\", \"tool\": \"search\", \"arguments\": {\"query\": \"x\"}}\n";
+    let read = "{\"tool\": \"read\", \"arguments\": {\"path\": \"/etc/passwd\"}}\n";
+    let input = format!("{search}{read}{search}junk\n{search}");
+    let (_, answers) = decide(input.as_bytes());
+    let ends: Vec<_> = answers.iter().map(|answer| answer["run_ends"].as_bool().unwrap()).collect();
+    assert_eq!(ends, [false, true, true, true, true]);
+    for index in [2, 4] {
+        assert_eq!(answers[index]["call_id"], "s");
+        assert_eq!(answers[index]["decision"], "deny");
+        assert_eq!(answers[index]["reason"], answers[1]["reason"]);
+        assert_eq!(answers[index]["rule_id"], "sandbox_path");
+    }
+    // Where the policy says continue, the run goes on.
+    let folder = Folder::project();
+    let args = ["policy", "decide", "policy/variants/continue.yaml"];
+    let ran = folder.gatedrun_stdin(&args, &format!("{read}{search}"));
+    let last: Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["decision"], &last["run_ends"]), (&json!("allow"), &json!(false)));
+}
+
+#[test]
+fn the_service_decides_as_a_run_where_fixtures_serve_a_host() {
+    let fetch = |path: &str| {
+        format!(
+            "{{\"tool\": \"fetch\", \"arguments\": {{\"url\": \"https://fixtures.local/{path}\"}}}}\n"
+        )
+    };
+    let input = format!("{}{}", fetch("op-07.md"), fetch("a%00"));
+    let odd = fetch(".../x");
+    for (world, allowed) in [
+        (vec![], "allow"),
+        (vec!["--task", "tasks/canonical/v1.json"], "deny"),
+        (vec!["--fixtures", "fixtures.local=corpus"], "deny"),
+    ] {
+        let args = [vec!["policy", "decide", POLICY], world].concat();
+        let (code, found, err) = answers(&args, odd.as_bytes());
+        assert_eq!(code, 0, "{err}");
+        assert_eq!(found[0]["decision"], allowed, "{args:?} {found:?}");
+        let (_, found, _) = answers(&args, input.as_bytes());
+        assert_eq!(found[0]["decision"], "allow");
+        assert_eq!(found[1]["decision"], "deny");
+    }
+    for wrong in ["fixtures.local", "fixtures.local=attic", "=corpus", "*=corpus"] {
+        let (code, _, err) = answers(&["policy", "decide", POLICY, "--fixtures", wrong], b"");
+        assert_eq!(code, 2, "{wrong}");
+        assert!(err.contains("--fixtures"), "{err}");
+    }
+}
+
+#[test]
+fn numbers_that_readers_round_are_denied_as_arguments() {
+    for (number, decision) in [
+        ("9007199254740991", "deny"),
+        ("9007199254740992", "deny"),
+        ("9007199254740993", "deny"),
+        ("-9007199254740993", "deny"),
+        ("9007199254740993.0", "deny"),
+        ("1e16", "deny"),
+        ("1.0", "allow"),
+        ("50e0", "allow"),
+    ] {
+        let folder = Folder::project();
+        folder.edit("tools/search.json", "\"maximum\": 50", "\"maximum\": 9007199254740991");
+        let call = format!(r#"{{"tool":"search","arguments":{{"query":"x","top_k":{number}}}}}"#);
+        let args = ["policy", "decide", "policy/v1.yaml", "--contracts", "tools"];
+        let ran = folder.gatedrun_stdin(&args, &call);
+        let answer: Value = serde_json::from_str(&ran.out).unwrap();
+        let decision = if number == "9007199254740991" { "allow" } else { decision };
+        assert_eq!(answer["decision"], decision, "{answer}");
+    }
+    // Without a bound in the contract, the numbers' own bound denies.
+    let folder = Folder::project();
+    folder.edit("tools/search.json", ", \"maximum\": 50", "");
+    let call = r#"{"tool":"search","arguments":{"query":"x","top_k":9007199254740993}}"#;
+    let args = ["policy", "decide", "policy/v1.yaml", "--contracts", "tools"];
+    let ran = folder.gatedrun_stdin(&args, call);
+    assert!(ran.out.contains("is beyond ±9007199254740991"), "{}", ran.all());
+    assert!(ran.out.contains("\"failed_path\":\"/top_k\""), "{}", ran.all());
+}
+
+#[test]
+fn a_table_that_tests_nothing_or_asks_for_no_rule_is_refused() {
+    let folder = Folder::project();
+    let bare: String = {
+        // The built-in policy without its examples.
+        let mut kept = Vec::new();
+        let mut skipping = false;
+        for line in text("policy/v1.yaml").lines() {
+            let indent = line.len() - line.trim_start().len();
+            if line == "  examples:" {
+                skipping = true;
+                continue;
+            }
+            skipping = skipping && (indent > 2 || line.is_empty());
+            if !skipping {
+                kept.push(line.to_owned());
+            }
+        }
+        kept.join("\n") + "\n"
+    };
+    folder.write("bare.yaml", bare);
+    folder.write("empty.jsonl", "\n");
+    for args in [
+        vec!["policy", "test", "bare.yaml"],
+        vec!["policy", "test", "bare.yaml", "empty.jsonl"],
+        vec!["policy", "test", POLICY, "empty.jsonl"],
+    ] {
+        let ran = folder.gatedrun(&args);
+        assert_eq!(ran.code, 2, "{args:?}: {}", ran.all());
+        assert!(ran.err.contains("nothing was tested"), "{}", ran.err);
+    }
+    let call = "\"tool\": \"read\", \"arguments\": {\"path\": \"/etc/passwd\"}";
+    for (decision, says) in [
+        ("deny:sandbox_pth", "unknown rule \"sandbox_pth\"; did you mean \"sandbox_path\"?"),
+        ("denied", "unknown decision \"denied\""),
+        ("allow:sandbox_path", "unknown decision"),
+        ("", "unknown decision"),
+    ] {
+        folder.write("t.jsonl", format!("\n{{{call}, \"decision\": \"{decision}\"}}\n"));
+        let ran = folder.gatedrun(&["policy", "test", POLICY, "t.jsonl"]);
+        assert_eq!(ran.code, 2, "{}", ran.all());
+        assert!(ran.err.contains("t.jsonl: line 2: ") && ran.err.contains(says), "{}", ran.err);
+    }
+    folder.write("t.jsonl", format!("{{{call}, \"decision\": \"deny\", \"repeat\": 1.0}}\n"));
+    assert_eq!(folder.gatedrun(&["policy", "test", POLICY, "t.jsonl"]).code, 0);
+    folder.write("t.jsonl", format!("\n{{{call}, \"decision\": \"allow\"}}\n"));
+    let ran = folder.gatedrun(&["policy", "test", POLICY, "t.jsonl"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.starts_with("t.jsonl:2: read "), "{}", ran.out);
+}
+
+/// Whatever is wrong and however often, a message is short, in order, and gives its reason.
+#[test]
+fn messages_are_bounded_in_order_and_give_their_reason() {
+    let folder = Folder::project();
+    let long = "x".repeat(300_000);
+    let many = |row: &str, count: usize| vec![row; count].join(", ");
+    let policy = text("policy/v1.yaml");
+    let edits = [
+        ("allowed: [search, fetch", format!("allowed: [{}, search, fetch", many("serch", 9000))),
+        ("allowed: [search, fetch", format!("allowed: [{long}, search, fetch")),
+        ("max_repeats: 3", format!("max_repeats: {long}")),
+        ("max_repeats: 3", format!("max_repeats: 3\n  {long}: 1")),
+        (
+            "  max_repeats: 3",
+            "  ".to_owned()
+                + &(0..5000).map(|n| format!("k{n}: 1\n  ")).collect::<String>()
+                + "max_repeats: 3",
+        ),
+        ("    - host: fixtures.local", format!("    - host: \"{long}\"")),
+        (
+            "    - host: fixtures.local",
+            format!(
+                "    - {{host: \"*\", schemes: [{}]}}\n    - host: fixtures.local",
+                many("ftp", 9000)
+            ),
+        ),
+        ("max_iterations: 10", format!("max_iterations: !!{} 10", "y".repeat(3000))),
+        ("version: 1", "version: 1\n".to_owned() + &"a: yes\n".repeat(9000)),
+        ("version: 1", format!("version: [{}]", many("no", 20_000))),
+    ];
+    for (from, to) in &edits {
+        assert!(policy.contains(from));
+        folder.write("p.yaml", policy.replacen(from, to, 1));
+        let ran = folder.gatedrun(&["policy", "check", "p.yaml"]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.len() < 20_000, "{}: {} bytes", &to[..20.min(to.len())], ran.err.len());
+        let lines: Vec<u64> = ran
+            .err
+            .lines()
+            .filter_map(|line| line.split_once("line ")?.1.split(',').next()?.parse().ok())
+            .collect();
+        assert!(lines.is_sorted() && lines.len() <= 10 && !lines.is_empty(), "{}", ran.err);
+        let json = folder.gatedrun(&["policy", "check", "--json", "p.yaml"]);
+        let verdict: Value = serde_json::from_str(&json.out).unwrap();
+        let listed = verdict["findings"].as_array().unwrap().len() as u64;
+        assert!(listed <= 100, "{listed}");
+        let total = listed + verdict["omitted"].as_u64().unwrap();
+        let noun = if total == 1 { "finding" } else { "findings" };
+        assert!(ran.err.ends_with(&format!("{total} {noun}\n")), "{total}: {}", ran.err);
+    }
+    let mut task: Value = serde_json::from_slice(&folder.read("tasks/canonical/v1.json")).unwrap();
+    let call = json!({"tool": "serch", "arguments": {"query": "x"}});
+    for (script, says) in [
+        (json!([{"calls": vec![call.clone(); 20_000]}]), "more than 1000 items"),
+        (json!(vec![json!({"calls": [call]}); 20_000]), "unknown tool \"serch\""),
+        (
+            json!(vec![json!({"calls": [call], "final_answer": "x"}); 20_000]),
+            "exactly one of the keys \"calls\", \"final_answer\"",
+        ),
+        (json!([{"final_answer": "x", "text": {"$concat": &long}}]), "$concat needs an array"),
+        (json!([{"final_answer": {long.as_str(): {"$result": 1}}}]), "invalid type"),
+        (json!([{"final_answer": {(format!("${long}")): 1}}]), "unknown operator"),
+    ] {
+        task["llm"] = json!({"script": script});
+        folder.write("tasks/canonical/v1.json", task.to_string());
+        let ran = folder.gatedrun(&["run", "tasks/canonical/v1.json"]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.len() < 20_000, "{says}: {}", ran.err.len());
+        let first = ran.err.lines().next().unwrap();
+        assert!(first.contains(says) && first.len() < 1000, "{says}: {first}");
+    }
+}
+
+#[test]
+fn a_run_that_cannot_be_made_leaves_nothing_in_its_way() {
+    let folder = Folder::lenient_project();
+    folder.edit("policy/v1.yaml", "max_tokens: 50000", "max_tokens: 1000000000");
+    let mut task: Value = serde_json::from_slice(&folder.read("tasks/canonical/v1.json")).unwrap();
+    task["llm"] = json!({"script": [{"final_answer": "y".repeat(17 << 20)}]});
+    task.as_object_mut().unwrap().remove("expected");
+    folder.write("tasks/canonical/v1.json", task.to_string());
+    let ran = folder.gatedrun(&["run", "tasks/canonical/v1.json"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(ran.err.contains("a line of the ledger has at most"), "{}", ran.err);
+    assert!(!folder.path().join("runs/canonical/v1.partial").exists());
+    folder.write("tasks/canonical/v1.json", file("tasks/canonical/v1.json"));
+    assert_eq!(folder.gatedrun(&["run", "tasks/canonical/v1.json"]).code, 0);
+}
