@@ -73,7 +73,7 @@ impl Contract {
             Ok(schema) => Some(schema),
             Err(violations) => {
                 problems.extend(violations.into_iter().map(|violation| {
-                    Problem::new(path, violation.what)
+                    Problem::new(path, violation.told())
                         .at(format!("/{key}{}", violation.pointer.trim_end_matches('/')))
                         .mend("a contract's schemas are JSON Schema 2020-12")
                 }));
