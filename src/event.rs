@@ -710,7 +710,7 @@ pub enum ErrorClass {
     NotText,
     /// No route leads to that host.
     HostUnreachable,
-    /// The file system refused.
+    /// The file system refused. Older runs recorded this; it now stops the run and is not recorded.
     StorageFailed,
     /// The result does not fit the tool's contract.
     OutputSchema,

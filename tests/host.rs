@@ -1,6 +1,7 @@
 //! One failing system call at a time: what the machine does to a run is not what its tools said.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ fn writing() -> Folder {
 /// Runs the program under strace; `None`, loudly, where nothing may be traced.
 fn traced(folder: &Folder, options: &[&str], args: &[&str]) -> Option<Output> {
     if !Command::new("strace").arg("true").output().is_ok_and(|ran| ran.status.success()) {
-        println!("skipped: there is no strace here, or it may not trace");
+        let _ = writeln!(std::io::stderr(), "skipped: no strace here, or it may not trace");
         return None;
     }
     let mut command = Command::new("strace");

@@ -103,7 +103,7 @@ fn what_a_run_may_write_does_nothing_in_a_clone() {
     let to = clone.path().join("clone");
     let from = root.to_str().unwrap();
     let cloned =
-        git(clone.path(), &["-c", "core.autocrlf=true", "clone", "-q", from, to.to_str().unwrap()]);
+        git(clone.path(), &["clone", "-q", "-c", "core.autocrlf=true", from, to.to_str().unwrap()]);
     assert!(cloned.status.success(), "{}", String::from_utf8_lossy(&cloned.stderr));
     for path in &there {
         let path = format!("{WORK}/{path}");

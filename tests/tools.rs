@@ -574,7 +574,7 @@ fn attempts_count_over_the_run() {
         }
     }
     let budget = "  max_attempts: 2\n";
-    let ok = json!({"tool": "read", "mode": "fail_then_succeed", "failures": 0});
+    let ok = json!({"tool": "search", "mode": "always_fail"});
     let (_, events) = budgeted(ok, 3, budget);
     assert_eq!(
         of_kind(&events, "tool_attempted").len(),

@@ -124,10 +124,7 @@ impl<S: Write, T: Write> Recorder<S, T> {
 
 /// Says which file could not be written, where the error does not.
 fn unwritten(name: &'static str) -> impl Fn(io::Error) -> io::Error {
-    move |error| match error.raw_os_error() {
-        Some(_) => HostFault::new(name, "written", error).into(),
-        None => error,
-    }
+    move |error| HostFault::of(&error, name, "written").into()
 }
 
 /// Projects a ledger: the four artifacts, from its records alone.
