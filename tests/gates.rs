@@ -161,7 +161,7 @@ fn junit_is_xml_whatever_a_model_proposes() {
     assert_eq!(uri(places[0]), "runs/test/odd/state.jsonl");
     assert_eq!(uri(places[1]), "next.yaml");
     let line = places[1]["physicalLocation"]["region"]["startLine"].as_u64().unwrap();
-    let near: Vec<&str> = text.lines().skip(line as usize - 2).take(2).collect();
+    let near: Vec<&str> = text.lines().skip(usize::try_from(line).unwrap() - 2).take(2).collect();
     assert!(near.iter().any(|line| line.starts_with("url_allowlist")), "{near:?}");
 }
 
@@ -277,7 +277,7 @@ fn what_a_human_settled_is_taken_from_the_record() {
         assert_eq!(ran.code, 0, "{}", ran.all());
         let ran = folder.gatedrun(&["check", "runs/test/doubt"]);
         assert!(ran.code == 0 && ran.out.contains("identical"), "{word}: {}", ran.all());
-        assert_eq!(folder.gatedrun(&["regression"]).out.contains("test/doubt"), false);
+        assert!(!folder.gatedrun(&["regression"]).out.contains("test/doubt"));
         // For other reasons there is a proposal, which keeps the word; so does a run that is accepted.
         folder.write("policy/v1.yaml", format!("# x\n{}", policy(&folder)));
         assert_eq!(folder.gatedrun(&["check", "runs/test/doubt"]).code, 1);

@@ -307,7 +307,7 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     /// Tries the policy on a run. One on which it cannot be tried hides no other's result.
-    fn one(&mut self, found: Result<Utf8PathBuf, (Utf8PathBuf, Stop)>) -> Result<Tried, Stop> {
+    fn one(&mut self, found: Named) -> Result<Tried, Stop> {
         let refused = |run: &Utf8Path, standing, message, code| {
             Tried::Refused(Refused { run: run.to_owned(), standing, message, code })
         };
@@ -368,11 +368,11 @@ fn unsound(run: &Utf8Path) -> Option<(&'static str, String, u8)> {
     Some((word, format!("{what}see `gatedrun verify {run}`"), code))
 }
 
+/// A run at a path that was named, or a path that cannot be read, and why.
+type Named = Result<Utf8PathBuf, (Utf8PathBuf, Stop)>;
+
 /// The runs at the paths that were named. Where several were, one that cannot be read hides no other.
-fn named_runs(
-    args: &Args,
-    terminal: &mut Terminal,
-) -> Result<Vec<Result<Utf8PathBuf, (Utf8PathBuf, Stop)>>, Stop> {
+fn named_runs(args: &Args, terminal: &mut Terminal) -> Result<Vec<Named>, Stop> {
     let (paths, mut runs) = (&args.paths, Vec::new());
     for path in paths {
         match project::find_runs(path) {

@@ -236,11 +236,14 @@ fn result(row: &Row, detail: &Detail) -> Value {
 }
 
 fn location(place: &Place) -> Value {
-    let mut location = json!({"artifactLocation": {"uri": uri(&place.path)}});
-    if let Some(line) = place.line {
-        location["region"] = json!({"startLine": line});
+    let file = json!({"uri": uri(&place.path)});
+    match place.line {
+        Some(line) => json!({"physicalLocation": {
+            "artifactLocation": file,
+            "region": {"startLine": line},
+        }}),
+        None => json!({"physicalLocation": {"artifactLocation": file}}),
     }
-    json!({"physicalLocation": location})
 }
 
 /// A path as a URI: relative to where the program ran, where the path is.
