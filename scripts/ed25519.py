@@ -36,4 +36,9 @@ def signed(key, signature, text):
     s = int.from_bytes(signature[32:], "little")
     h = int.from_bytes(hashlib.sha512(signature[:32] + key + text).digest(), "little") % L
     base = point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
-    return s < L and times(s, base) == plus(point(signature[:32]), times(h, point(key)))
+    owner = point(key)
+    try:
+        commitment = point(signature[:32])
+    except ValueError:  # A first half that is not a point belongs to no signature.
+        return False
+    return s < L and times(s, base) == plus(commitment, times(h, owner))

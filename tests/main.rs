@@ -37,6 +37,8 @@ mod hostile;
 mod vectors;
 /// Other policies on recorded runs, against plain execution.
 mod backtest;
+/// Text that others chose, read back by the readers of each kind of output.
+mod text;
 /// The artifacts: projected from the ledger alone, valid OTLP, safe for people.
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.

@@ -150,7 +150,7 @@ fn refuse(
     if args.json {
         let (file, line, column, message) = (None, None, None, Some(message));
         let line = Line { run, verdict, file, line, column, message };
-        return Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?);
+        return Ok(terminal.json(&line)?);
     }
     Ok(terminal.refusal(run, verdict, &message)?)
 }
@@ -329,7 +329,7 @@ fn print_json(run: &Utf8Path, checked: &Checked, terminal: &mut Terminal) -> Res
     };
     let verdict = if first.is_none() && checked.unmet.is_empty() { "identical" } else { "differs" };
     let line = Line { run, verdict, file: first.map(|(name, _)| name), line, column, message };
-    Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?)
+    Ok(terminal.json(&line)?)
 }
 
 fn print_drift(

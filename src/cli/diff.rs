@@ -35,7 +35,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let found =
         diff(&args.a, &args.b).map_err(|message| Stop { message, code: exit::MALFORMED })?;
     if args.json {
-        terminal.line(&serde_json::to_string_pretty(&found).unwrap_or_default())?;
+        terminal.json(&found)?;
     } else {
         let width = args.width.unwrap_or_else(|| terminal.columns());
         print_diff(&args.a, &args.b, &found, width, terminal)?;

@@ -244,7 +244,7 @@ fn decide(args: &Decide, terminal: &mut Terminal) -> Result<u8, Stop> {
         let (mut verdict, _) = gate.decide_call(&call, &standing);
         let decided = gate.call_event(&call, &mut verdict);
         standing.totals.calls_allowed += u64::from(decided.rule_id.is_none());
-        terminal.line(&serde_json::to_string(&decided).unwrap_or_default())?;
+        terminal.json(&decided)?;
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let worse = rows.iter().filter(|row| row.verdict == Verdict::Worse).count();
     for row in &rows {
         if args.json {
-            terminal.line(&serde_json::to_string(row).unwrap_or_default())?;
+            terminal.json(row)?;
         } else if row.verdict != Verdict::Same {
             let (word, tone) = match row.verdict {
                 Verdict::Same => ("same", Tone::Strong),

@@ -134,7 +134,7 @@ fn replay_all(args: &Args, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Res
             Err(Stop { message, code: failed }) => {
                 if args.json {
                     let line = Line { message: Some(message), ..Line::of(run, "failed") };
-                    terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
+                    terminal.json(&line)?;
                 } else {
                     terminal.refusal(run, "failed", &message)?;
                 }
@@ -194,7 +194,7 @@ fn print_json(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Res
             }
         }
     }
-    Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?)
+    Ok(terminal.json(&line)?)
 }
 
 fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Result<(), Stop> {
@@ -353,7 +353,7 @@ fn backtest_all(
             },
         );
         match &one {
-            one if args.json => terminal.line(&serde_json::to_string(one).unwrap_or_default())?,
+            one if args.json => terminal.json(one)?,
             Tried::Tested(tested) => print_tested(tested, terminal)?,
             Tried::Refused(refused) => {
                 terminal.refusal(run, refused.standing, &refused.message)?;

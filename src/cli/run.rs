@@ -173,7 +173,7 @@ pub(super) fn conclude(
             isolation: status.as_str(),
             outcome: summary.outcome(),
         };
-        terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
+        terminal.json(&line)?;
     } else {
         print_outcome(summary, &unmet, terminal)?;
         terminal.note(&format!("  isolation by the kernel: {}", status.as_str()));

@@ -74,7 +74,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             records: summary.records,
             torn_bytes: reader.torn(),
         };
-        terminal.line(&serde_json::to_string_pretty(&shown).unwrap_or_default())?;
+        terminal.json(&shown)?;
         return Ok(exit::OK);
     }
     if let Some(started) = &summary.started {

@@ -103,7 +103,7 @@ impl<S: Write, T: Write> Recorder<S, T> {
     pub fn finish(self) -> io::Result<Recorded<S, T>> {
         let (state, state_digest) = self.state.finish()?;
         let (trace, trace_digest) = self.trace.into_inner().finish()?;
-        let report = self.report.render(&self.summary);
+        let report = self.report.render(&self.summary, self.head);
         let report_digest = FileDigest { sha256: Digest::of(&report), bytes: report.len() as u64 };
         let files =
             BTreeMap::from([(STATE, state_digest), (TRACE, trace_digest), (REPORT, report_digest)]);
