@@ -45,6 +45,8 @@ mod evidence;
 mod cli;
 /// The commands about evidence as processes: verify, sign, replay, resume, diff, review.
 mod commands;
+/// What a user may call a run or a task, and from where.
+mod names;
 /// The shape of the code: module order, what is absent, committed files.
 mod architecture;
 /// Docs agree with code and evidence; generated docs are up to date.

@@ -81,6 +81,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut checked = 0_u64;
     let scratch = Scratch::default();
     for path in &args.paths {
+        let path = &project::finished_runs_at(path)?;
         let runs = project::find_runs(path)?;
         for run in &runs {
             let (project, task) = task_of(run, args.task.as_deref())?;
@@ -157,7 +158,7 @@ fn refuse(
 
 pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
     if let Some(task) = task {
-        let task = project::task(task);
+        let task = project::task(task)?;
         return Ok((task.project, task.path));
     }
     let (root, id) = project::run(run).ok_or_else(|| {

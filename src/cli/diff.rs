@@ -6,6 +6,7 @@ use crate::evidence::diff::{CallView, Diff, Difference, StepPair, StepView, diff
 use crate::evidence::text::{shortened, terminal as escape};
 
 use super::output::{Terminal, Tone, differing};
+use super::project::named_run;
 use super::{Stop, exit};
 
 /// From this width on, two runs fit side by side.
@@ -32,13 +33,13 @@ pub struct Args {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let found =
-        diff(&args.a, &args.b).map_err(|message| Stop { message, code: exit::MALFORMED })?;
+    let (a, b) = (named_run(&args.a)?.folder, named_run(&args.b)?.folder);
+    let found = diff(&a, &b).map_err(|message| Stop { message, code: exit::MALFORMED })?;
     if args.json {
         terminal.json(&found)?;
     } else {
         let width = args.width.unwrap_or_else(|| terminal.columns());
-        print_diff(&args.a, &args.b, &found, width, terminal)?;
+        print_diff(&a, &b, &found, width, terminal)?;
     }
     Ok(if found.is_empty() { exit::OK } else { exit::DRIFT })
 }

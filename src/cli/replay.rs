@@ -54,7 +54,7 @@ pub struct Args {
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut runs = Vec::new();
     for path in &args.paths {
-        runs.extend(project::find_runs(path)?);
+        runs.extend(project::find_runs(&project::finished_runs_at(path)?)?);
     }
     match &args.policy {
         None => replay_all(args, &runs, terminal),

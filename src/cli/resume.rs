@@ -13,7 +13,7 @@ use crate::run::Course;
 
 use super::check::task_of;
 use super::output::Terminal;
-use super::project::Libraries;
+use super::project::{Libraries, is_cut_short, named_run};
 use super::run::{Wants, conclude, execute, print_head};
 use super::{Stop, exit, in_ci, interrupt};
 
@@ -23,7 +23,7 @@ use super::{Stop, exit, in_ci, interrupt};
     after_help = "Examples:\n  gatedrun resume runs/canonical/v1\n  gatedrun resume my-run --task tasks/canonical/v1.json\n  gatedrun resume my-run --settle call_0123456789abcdef=took-place --reason \"the ticket is there\""
 )]
 pub struct Args {
-    /// The run's folder, as `run` was to write it (without .partial)
+    /// The run's folder, as `run` was to write it (with or without .partial)
     #[arg(value_name = "RUN")]
     run: Utf8PathBuf,
     /// The task of a run that lies outside runs/
@@ -59,8 +59,16 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         ));
     }
     let reconciled = args.settle.as_deref().map(|text| settled(text, args)).transpose()?;
-    let (project, task) = task_of(&args.run, args.task.as_deref())?;
-    let mut staging = Staging::resume(&args.run)?;
+    let named = named_run(&args.run)?;
+    if !named.is_unfinished() && !is_cut_short(&named.name) {
+        return Err(Stop::usage(format!(
+            "{}: the run is finished; there is nothing to resume",
+            named.name
+        )));
+    }
+    let run = named.name;
+    let (project, task) = task_of(&run, args.task.as_deref())?;
+    let mut staging = Staging::resume(&run)?;
     let recorded = scan(&staging)?;
     let inputs = Libraries::default().get(&project).load(&task, recorded.seed)?;
     print_head(&inputs, args.json, terminal)?;
@@ -86,11 +94,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     };
     let lines = (!args.json).then_some(&mut *terminal);
     let done = execute(&inputs, &mut staging, course, recorded.bytes, lines)
-        .map_err(|failed| failed.stop(&inputs, &args.run))?;
+        .map_err(|failed| failed.stop(&inputs, &run))?;
     // What lies below runs/ is evidence-to-be, and CI cannot make evidence.
-    let may_create = !in_ci() || super::project::run(&args.run).is_none();
+    let may_create = !in_ci() || super::project::run(&run).is_none();
     let wants = Wants { accept: args.accept, json: args.json, may_create };
-    conclude(&inputs, &args.run, staging, &done, &wants, terminal)
+    conclude(&inputs, &run, staging, &done, &wants, terminal)
 }
 
 /// Reads the whole ledger once, so that nothing is touched where a line of it is wrong.

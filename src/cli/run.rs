@@ -76,7 +76,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     let tasks: Vec<TaskPath> = match args.tasks.as_slice() {
         [] => vec![project::builtin_task()],
-        named => named.iter().map(|path| project::task(path)).collect(),
+        named => named.iter().map(|path| project::task(path)).collect::<Result<_, _>>()?,
     };
     let mut libraries = Libraries::default();
     let interrupt = interrupt::flag()?;

@@ -13,7 +13,7 @@ use crate::evidence::{ATTESTATION, STATE, attest, open};
 use crate::inputs::{Library, Project};
 
 use super::output::Terminal;
-use super::project::{read_text, run};
+use super::project::{named_run, read_text, run};
 use super::{Stop, exit};
 
 /// The arguments of `sign`.
@@ -40,6 +40,7 @@ pub struct KeygenArgs {
 pub(super) fn sign(args: &SignArgs, terminal: &mut Terminal) -> Result<u8, Stop> {
     let key = signing_key(&args.key)?;
     for folder in &args.runs {
+        let folder = &named_run(folder)?.finished()?;
         let path = folder.join(ATTESTATION);
         // Nobody should put a name under what does not hold together. What is signed already is
         // signed anew; where that is refused, the older signature stays.

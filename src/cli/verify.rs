@@ -52,7 +52,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let key = args.key.as_deref().map(public_key).transpose()?;
     let mut runs = Vec::new();
     for path in &args.paths {
-        runs.extend(project::find_runs(path)?);
+        runs.extend(project::find_runs(&project::runs_at(path)?)?);
     }
     let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
     let mut print = |run: &Utf8Path, verification: &Verification| -> Result<(), Stop> {
