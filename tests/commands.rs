@@ -332,7 +332,7 @@ fn a_signal_leaves_a_run_that_can_be_carried_on() {
         std::fs::remove_dir_all(folder.path().join("runs/test")).unwrap();
     }
     let ran = folder.gatedrun(&["resume", "runs/test/long"]);
-    assert!(ran.code == 2 && ran.err.contains("nothing to resume"), "{}", ran.all());
+    assert!(ran.code == 2 && ran.err.contains("no such folder"), "{}", ran.all());
 }
 
 #[test]

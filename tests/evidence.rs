@@ -332,13 +332,13 @@ fn data_in_a_report_stays_data() {
 fn escapes_show_what_they_hide() {
     assert_eq!(
         escape::terminal("a\u{1b}]0;x\u{7}\r\nb\u{85}"),
-        "a\\u{1b}]0;x\\u{7}\\u{d}␊b\\u{85}"
+        "a<U+001B>]0;x<U+0007><U+000D>␊b<U+0085>"
     );
     assert_eq!(
         escape::markdown("a|b `c` <d> [e](f) **g** _h_ # i"),
         "a\\|b \\`c\\` \\<d\\> \\[e\\](f) \\*\\*g\\*\\* \\_h\\_ \\# i"
     );
-    assert_eq!(escape::quotation("1. a\n- b\n# c"), "> \u{200b}1. a\n> \u{200b}- b\n> \\# c\n");
+    assert_eq!(escape::quotation("1. a\n- b\n# c"), "> 1\\. a\\\n> \\- b\\\n> \\# c\n");
 }
 
 #[test]

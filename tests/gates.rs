@@ -146,7 +146,10 @@ fn junit_is_xml_whatever_a_model_proposes() {
         folder.gatedrun(&[&args[..], required, &reports].concat());
         let xml = String::from_utf8(folder.read("r.xml")).unwrap();
         let document = roxmltree::Document::parse(&xml).unwrap_or_else(|e| panic!("{e}: {xml}"));
-        assert!(xml.contains("sh\\u{fffe}\\u{ffff}\\u{1b}[31m\\u{1}"), "{xml}");
+        assert!(
+            xml.contains("sh&lt;U+FFFE&gt;&lt;U+FFFF&gt;&lt;U+001B&gt;[31m&lt;U+0001&gt;"),
+            "{xml}"
+        );
         let suites = document.root_element();
         assert!(suites.has_tag_name("testsuites") && suites.attribute("skipped").is_none());
         let case = document.descendants().find(|node| node.has_tag_name("testcase")).unwrap();

@@ -20,7 +20,7 @@ use crate::verify::fifo;
 
 const WRITES: &str = "on_deny/mixed";
 
-fn records(id: &str) -> Vec<Record> {
+pub(super) fn records(id: &str) -> Vec<Record> {
     read_ledger(&file(&format!("runs/{id}/{STATE}"))).unwrap()
 }
 
@@ -47,7 +47,7 @@ fn ledger(mut records: Vec<Record>) -> Vec<u8> {
     lines
 }
 
-fn projected(records: Vec<Record>) -> Recorded<Vec<u8>, Vec<u8>> {
+pub(super) fn projected(records: Vec<Record>) -> Recorded<Vec<u8>, Vec<u8>> {
     project(ledger(records).as_slice(), Vec::new(), Vec::new()).unwrap()
 }
 
@@ -535,5 +535,5 @@ fn a_run_of_any_length_makes_a_report_and_a_span_that_can_be_read() {
     assert!(is_told(0) && is_told(100) && !is_told(count / 2), "{report}");
     assert!(is_told(count - 100) && is_told(count - 1), "{report}");
     let last = report.lines().rfind(|line| line.contains("deny")).unwrap();
-    assert!(last.contains("max\\_cost"), "the end of a long run is told: {last}");
+    assert!(last.contains("max_cost"), "the end of a long run is told: {last}");
 }

@@ -49,6 +49,8 @@ mod vectors;
 mod backtest;
 /// The back-test against the truth: random pairs of policies, predicted and executed.
 mod differential;
+/// Text that others chose, read back by the readers of each kind of output.
+mod text;
 /// The artifacts: projected from the ledger alone, valid OTLP, safe for people.
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.
@@ -62,6 +64,8 @@ mod commands;
 /// What a command reads and writes by name, and what the machine does meanwhile: FIFOs, devices,
 /// kills, full disks, closed outputs, no threads, no temporary folder.
 mod machine;
+/// What a user may call a run or a task, and from where.
+mod called;
 /// The shape of the code: module order, what is absent, committed files.
 mod architecture;
 /// Plain English in docs, messages and comments.

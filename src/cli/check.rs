@@ -206,7 +206,7 @@ fn statement(passed: &[Utf8PathBuf], failed: &[Utf8PathBuf]) -> Vec<u8> {
 
 pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
     if let Some(task) = task {
-        let task = project::task(task);
+        let task = project::task(task)?;
         return Ok((task.project, task.path));
     }
     let (root, id) = project::run(run).ok_or_else(|| {

@@ -2,12 +2,11 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::evidence::STATE;
 use crate::evidence::diff::{CallView, Diff, Difference, FileDifference, StepPair, StepView, diff};
 use crate::evidence::text::{shortened, terminal as escape};
-use crate::file::said;
 
 use super::output::{COLUMNS_MAX, Terminal, Tone, differing};
+use super::project::named_run;
 use super::{Stop, exit};
 
 /// From this width on, two runs fit side by side.
@@ -34,21 +33,14 @@ pub struct Args {
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    for run in [&args.a, &args.b] {
-        let state = run.join(STATE);
-        if let Err(error) = state.symlink_metadata() {
-            let what = said(&error);
-            return Err(Stop::usage(format!("{state}: {what}; name a run's folder")));
-        }
-    }
-    let found =
-        diff(&args.a, &args.b).map_err(|message| Stop { message, code: exit::MALFORMED })?;
+    let (a, b) = (named_run(&args.a)?.folder, named_run(&args.b)?.folder);
+    let found = diff(&a, &b).map_err(|message| Stop { message, code: exit::MALFORMED })?;
     if args.json {
-        terminal.line(&serde_json::to_string_pretty(&found).unwrap_or_default())?;
+        terminal.json(&found)?;
     } else {
         let width = args.width.and_then(|width| usize::try_from(width).ok());
         let width = width.unwrap_or_else(|| terminal.columns());
-        print_diff(&args.a, &args.b, &found, width, terminal)?;
+        print_diff(&a, &b, &found, width, terminal)?;
     }
     Ok(if found.is_empty() { exit::OK } else { exit::DRIFT })
 }

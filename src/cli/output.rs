@@ -1,9 +1,12 @@
-//! Where a command prints: results on stdout, everything else on stderr, colour only on a
-//! terminal and never with `NO_COLOR`.
+//! Where a command prints: results on stdout, everything else on stderr. Colour, and lines folded to
+//! the width of the screen, only on a terminal; no colour with `NO_COLOR` or on a dumb one.
 
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+use unicode_width::UnicodeWidthChar;
 
 use crate::evidence::text;
 use crate::file::said;
@@ -23,10 +26,15 @@ pub struct Terminal {
     err: io::Stderr,
     colour: bool,
     failed: Option<io::Error>,
+    /// How many columns a line may have, on a terminal.
+    columns: Option<usize>,
 }
 
 /// The result of printing: it never stops a command.
 pub type Printed = Result<(), Infallible>;
+
+/// How narrow a terminal may be before lines are no longer folded to fit.
+const COLUMNS_MIN: usize = 20;
 
 /// What a word is, for its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,24 +50,45 @@ pub enum Tone {
 impl Terminal {
     /// The process's own streams.
     pub fn new() -> Self {
-        let colour = io::stdout().is_terminal()
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { out: io::stdout(), err: io::stderr(), colour, failed: None }
+        let out = io::stdout();
+        let is_terminal = out.is_terminal();
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let colour = is_terminal && !is_set("NO_COLOR") && !is_dumb;
+        let size = rustix::termios::tcgetwinsize(&out).ok().filter(|_| is_terminal);
+        let columns =
+            size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns >= COLUMNS_MIN);
+        Self { out, err: io::stderr(), colour, failed: None, columns }
     }
 
     /// How many columns a line may have: the terminal's, or 100 where there is none.
     pub fn columns(&self) -> usize {
-        let size = rustix::termios::tcgetwinsize(&self.out);
-        size.map_or(100, |size| usize::from(size.ws_col).clamp(40, COLUMNS_MAX))
+        self.columns.unwrap_or(100).clamp(40, COLUMNS_MAX)
     }
 
-    /// Prints a line of the result. The text is printed as it is: data in it was escaped before.
+    /// Prints a line of the result, folded where a terminal is narrower. The text is printed as it
+    /// is: data in it was escaped before.
     ///
     /// # Errors
     /// None: see [`Printed`].
     pub fn line(&mut self, text: &str) -> Printed {
         if self.failed.is_none() {
-            self.failed = writeln!(self.out, "{text}").err();
+            let written = match self.columns {
+                Some(columns) => writeln!(self.out, "{}", folded(text, columns)),
+                None => writeln!(self.out, "{text}"),
+            };
+            self.failed = written.err();
+        }
+        Ok(())
+    }
+
+    /// Prints a value as one line of JSON, in which every character can be seen.
+    ///
+    /// # Errors
+    /// None: see [`Printed`].
+    pub fn json(&mut self, value: &impl Serialize) -> Printed {
+        if self.failed.is_none() {
+            self.failed = writeln!(self.out, "{}", text::json(value)).err();
         }
         Ok(())
     }
@@ -119,6 +148,57 @@ impl Terminal {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
+}
+
+/// How much deeper than a line the rest of it stands.
+const REST_INDENT: usize = 2;
+
+/// A line folded to so many columns: after a space where there is one, the rest indented a little
+/// deeper than the line. A colour takes no column.
+fn folded(text: &str, columns: usize) -> String {
+    let lead = text.len() - text.trim_start_matches(' ').len();
+    let indent = " ".repeat((lead + REST_INDENT).min(columns / 2));
+    let mut folded = String::with_capacity(text.len());
+    let (mut line, mut width, mut space) = (String::new(), 0, None);
+    let mut in_colour = false;
+    for character in text.chars() {
+        in_colour |= character == '\x1b';
+        let columns_of = if in_colour { 0 } else { character.width().unwrap_or(0) };
+        in_colour &= character != 'm';
+        if width + columns_of > columns {
+            // The space where the line ends is not printed.
+            let rest = match space.take() {
+                Some(at) => {
+                    let rest = line.split_off(at);
+                    rest.strip_prefix(' ').unwrap_or(&rest).to_owned()
+                }
+                None => String::new(),
+            };
+            folded.push_str(line.trim_end_matches(' '));
+            folded.push('\n');
+            line = format!("{indent}{rest}");
+            width = shown_width(&line);
+        }
+        if character == ' ' && !line.trim_start_matches(' ').is_empty() {
+            space = Some(line.len());
+        }
+        line.push(character);
+        width += columns_of;
+    }
+    folded.push_str(&line);
+    folded
+}
+
+/// How many columns a text takes, colours left out.
+fn shown_width(text: &str) -> usize {
+    let mut in_colour = false;
+    let columns = text.chars().map(|character| {
+        in_colour |= character == '\x1b';
+        let columns = if in_colour { 0 } else { character.width().unwrap_or(0) };
+        in_colour &= character != 'm';
+        columns
+    });
+    columns.sum()
 }
 
 /// How many letters of a value are printed.

@@ -154,7 +154,7 @@ impl Within {
 /// Loads the policy and the world of a run.
 fn load_within(named: &Named, world: &World) -> Result<Within, Stop> {
     if let Some(task) = &world.task {
-        let task = project::task(task);
+        let task = project::task(task)?;
         let inputs = Libraries::default().get(&task.project).load(&task.path, None)?;
         let path = named.policy.as_str();
         let bytes = match path.strip_prefix("builtin:") {

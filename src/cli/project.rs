@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 
 use crate::builtin;
 use crate::event::Input;
-use crate::evidence::text::counted;
+use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::is_beside;
 use crate::evidence::{FILES, MANIFEST, WORK, open};
 use crate::inputs::{BUILTIN, Library, Project};
@@ -19,8 +19,8 @@ use crate::json::Digest;
 use crate::ledger::LINE_BYTES_MAX;
 use crate::task::PARTIAL_ENDING;
 
-use super::Stop;
 use super::output::Terminal;
+use super::{Stop, exit};
 
 /// A task that a user named.
 #[derive(Debug, Clone)]
@@ -32,18 +32,178 @@ pub struct TaskPath {
 }
 
 /// Reads a path that a user gave for a task.
-pub fn task(path: &Utf8Path) -> TaskPath {
+///
+/// # Errors
+/// It is not a file: a run, another folder, or nothing.
+pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     if let Some(path) = path.as_str().strip_prefix(BUILTIN) {
-        return TaskPath { project: Project::Builtin, path: path.to_owned() };
+        return Ok(TaskPath { project: Project::Builtin, path: path.to_owned() });
     }
-    let (root, rest) = split(path, "tasks").unwrap_or_else(|| {
+    let path = upwards(path);
+    let what = if path.is_file() {
+        let run = path.ancestors().skip(1).find(|folder| is_run(folder));
+        run.map(|_| "this is a file of a run; name a task file".to_owned())
+    } else if is_run(&path) {
+        let task = task_in_manifest(&path).unwrap_or_else(|| "TASK".to_owned());
+        let task = escape(&task);
+        Some(format!(
+            "this is a run, and its task is {task}; `gatedrun check {path}` runs it again and compares, `gatedrun run {task}` makes the run"
+        ))
+    } else if path.is_dir() {
+        Some("this is a folder; name a task file".to_owned())
+    } else if path.exists() {
+        Some("not a regular file; name a task file".to_owned())
+    } else {
+        Some("no such file; name a task file".to_owned())
+    };
+    if let Some(what) = what {
+        return Err(Stop::usage(format!("{path}: {what}")));
+    }
+    let (root, rest) = split(&path, "tasks").unwrap_or_else(|| {
         let root = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
         (root, path.file_name().unwrap_or_default().into())
     });
     // A file of the project, whatever it is called.
     let path =
         if rest.as_str().starts_with(BUILTIN) { format!("./{rest}") } else { rest.into_string() };
-    TaskPath { project: Project::Folder(root), path }
+    Ok(TaskPath { project: Project::Folder(root), path })
+}
+
+/// The task's path that a run's manifest names.
+fn task_in_manifest(run: &Utf8Path) -> Option<String> {
+    let bytes = crate::inputs::read_file(&run.join(MANIFEST), MANIFEST).ok()?;
+    let manifest: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    let inputs = manifest.get("inputs")?.as_array()?;
+    let task = inputs.iter().find(|input| input.get("role").is_some_and(|role| role == "task"))?;
+    Some(task.get("path")?.as_str()?.to_owned())
+}
+
+/// A run that a user named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRun {
+    /// The folder that holds it.
+    pub folder: Utf8PathBuf,
+    /// Its name, which the folder has once the run is finished.
+    pub name: Utf8PathBuf,
+}
+
+impl NamedRun {
+    /// Whether the run was cut short.
+    pub fn is_unfinished(&self) -> bool {
+        self.folder != self.name
+    }
+
+    /// How to go on with a run that was cut short.
+    pub fn how_to_go_on(&self) -> String {
+        format!("the run is unfinished; resume it with `gatedrun resume {}`", self.name)
+    }
+
+    /// The folder of a run that must be finished.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn finished(self) -> Result<Utf8PathBuf, Stop> {
+        if self.is_unfinished() {
+            let message = format!("{}: {}", self.name, self.how_to_go_on());
+            return Err(Stop { message, code: exit::INTERRUPTED });
+        }
+        Ok(self.folder)
+    }
+}
+
+/// The run that a user named: by its folder, or, where it was cut short, by its name with or
+/// without `.partial`.
+///
+/// # Errors
+/// There is no run, with what was meant instead where that can be told.
+pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
+    let path = run_path(path)?;
+    if let Some(run) = run_at(&path) {
+        return Ok(run);
+    }
+    let what = if let Some(name) = path.as_str().strip_suffix(PARTIAL_ENDING)
+        && is_run(Utf8Path::new(name))
+    {
+        format!("no such folder; the run is finished, and is {name}")
+    } else if path.is_dir() {
+        "not a run's folder; name one, such as runs/canonical/v1".to_owned()
+    } else {
+        "no such folder; name a run's folder, or make a run with `gatedrun run TASK`".to_owned()
+    };
+    Err(Stop::usage(format!("{path}: {what}")))
+}
+
+/// The run that this path is the folder or the name of.
+fn run_at(path: &Utf8Path) -> Option<NamedRun> {
+    let with = Utf8PathBuf::from(format!("{path}{PARTIAL_ENDING}"));
+    let without = path.as_str().strip_suffix(PARTIAL_ENDING).filter(|_| path.is_dir());
+    match without {
+        Some(name) => Some(NamedRun { folder: path.to_owned(), name: name.into() }),
+        None if is_run(path) => Some(NamedRun { folder: path.to_owned(), name: path.to_owned() }),
+        // A folder of runs may have the name of a run that was cut short.
+        None if with.is_dir() && !path.is_dir() => {
+            Some(NamedRun { folder: with, name: path.to_owned() })
+        }
+        None => None,
+    }
+}
+
+/// A path that a user gave for a run or a folder of runs, without the slash that completion leaves.
+fn run_path(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
+    let trimmed = path.as_str().trim_end_matches('/');
+    let mut path = upwards(if trimmed.is_empty() { path } else { Utf8Path::new(trimmed) });
+    // A run needs a name, beside which others can lie: of `.` it is the working folder's.
+    if path.file_name().is_none()
+        && is_run(&path)
+        && let Some(name) = path.canonicalize_utf8().ok().as_deref().and_then(Utf8Path::file_name)
+    {
+        let above = if path == "." { "..".into() } else { path.join("..") };
+        path = above.join(name);
+    }
+    if path.is_file() {
+        let run = path.ancestors().skip(1).find(|folder| is_run(folder));
+        let what = match run {
+            Some(run) if run.as_str().is_empty() => {
+                "a file of the run in this folder; name the folder: .".to_owned()
+            }
+            Some(run) => format!("a file of a run; name the folder: {run}"),
+            None => "a file; name a run's folder".to_owned(),
+        };
+        return Err(Stop::usage(format!("{path}: {what}")));
+    }
+    Ok(path)
+}
+
+/// Whether a run of this name was cut short, be there a finished one beside it or not.
+pub fn is_cut_short(name: &Utf8Path) -> bool {
+    Utf8Path::new(&format!("{name}{PARTIAL_ENDING}")).is_dir()
+}
+
+/// Whether a folder holds a run's files.
+fn is_run(folder: &Utf8Path) -> bool {
+    FILES.iter().any(|name| folder.join(name).exists())
+}
+
+/// A path as the project that the working folder lies in reads it: `runs` and `tasks` that are not
+/// here are looked for in the folders above, as Git and cargo look for theirs.
+fn upwards(path: &Utf8Path) -> Utf8PathBuf {
+    let first = path.components().next().map(|part| part.as_str().to_owned());
+    let is_projects = first.is_some_and(|first| first == "runs" || first == "tasks");
+    let here = path.as_std_path();
+    let partial = format!("{path}{PARTIAL_ENDING}");
+    if !is_projects || here.exists() || Utf8Path::new(&partial).exists() {
+        return path.to_owned();
+    }
+    let depth = std::env::current_dir().map_or(0, |folder| folder.components().count());
+    let mut above = Utf8PathBuf::new();
+    for _ in 1..depth {
+        above.push("..");
+        let candidate = above.join(path);
+        if candidate.exists() || above.join(&partial).exists() {
+            return candidate;
+        }
+    }
+    path.to_owned()
 }
 
 /// The task that runs when none is named.
@@ -58,9 +218,22 @@ pub fn run(path: &Utf8Path) -> Option<(Utf8PathBuf, String)> {
     Some((root, id.as_str().to_owned()))
 }
 
-/// Splits a path before its last component with this name; where it has none, the path is looked at
-/// from the root of the file system, so that the folder in which a command is given does not matter.
+/// Splits a path before its last component with this name: the path as it is written, or, where
+/// that does not say it, the real path.
 fn split(path: &Utf8Path, name: &str) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
+    let written = split_at(path, name);
+    let climbs = |(_, rest): &(Utf8PathBuf, Utf8PathBuf)| {
+        rest.components().any(|part| part == Utf8Component::ParentDir)
+    };
+    if written.as_ref().is_some_and(|split| !climbs(split)) {
+        return written;
+    }
+    let real = real_path(path)?;
+    let (root, rest) = split_at(&real, name)?;
+    Some((relative(&root).unwrap_or(root), rest))
+}
+
+fn split_at(path: &Utf8Path, name: &str) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
     let parts: Vec<Utf8Component<'_>> =
         path.components().filter(|part| *part != Utf8Component::CurDir).collect();
     let split_at_name = |parts: &[Utf8Component<'_>]| {
@@ -82,6 +255,23 @@ fn split(path: &Utf8Path, name: &str) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
     // Folders of that name are common: a project has both.
     split_at_name(&parts)
         .filter(|(root, _)| root.join("tasks").is_dir() && root.join("runs").is_dir())
+}
+
+/// The real path; of what is not there yet, by the folder that it will be in.
+fn real_path(path: &Utf8Path) -> Option<Utf8PathBuf> {
+    if let Ok(real) = path.canonicalize_utf8() {
+        return Some(real);
+    }
+    let parent = path.parent().filter(|parent| !parent.as_str().is_empty());
+    let folder = parent.unwrap_or(Utf8Path::new(".")).canonicalize_utf8().ok()?;
+    Some(folder.join(path.file_name()?))
+}
+
+/// A folder above the working folder, as a relative path, so that what is printed stays short.
+fn relative(folder: &Utf8Path) -> Option<Utf8PathBuf> {
+    let here = Utf8Path::new(".").canonicalize_utf8().ok()?;
+    let below = here.strip_prefix(folder).ok()?;
+    Some(below.components().map(|_| "..").collect())
 }
 
 /// The libraries of a command, one a project, so that many runs load what they share once.
@@ -181,28 +371,16 @@ pub fn unfinished(partial: &Utf8Path) -> String {
 /// # Errors
 /// That the path does not exist, or holds no run.
 pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
-    let is_run = |folder: &Utf8Path| FILES.iter().any(|name| folder.join(name).exists());
-    let is_partial = path.as_str().trim_end_matches('/').ends_with(PARTIAL_ENDING);
-    if is_partial && path.is_dir() {
-        return Ok(Found { unfinished: vec![path.to_owned()], ..Found::default() });
-    }
-    if is_run(path) {
-        return Ok(Found { items: vec![Item::Run(path.to_owned())], ..Found::default() });
+    let path = &run_path(path)?;
+    if let Some(run) = run_at(path) {
+        return Ok(if run.is_unfinished() {
+            Found { unfinished: vec![run.folder], ..Found::default() }
+        } else {
+            Found { items: vec![Item::Run(run.folder)], ..Found::default() }
+        });
     }
     if !path.exists() {
-        let partial =
-            Utf8PathBuf::from(format!("{}{PARTIAL_ENDING}", path.as_str().trim_end_matches('/')));
-        if partial.is_dir() {
-            return Ok(Found { unfinished: vec![partial], ..Found::default() });
-        }
         return Err(Stop::usage(format!("{path}: no such folder; name a run or a folder of runs")));
-    }
-    if !path.is_dir() {
-        let hint = match path.parent().filter(|folder| is_run(folder)) {
-            Some(run) => format!("name the run's folder, {run}"),
-            None => "name a run or a folder of runs".to_owned(),
-        };
-        return Err(Stop::usage(format!("{path}: not a folder; {hint}")));
     }
     let mut found = Found::default();
     let mut within: Option<PathBuf> = None;

@@ -150,7 +150,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     rows.sort_by_key(|row| row.verdict);
     for row in &rows {
         if args.json {
-            terminal.line(&serde_json::to_string(row).unwrap_or_default())?;
+            terminal.json(row)?;
         } else if row.verdict != Verdict::Same {
             print(row, terminal)?;
         }

@@ -142,7 +142,7 @@ fn replay_all(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             Err(Stop { message, code: failed }) => {
                 if args.json {
                     let line = Line { message: Some(message), ..Line::of(run, "failed") };
-                    terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
+                    terminal.json(&line)?;
                 } else {
                     terminal.refusal(run, "failed", &message)?;
                 }
@@ -202,7 +202,7 @@ fn print_json(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Res
             }
         }
     }
-    Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?)
+    Ok(terminal.json(&line)?)
 }
 
 fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Result<(), Stop> {
@@ -268,7 +268,7 @@ fn backtest_all(args: &Args, policy: &Utf8Path, terminal: &mut Terminal) -> Resu
             },
         );
         match &one {
-            one if args.json => terminal.line(&serde_json::to_string(one).unwrap_or_default())?,
+            one if args.json => terminal.json(one)?,
             Tried::Tested(tested) => print_tested(tested, terminal)?,
             Tried::Refused(refused) => {
                 terminal.refusal(&refused.run, refused.standing, &refused.message)?;

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::event::ToolReconciled;
 use crate::evidence::origin;
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::{Staging, WorkDifference, target_of};
+use crate::evidence::write::{Staging, WorkDifference};
 use crate::governor::Recovery;
 use crate::inputs::Inputs;
 use crate::ledger::{LedgerError, Past};
@@ -17,7 +17,7 @@ use crate::run::Course;
 
 use super::check::task_of;
 use super::output::Terminal;
-use super::project::Libraries;
+use super::project::{Libraries, is_cut_short, named_run};
 use super::run::{Begun, Failed, Wants, conclude, execute, print_head};
 use super::{Stop, exit, in_ci, interrupt, refuse_in_ci};
 
@@ -53,7 +53,14 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     let reconciled = args.settle.as_deref().map(|text| settled(text, args)).transpose()?;
     probe()?;
-    let target = target_of(&args.run);
+    let named = named_run(&args.run)?;
+    if !named.is_unfinished() && !is_cut_short(&named.name) {
+        return Err(Stop::usage(format!(
+            "{}: the run is finished; there is nothing to resume",
+            named.name
+        )));
+    }
+    let target = named.name;
     let (project, task) = task_of(&target, args.task.as_deref())?;
     let mut staging = Staging::resume(&target)?;
     // All that can be refused is refused before anything is changed.

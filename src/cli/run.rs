@@ -82,7 +82,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     let tasks: Vec<TaskPath> = match args.tasks.as_slice() {
         [] => vec![project::builtin_task()],
-        named => named.iter().map(|path| project::task(path)).collect(),
+        named => named.iter().map(|path| project::task(path)).collect::<Result<_, _>>()?,
     };
     probe()?;
     let mut libraries = Libraries::default();
@@ -195,7 +195,7 @@ pub(super) fn conclude(
             isolation: status.as_str(),
             outcome: summary.outcome(),
         };
-        terminal.line(&serde_json::to_string(&line).unwrap_or_default())?;
+        terminal.json(&line)?;
     } else {
         print_outcome(summary, &unmet, terminal)?;
         terminal.note(&format!("  isolation by the kernel: {}", status.as_str()));

@@ -1,16 +1,24 @@
-//! `gatedrun show`: a run as a table, or as JSON.
+//! `gatedrun show`: a run as a table, or as JSON. What the ledger does not hold, it takes from the
+//! folder and the project at hand, and says so where it is not there.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::event::RunStarted;
+use crate::event::{ExecutionPath, InputRole, RunStarted};
+use crate::evidence::expect::Observed;
 use crate::evidence::summary::{Outcome, Summary};
-use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::{STATE, open};
+use crate::evidence::text::{counted, shortened, terminal as escape};
+use crate::evidence::{ATTESTATION, STATE, open, words};
 use crate::file::said;
+use crate::inputs::read_file;
+use crate::json::Digest;
 use crate::ledger::Reader;
+use crate::task::Task;
 
+use super::check::task_of;
 use super::output::{Terminal, Tone};
+use super::project::{Libraries, NamedRun, named_run};
 use super::steps::{self, StepRow, Steps};
 use super::{Stop, exit};
 
@@ -32,89 +40,264 @@ struct Shown<'a> {
     started: Option<&'a RunStarted>,
     steps: &'a [StepRow],
     outcome: Option<Outcome>,
+    /// What the terminal reason means.
+    meaning: Option<&'static str>,
     answer: Option<&'a str>,
     records: u64,
     torn_bytes: usize,
+    /// SHA-256 of the ledger's last line.
+    head: Digest,
+    expectations: Expectations,
+    /// The ids of the keys that signed the run, unchecked.
+    signed_by: &'a [String],
+    /// A run does not record how it was isolated.
+    isolation: &'static str,
+    /// How to go on with a run that was cut short.
+    unfinished: Option<String>,
+    /// What is wrong with the ledger after the events shown.
+    error: Option<&'a str>,
 }
 
-pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let path = args.run.join(STATE);
-    let file = open::open(&path)
+/// Whether the run is what its task expects.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Expectations {
+    /// It is.
+    Met,
+    /// It is not, in these points.
+    NotMet(Vec<String>),
+    /// The task expects nothing in particular.
+    None,
+    /// It cannot be told, for this reason.
+    Unknown(String),
+}
+
+/// A ledger as far as it can be read.
+#[derive(Default)]
+struct Read {
+    summary: Summary,
+    observed: Observed,
+    rows: Vec<StepRow>,
+    lines: Vec<String>,
+    torn: usize,
+    head: Option<Digest>,
+    error: Option<String>,
+}
+
+fn read(path: &Utf8Path, terminal: &Terminal) -> Result<Read, Stop> {
+    let file = open::open(path)
         .map_err(|error| Stop::usage(format!("{path}: {}; name a run's folder", said(&error))))?;
     let mut reader = Reader::new(file);
-    let mut lines = Vec::new();
-    let (mut summary, mut collected, mut rows) = (Summary::default(), Steps::default(), Vec::new());
+    let (mut read, mut steps) = (Read::default(), Steps::default());
     loop {
         match reader.next_record() {
             Ok(Some(record)) => {
-                summary.push(&record);
-                if let Some(row) = collected.push(&record) {
-                    lines.extend(steps::lines(&row, terminal));
-                    rows.push(row);
+                read.summary.push(&record);
+                read.observed.push(&record);
+                if let Some(row) = steps.push(&record) {
+                    read.lines.extend(steps::lines(&row, terminal));
+                    read.rows.push(row);
                 }
-                lines.extend(steps::notice(&record, terminal));
+                read.lines.extend(steps::notice(&record, terminal));
+                read.head = Some(reader.head());
             }
             Ok(None) => break,
+            // What was read before is good, and is shown.
             Err(error) => {
-                return Err(Stop { message: format!("{path}: {error}"), code: exit::MALFORMED });
+                read.error = Some(format!("{path}: {error}"));
+                break;
             }
         }
     }
-    if let Some(row) = collected.unfinished() {
-        lines.extend(steps::lines(&row, terminal));
-        rows.push(row);
+    if let Some(row) = steps.unfinished() {
+        read.lines.extend(steps::lines(&row, terminal));
+        read.rows.push(row);
     }
-    let answer = summary.finished.as_ref().and_then(|finished| finished.answer.as_deref());
+    read.torn = reader.torn();
+    Ok(read)
+}
+
+pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let run = named_run(&args.run)?;
+    let read = read(&run.folder.join(STATE), terminal)?;
+    let expectations = expectations(&run, &read);
+    let signed_by = signed_by(&run.folder);
     if args.json {
-        let shown = Shown {
-            started: summary.started.as_ref(),
-            steps: &rows,
-            outcome: summary.outcome(),
-            answer,
-            records: summary.records,
-            torn_bytes: reader.torn(),
-        };
-        terminal.line(&serde_json::to_string_pretty(&shown).unwrap_or_default())?;
-        return Ok(exit::OK);
+        let finished = read.summary.finished.as_ref();
+        terminal.json(&Shown {
+            started: read.summary.started.as_ref(),
+            steps: &read.rows,
+            outcome: read.summary.outcome(),
+            meaning: finished.map(|finished| words::terminal_reason(finished.terminal_reason)),
+            answer: finished.and_then(|finished| finished.answer.as_deref()),
+            records: read.summary.records,
+            torn_bytes: read.torn,
+            head: read.head.unwrap_or(Digest::ZERO),
+            expectations,
+            signed_by: &signed_by,
+            isolation: "not recorded",
+            unfinished: run.is_unfinished().then(|| run.how_to_go_on()),
+            error: read.error.as_deref(),
+        })?;
+    } else {
+        print(&run, &read, &expectations, &signed_by, terminal)?;
     }
+    match read.error {
+        Some(message) => Err(Stop { message, code: exit::MALFORMED }),
+        None => Ok(exit::OK),
+    }
+}
+
+fn print(
+    run: &NamedRun,
+    read: &Read,
+    expectations: &Expectations,
+    signed_by: &[String],
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    let summary = &read.summary;
     if let Some(started) = &summary.started {
-        let title = terminal.paint(Tone::Strong, &started.task);
+        let title = terminal.paint(Tone::Strong, &escape(&started.task));
         terminal.line(&format!("{title}  {}", escape(&started.question)))?;
+        let policy = started.inputs.iter().find(|input| input.role == InputRole::Policy);
+        let policy = policy.map_or("policy", |policy| policy.path.as_str());
         terminal.line(&format!(
-            "  {}, policy {}, seed {}, {} ({})",
-            started.run_id,
-            started.policy_version,
+            "  {}, {} version {}, seed {}, {} ({})",
+            escape(&started.run_id),
+            escape(policy),
+            escape(&started.policy_version),
             started.seed,
             escape(&started.llm.model),
             started.llm.path.as_str()
         ))?;
     }
-    for line in &lines {
+    for line in &read.lines {
         terminal.line(line)?;
     }
     match summary.outcome() {
-        Some(outcome) => terminal.line(&format!(
-            "  {}: {} allowed, {} denied; {}, {}; {}; {}",
-            outcome.terminal_reason.as_str(),
-            counted(outcome.calls_allowed, "call", "calls"),
-            outcome.calls_denied,
-            counted(outcome.attempts, "attempt", "attempts"),
-            counted(outcome.retries, "retry", "retries"),
-            counted(outcome.usage.total(), "token", "tokens"),
-            counted(summary.records, "event", "events")
-        ))?,
+        Some(outcome) => {
+            let reason = outcome.terminal_reason;
+            terminal.line(&format!(
+                "  {}: {}; {} allowed, {} denied; {}, {}; {}; {}",
+                reason.as_str(),
+                words::terminal_reason(reason),
+                counted(outcome.calls_allowed, "call", "calls"),
+                outcome.calls_denied,
+                counted(outcome.attempts, "attempt", "attempts"),
+                counted(outcome.retries, "retry", "retries"),
+                counted(outcome.usage.total(), "token", "tokens"),
+                counted(summary.records, "event", "events")
+            ))?;
+            for (mode, count) in &outcome.failure_modes {
+                let meaning = words::failure_mode(*mode);
+                terminal.line(&format!("  {} ×{count}: {meaning}", mode.as_str()))?;
+            }
+        }
         None => terminal.line(&format!(
             "  cut short after {}{}",
             counted(summary.records, "event", "events"),
-            if reader.torn() > 0 {
-                format!(", and {} bytes of another", reader.torn())
+            if read.torn > 0 {
+                format!(", and {} bytes of another", read.torn)
             } else {
                 String::new()
             }
         ))?,
     }
-    if let Some(answer) = answer {
+    if let Some(answer) = summary.finished.as_ref().and_then(|finished| finished.answer.as_deref())
+    {
         terminal.line(&format!("  answer: {}", escape(answer)))?;
     }
-    Ok(exit::OK)
+    print_standing(run, read, expectations, signed_by, terminal)
+}
+
+/// What is known of the run beside what happened in it, and how to go on.
+fn print_standing(
+    run: &NamedRun,
+    read: &Read,
+    expectations: &Expectations,
+    signed_by: &[String],
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    match expectations {
+        Expectations::Met => terminal.line("  expectations: met")?,
+        Expectations::None => terminal.line("  expectations: the task has none")?,
+        Expectations::Unknown(why) => {
+            terminal.line(&format!("  expectations: not known: {}", escape(why)))?;
+        }
+        Expectations::NotMet(unmet) => {
+            let word = terminal.paint(Tone::Bad, "not met");
+            terminal.line(&format!("  expectations: {word}"))?;
+            for unmet in unmet {
+                terminal.line(&format!("    {}", escape(unmet)))?;
+            }
+        }
+    }
+    match read.summary.started.as_ref().map(|started| started.llm.path) {
+        Some(ExecutionPath::Stub) => terminal.line(&format!(
+            "  time: {} ms on the run's logical clock, not a measurement; isolation: not recorded",
+            read.summary.duration_ns / 1_000_000
+        ))?,
+        None => {}
+    }
+    if let Some(head) = read.head {
+        terminal.line(&format!("  ledger head: {head}"))?;
+    }
+    if signed_by.is_empty() {
+        terminal.line("  signature: none")?;
+    }
+    for key in signed_by {
+        terminal.line(&format!("  signature: by key {}, not checked here", escape(key)))?;
+    }
+    if run.is_unfinished() {
+        return Ok(terminal.line(&format!("  {}", run.how_to_go_on()))?);
+    }
+    let name = &run.name;
+    Ok(terminal.line(&format!(
+        "  next: `gatedrun verify {name}` checks the evidence, `gatedrun check {name}` runs the task again"
+    ))?)
+}
+
+/// Whether the run is what its task expects, where the task at hand is the one that it was made
+/// with.
+fn expectations(run: &NamedRun, read: &Read) -> Expectations {
+    let unknown = |why: &str| Expectations::Unknown(why.to_owned());
+    let Some(started) = &read.summary.started else { return unknown("the run has not begun") };
+    if read.summary.finished.is_none() {
+        return unknown("the run has not ended");
+    }
+    let Some(input) = started.inputs.iter().find(|input| input.role == InputRole::Task) else {
+        return unknown("the ledger names no task");
+    };
+    let Ok((project, _)) = task_of(&run.name, None) else {
+        return unknown("the run does not lie below runs/ of a project");
+    };
+    let Ok(bytes) = Libraries::default().get(&project).read(&input.path) else {
+        return Expectations::Unknown(format!("{} is not at hand", input.path));
+    };
+    if Digest::of(&bytes) != input.sha256 {
+        let path = &input.path;
+        return Expectations::Unknown(format!("{path} differs from the task of this run"));
+    }
+    match Task::load(&input.path, &bytes) {
+        Err(_) => Expectations::Unknown(format!("{} cannot be loaded", input.path)),
+        Ok(Task { expected: None, .. }) => Expectations::None,
+        Ok(Task { expected: Some(expected), .. }) => {
+            let unmet = read.observed.unmet(&expected);
+            if unmet.is_empty() { Expectations::Met } else { Expectations::NotMet(unmet) }
+        }
+    }
+}
+
+/// How many signatures are named.
+const SIGNATURES_MAX: usize = 16;
+
+/// The ids of the keys that the run's attestation names, unchecked.
+fn signed_by(run: &Utf8Path) -> Vec<String> {
+    let Ok(bytes) = read_file(&run.join(ATTESTATION), ATTESTATION) else { return Vec::new() };
+    let envelope: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let signatures = envelope.get("signatures").and_then(Value::as_array);
+    let ids = signatures.into_iter().flatten().filter_map(|signature| {
+        Some(shortened(signature.get("keyid")?.as_str()?, 128).into_owned())
+    });
+    ids.take(SIGNATURES_MAX).collect()
 }

@@ -19,7 +19,7 @@ use crate::inputs::{Library, Project};
 
 use super::destination::{Destination, create_both};
 use super::output::Terminal;
-use super::project::run;
+use super::project::{named_run, run};
 use super::{Stop, exit};
 
 /// The arguments of `sign`.
@@ -50,7 +50,8 @@ pub(super) fn sign(args: &SignArgs, terminal: &mut Terminal) -> Result<u8, Stop>
     let mut code = exit::OK;
     for folder in &args.runs {
         // A run that cannot be signed leaves the others their signatures.
-        match sign_one(folder, &key, terminal) {
+        let signed = named_run(folder).and_then(|named| named.finished());
+        match signed.and_then(|folder| sign_one(&folder, &key, terminal)) {
             Ok(()) => {}
             Err(stop) => {
                 terminal.error(&stop.message);

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::event::{Decision, Event, Record, ToolStarted};
+use crate::event::{Decision, Detail, Effect, Event, Record};
+use crate::evidence::calls::{self, Did, Proposed};
 use crate::evidence::summary::decision_word;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 
@@ -30,15 +31,27 @@ pub struct StepRow {
 pub struct CallRow {
     /// The tool as proposed.
     pub tool: String,
+    /// The arguments as proposed, in short.
+    pub arguments: String,
+    /// What the tool may do with its target, by its contract.
+    pub effects: Vec<Effect>,
+    /// The path as proposed, where policy read one.
+    pub path: Option<String>,
+    /// The URL as proposed, where policy read one.
+    pub url: Option<String>,
     /// `allow`, or `deny:` and the rule.
     pub decision: String,
     /// Why it was denied.
     pub reason: Option<String>,
     /// Its attempts.
     pub attempts: u32,
+    /// What it did, in words; null where it did not finish.
+    pub did: Option<String>,
+    /// How many bytes of content it read, fetched or wrote.
+    pub content_bytes: Option<u64>,
     /// The error it ended with.
     pub error: Option<String>,
-    /// Size of its result.
+    /// Size of its result as canonical JSON.
     pub bytes: u64,
     /// Whether its result was cut.
     pub cut: bool,
@@ -50,11 +63,13 @@ pub struct CallRow {
 #[derive(Debug, Default)]
 pub struct Steps {
     open: StepRow,
+    proposed: Proposed,
 }
 
 impl Steps {
     /// Takes the next record; the row of the step that it ends, if it ends one.
     pub fn push(&mut self, record: &Record) -> Option<StepRow> {
+        self.proposed.push(record);
         match &record.event {
             Event::StepStarted(_) => {
                 self.open = StepRow { step: record.step.unwrap_or(0), ..StepRow::default() };
@@ -66,6 +81,10 @@ impl Steps {
             }
             Event::GateDecided(gate) if gate.call_id.is_some() => self.open.calls.push(CallRow {
                 tool: gate.tool.clone().unwrap_or_default(),
+                arguments: self.proposed.asked(gate).to_owned(),
+                effects: gate.effects.clone(),
+                path: calls::target(gate, Detail::TargetPath).map(str::to_owned),
+                url: calls::target(gate, Detail::Url).map(str::to_owned),
                 decision: decision_word(gate),
                 reason: (gate.decision == Decision::Deny).then(|| gate.reason.clone()),
                 ..CallRow::default()
@@ -77,6 +96,9 @@ impl Steps {
             }
             Event::ToolFinished(finished) => {
                 if let Some(call) = self.open.calls.last_mut() {
+                    let Did { text, content_bytes } = calls::did(&call.effects, finished);
+                    call.did = Some(text);
+                    call.content_bytes = content_bytes;
                     call.bytes = finished.bytes;
                     call.cut = finished.cut;
                     call.origin = finished.origin.clone();
@@ -93,7 +115,7 @@ impl Steps {
             Event::RunStarted(_)
             | Event::LlmCalled(_)
             | Event::GateDecided(_)
-            | Event::ToolStarted(ToolStarted { .. })
+            | Event::ToolStarted(_)
             | Event::ToolReconciled(_)
             | Event::RunFinished(_) => {}
         }
@@ -121,39 +143,38 @@ pub fn notice(record: &Record, terminal: &Terminal) -> Option<String> {
 /// The lines of a step, for a terminal.
 pub fn lines(row: &StepRow, terminal: &Terminal) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut head = format!("  step {:<3}", row.step);
+    if let Some(text) = row.text.as_deref().filter(|text| !text.is_empty()) {
+        lines.push(format!("{:<10} {}", "LLM", escape(&calls::said(text))));
+    }
     for call in &row.calls {
-        lines.push(format!("{head} {}", call_line(call, terminal)));
-        head = " ".repeat(head.len());
+        lines.extend(call_lines(call, terminal));
     }
     if row.final_answer.is_some() {
-        lines.push(format!("{head} {}", terminal.paint(Tone::Strong, "final answer")));
+        lines.push(terminal.paint(Tone::Strong, "final answer"));
     }
     if lines.is_empty() {
-        lines.push(format!("{head} cut short"));
+        lines.push("cut short".to_owned());
     }
-    lines
+    let head = format!("  step {:<3}", row.step);
+    let indent = " ".repeat(head.len());
+    let heads = std::iter::once(head.as_str()).chain(std::iter::repeat(indent.as_str()));
+    heads.zip(lines).map(|(head, line)| format!("{head} {line}")).collect()
 }
 
-fn call_line(call: &CallRow, out: &Terminal) -> String {
-    let tool = format!("{:<10}", escape(&shortened(&call.tool, 40)));
-    if let Some(reason) = &call.reason {
-        return format!("{tool} {}  {}", out.paint(Tone::Bad, &call.decision), escape(reason));
-    }
-    let attempts = match call.attempts {
-        0 => "not finished".to_owned(),
-        some => counted(some, "attempt", "attempts"),
-    };
-    let outcome = match &call.error {
-        Some(error) => out.paint(Tone::Bad, &escape(error)),
-        None => {
-            let cut = if call.cut { ", cut" } else { "" };
-            let origin = call
-                .origin
-                .as_deref()
-                .map_or_else(String::new, |origin| format!(" from {}", escape(origin)));
-            format!("{} bytes{cut}{origin}", call.bytes)
+/// What was asked and decided, and below it what came of it.
+fn call_lines(call: &CallRow, out: &Terminal) -> [String; 2] {
+    let tool = escape(&shortened(&call.tool, 40));
+    let tone = if call.reason.is_some() { Tone::Bad } else { Tone::Good };
+    let decision = out.paint(tone, &call.decision);
+    let asked = format!("{tool:<10} {decision}  {}", escape(&call.arguments));
+    let attempts = || counted(call.attempts, "attempt", "attempts");
+    let outcome = match (&call.reason, &call.error, &call.did) {
+        (Some(reason), ..) => escape(reason),
+        (None, Some(error), _) => {
+            format!("{}: {}", attempts(), out.paint(Tone::Bad, &escape(error)))
         }
+        (None, None, Some(did)) => format!("{}: {}", attempts(), escape(did)),
+        (None, None, None) => "not finished".to_owned(),
     };
-    format!("{tool} {}  {attempts}, {outcome}", out.paint(Tone::Good, &call.decision))
+    [asked.trim_end().to_owned(), format!("{:<10} {outcome}", "")]
 }

@@ -69,7 +69,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         *counts.entry(verification.verdict).or_insert(0) += 1;
         if args.json {
             let line = Line { run, verification };
-            return Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?);
+            return Ok(terminal.json(&line)?);
         }
         print_one(run, verification, terminal)
     };

@@ -1,6 +1,7 @@
 //! The artifacts: pure functions of the ledger's records, folded one record at a time so that a
 //! long run needs no more memory than a short one.
 //!
+//! `text` escapes what others wrote; `words` and `calls` say in short what happened.
 //! `summary` counts; `trace`, `report` and `manifest` render; `recorder` drives them all; `compare`
 //! finds what differs; `expect` holds a run against its task; `facts` holds its events against each
 //! other; `origin` holds a run against the inputs at hand. `write` is the only code here that changes a disk, and `open` the only one that reads it.
@@ -8,6 +9,8 @@
 //! executing anything, and `diff` compares two.
 
 pub mod text;
+pub mod words;
+pub mod calls;
 pub mod summary;
 pub mod trace;
 pub mod report;

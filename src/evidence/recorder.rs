@@ -104,7 +104,7 @@ impl<S: Write, T: Write> Recorder<S, T> {
     pub fn finish(self) -> io::Result<Recorded<S, T>> {
         let (state, state_digest) = self.state.finish().map_err(unwritten(STATE))?;
         let (trace, trace_digest) = self.trace.into_inner().finish().map_err(unwritten(TRACE))?;
-        let report = self.report.render(&self.summary);
+        let report = self.report.render(&self.summary, self.head);
         let report_digest = FileDigest { sha256: Digest::of(&report), bytes: report.len() as u64 };
         let files =
             BTreeMap::from([(STATE, state_digest), (TRACE, trace_digest), (REPORT, report_digest)]);

@@ -1,16 +1,21 @@
 //! `run_report.md`: the run for a person. Everything that is data is escaped, and what could be of
-//! any length is told in part: nobody reads a million rows, and the ledger has them.
+//! any length is shown in part: nobody reads a million rows, and the ledger has them. What the ledger
+//! does not hold (the task's expectations, a signature) is not here: the report names the command
+//! that says it. No line ends in white space, which tools that tidy files would strip.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::event::{
-    AttemptOutcome, Decision, ErrorClass, Event, GateDecided, Record, ToolAttempted, ToolFinished,
-    ToolStarted,
+    AttemptOutcome, Decision, Effect, ErrorClass, Event, ExecutionPath, GateDecided, InputRole,
+    Record, RunStarted, ToolAttempted, ToolFinished, ToolStarted,
 };
+use crate::json::Digest;
 
-use super::summary::{Summary, decision_word};
-use super::text::{counted, markdown, quotation, shortened};
+use super::calls::{self, Proposed};
+use super::summary::{Outcome, Summary, decision_word};
+use super::text::{counted, markdown, quotation, shell_word, shortened, terminal};
+use super::words;
 
 /// How many letters of a name an LLM made up a report shows.
 const NAME_CHARS_MAX: usize = 80;
@@ -32,17 +37,25 @@ pub struct Report {
     calls: Vec<String>,
     /// What happened in the step and is not told.
     untold: u64,
+    proposed: Proposed,
+    /// The call in hand: its tool and what it asked for, and what its tool may do.
+    call: String,
+    effects: Vec<Effect>,
+    /// Its tool alone.
     tool: String,
-    attempts: u32,
     tokens: u64,
 }
 
 impl Report {
     /// Takes the next record.
     pub fn push(&mut self, record: &Record) {
+        self.proposed.push(record);
         match &record.event {
             Event::LlmReplied(replied) => {
                 self.tokens = replied.usage.total();
+                if let Some(text) = replied.text.as_deref().filter(|text| !text.is_empty()) {
+                    self.happened(format!("LLM: {}", markdown(&calls::said(text))));
+                }
                 if replied.final_answer.is_some() {
                     self.happened("final answer".to_owned());
                 }
@@ -50,7 +63,6 @@ impl Report {
             Event::GateDecided(gate) => self.decided(gate, record.step),
             Event::ToolStarted(ToolStarted { tool, .. }) => {
                 self.tool = markdown(&shortened(tool, NAME_CHARS_MAX));
-                self.attempts = 0;
             }
             Event::ToolAttempted(attempted) => self.attempted(attempted),
             Event::ToolReconciled(reconciled) => self.happened(format!(
@@ -87,14 +99,22 @@ impl Report {
     }
 
     fn decided(&mut self, gate: &GateDecided, step: Option<u64>) {
+        let call = gate.tool.as_deref().map(|tool| {
+            let tool = shortened(tool, NAME_CHARS_MAX);
+            let asked = self.proposed.asked(gate);
+            markdown(format!("{tool} {asked}").trim())
+        });
+        if let Some(call) = &call {
+            self.call.clone_from(call);
+            self.effects.clone_from(&gate.effects);
+        }
         let warns = gate.decision == Decision::Allow && gate.rule_id.is_some();
         if gate.decision == Decision::Allow && !warns {
             return;
         }
         let word = if warns { "warn" } else { gate.decision.as_str() };
-        let tool = gate.tool.as_deref().map(|tool| markdown(&shortened(tool, NAME_CHARS_MAX)));
-        if let Some(tool) = &tool {
-            self.happened(format!("{tool}: **{}**", markdown(&decision_word(gate))));
+        if let Some(call) = &call {
+            self.happened(format!("{call}: **{}**", markdown(&decision_word(gate))));
         }
         let step = step.map_or_else(|| "before a step".to_owned(), |step| step.to_string());
         let rule = gate.rule_id.map_or("", |rule| rule.as_str());
@@ -111,7 +131,7 @@ impl Report {
             .join("<br>");
         self.denials.push(format!(
             "| {step} | {} | {} | {} | {} | {details} | {} |\n",
-            tool.unwrap_or_default(),
+            call.unwrap_or_default(),
             word,
             markdown(rule),
             cell(&gate.reason),
@@ -120,7 +140,6 @@ impl Report {
     }
 
     fn attempted(&mut self, attempted: &ToolAttempted) {
-        self.attempts = attempted.attempt;
         if attempted.outcome == AttemptOutcome::Success {
             return;
         }
@@ -138,25 +157,16 @@ impl Report {
     }
 
     fn tool_finished(&mut self, finished: &ToolFinished) {
-        let tool = &self.tool;
-        let row = match &finished.error {
-            Some(error) => format!("{tool}: failed, {}", cell(&error.message)),
-            None => {
-                let cut = if finished.cut { ", cut" } else { "" };
-                let origin = finished
-                    .origin
-                    .as_deref()
-                    .map_or_else(String::new, |origin| format!(" from {}", cell(origin)));
-                format!("{tool}: {} bytes{cut}{origin}", finished.bytes)
-            }
-        };
-        self.happened(row);
+        let did = cell(&calls::did(&self.effects, finished).text);
+        self.happened(format!("{}: {did}", self.call));
     }
 
     /// The report, once the run has ended.
-    pub fn render(&self, summary: &Summary) -> Vec<u8> {
+    pub fn render(&self, summary: &Summary, head: Digest) -> Vec<u8> {
         let mut text = String::with_capacity(4096);
-        self.setup(summary, &mut text);
+        if let Some(started) = &summary.started {
+            setup(started, &mut text);
+        }
         outcome(summary, &mut text);
         text.push_str("## Steps\n\n");
         if self.rows.is_empty() {
@@ -172,31 +182,48 @@ impl Report {
         if self.denials.is_empty() {
             text.push_str("None: every call was allowed.\n\n");
         } else {
-            text.push_str("| Step | Tool | Decision | Rule | Reason | Details | Error |\n|---:|---|---|---|---|---|---|\n");
+            text.push_str("| Step | Call | Decision | Rule | Reason | Details | Error |\n|---:|---|---|---|---|---|---|\n");
             self.denials.write(&mut text);
             text.push('\n');
         }
-        reproduce(summary, &mut text);
+        reproduce(summary, head, &mut text);
         text.into_bytes()
     }
+}
 
-    fn setup(&self, summary: &Summary, text: &mut String) {
-        let Some(started) = &summary.started else { return };
-        let _ = writeln!(text, "# Run report: {}\n", markdown(&started.title));
-        let _ = writeln!(text, "{}", quotation(&started.question));
-        text.push_str("## Setup\n\n| | |\n|---|---|\n");
-        let mut row = |name: &str, value: &str| {
-            let _ = writeln!(text, "| {name} | {} |", markdown(value));
-        };
-        row("Task", &started.task);
-        row("Run", &started.run_id);
-        row("Corpus", &format!("{}, {} documents", started.corpus.name, started.corpus.documents));
-        let llm = &started.llm;
-        row("LLM", &format!("{}, {} of {}", llm.path.as_str(), llm.model, llm.provider));
-        row("Policy version", &started.policy_version);
-        row("Seed", &started.seed.to_string());
-        text.push('\n');
-    }
+/// A row of a table with two columns. The value is Markdown already.
+fn row(text: &mut String, name: &str, value: &str) {
+    let _ = writeln!(text, "| {name} | {value} |");
+}
+
+fn setup(started: &RunStarted, text: &mut String) {
+    let title = markdown(&started.title);
+    let colon = if title.is_empty() { "" } else { ": " };
+    let _ = writeln!(text, "# Run report{colon}{title}\n\n{}", quotation(&started.question));
+    text.push_str("## Setup\n\n| | |\n|---|---|\n");
+    row(text, "Task", &markdown(&started.task));
+    row(text, "Run", &markdown(&started.run_id));
+    let corpus = &started.corpus;
+    let documents = counted(corpus.documents, "document", "documents");
+    row(text, "Corpus", &format!("{}, {documents}", markdown(&corpus.name)));
+    let llm = &started.llm;
+    let which = match llm.path {
+        ExecutionPath::Stub => "a stub, no model was asked",
+    };
+    let model = format!("{} of {}", llm.model, llm.provider);
+    row(text, "LLM", &format!("{}: {which}", markdown(&model)));
+    let policy = started.inputs.iter().find(|input| input.role == InputRole::Policy);
+    let path = policy.map_or_else(String::new, |policy| format!("{}, ", policy.path));
+    row(text, "Policy", &markdown(&format!("{path}version {}", started.policy_version)));
+    row(
+        text,
+        "Isolation",
+        "not recorded: `sandbox.isolation` of the policy says what is required, and `gatedrun run` prints what was enforced",
+    );
+    row(text, "Seed", &started.seed.to_string());
+    row(text, "Signature", "not in the ledger: see `gatedrun verify`");
+    row(text, "Expectations", "not in the ledger: see `gatedrun check`");
+    text.push('\n');
 }
 
 /// The rows of a table: the first and the last ones.
@@ -249,9 +276,54 @@ fn classified(class: ErrorClass) -> String {
 fn outcome(summary: &Summary, text: &mut String) {
     let Some(outcome) = summary.outcome() else { return };
     text.push_str("## Outcome\n\n| | |\n|---|---|\n");
-    let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "| {name} | {} |", markdown(&value));
+    row(text, "Terminal reason", &ended(&outcome));
+    row(text, "Steps", &outcome.steps.to_string());
+    let (allowed, denied) = (outcome.calls_allowed, outcome.calls_denied);
+    row(text, "Tool calls", &format!("{allowed} allowed, {denied} denied"));
+    let attempts = format!(
+        "{}, of which {}; {} exhausted",
+        outcome.attempts,
+        counted(outcome.retries, "retry", "retries"),
+        counted(outcome.exhausted, "call", "calls"),
+    );
+    row(text, "Attempts", &attempts);
+    let modes: Vec<String> = outcome
+        .failure_modes
+        .iter()
+        .map(|(mode, count)| format!("{} ×{count}: {}", mode.as_str(), words::failure_mode(*mode)))
+        .collect();
+    let modes = if modes.is_empty() { "none".to_owned() } else { modes.join("<br>") };
+    row(text, "Failure modes", &modes);
+    row(text, "Results cut", &summary.cut.to_string());
+    let usage = outcome.usage;
+    row(text, "Tokens", &format!("{} in, {} out", usage.input_tokens, usage.output_tokens));
+    let path = summary.started.as_ref().map(|started| started.llm.path);
+    let (cost, time) = match path {
+        Some(ExecutionPath::Stub) | None => {
+            (stub_cost(usage.cost_microusd), " on the run's logical clock; not a measurement")
+        }
     };
+    row(text, "Cost", &cost);
+    row(text, "Duration", &format!("{} ms{time}", summary.duration_ns / 1_000_000));
+    text.push_str("\n### Result\n\n");
+    match summary.finished.as_ref().and_then(|finished| finished.answer.as_deref()) {
+        Some(answer) => {
+            let _ = writeln!(text, "{}", quotation(answer));
+        }
+        None => {
+            let reason = outcome.terminal_reason;
+            let _ = writeln!(
+                text,
+                "No answer: {} ({}).\n",
+                words::terminal_reason(reason),
+                reason.as_str()
+            );
+        }
+    }
+}
+
+/// Why the run ended, with what that means.
+fn ended(outcome: &Outcome) -> String {
     let why = match (outcome.rule_id, outcome.failure_mode) {
         (Some(rule), Some(mode)) => {
             format!(" (rule {}, failure mode {})", rule.as_str(), mode.as_str())
@@ -260,59 +332,39 @@ fn outcome(summary: &Summary, text: &mut String) {
         (None, Some(mode)) => format!(" (failure mode {})", mode.as_str()),
         (None, None) => String::new(),
     };
-    row("Terminal reason", format!("{}{why}", outcome.terminal_reason.as_str()));
-    row("Steps", outcome.steps.to_string());
-    row(
-        "Tool calls",
-        format!("{} allowed, {} denied", outcome.calls_allowed, outcome.calls_denied),
-    );
-    row(
-        "Attempts",
-        format!(
-            "{}, of which {}; {} exhausted",
-            outcome.attempts,
-            counted(outcome.retries, "retry", "retries"),
-            counted(outcome.exhausted, "call", "calls"),
-        ),
-    );
-    let modes: Vec<String> = outcome
-        .failure_modes
-        .iter()
-        .map(|(mode, count)| format!("{} ×{count}", mode.as_str()))
-        .collect();
-    row("Failure modes", if modes.is_empty() { "none".to_owned() } else { modes.join(", ") });
-    row("Results cut", summary.cut.to_string());
-    row(
-        "Tokens",
-        format!("{} in, {} out", outcome.usage.input_tokens, outcome.usage.output_tokens),
-    );
-    let cost = outcome.usage.cost_microusd;
-    row("Cost", format!("{}.{:06} USD", cost / 1_000_000, cost % 1_000_000));
-    row("Duration", format!("{} ms", summary.duration_ns / 1_000_000));
-    text.push_str("\n### Result\n\n");
-    match summary.finished.as_ref().and_then(|finished| finished.answer.as_deref()) {
-        Some(answer) => {
-            let _ = writeln!(text, "{}", quotation(answer));
-        }
-        None => {
-            let _ = writeln!(
-                text,
-                "No answer: the run ended by {}.\n",
-                markdown(outcome.terminal_reason.as_str())
-            );
-        }
-    }
+    let reason = outcome.terminal_reason;
+    format!("{}{why}: {}", reason.as_str(), words::terminal_reason(reason))
 }
 
-fn reproduce(summary: &Summary, text: &mut String) {
+/// What a stub's replies cost: nothing, whatever its script makes up.
+fn stub_cost(microusd: u64) -> String {
+    if microusd == 0 {
+        return "stub: no cost".to_owned();
+    }
+    let (usd, rest) = (microusd / 1_000_000, microusd % 1_000_000);
+    format!("{usd}.{rest:06} USD by the stub's script; nothing was paid")
+}
+
+fn reproduce(summary: &Summary, head: Digest, text: &mut String) {
     let Some(started) = &summary.started else { return };
+    let run = format!("runs/{}", terminal(&started.task));
+    let run = shell_word(&run);
     let _ = writeln!(
         text,
-        "## How to reproduce\n\nFrom the project's root:\n\n```\ngatedrun run tasks/{}.json --seed {}\n```\n\nInputs, by SHA-256:\n",
-        started.task, started.seed
+        "## How to reproduce\n\nFrom the project's root, with the run in its usual place:\n\n\
+         ```\ngatedrun verify {run}\ngatedrun check {run}\n```\n\n\
+         `verify` computes this report and the other artifacts from the ledger again, compares the \
+         inputs, and checks a signature. `check` runs the task again in a temporary folder and \
+         reports what differs, and which of the task's expectations are not met.\n\n\
+         The ledger has {}; its head is {head}.\n\n\
+         Inputs, by SHA-256:\n",
+        counted(summary.records, "record", "records")
     );
+    if started.inputs.is_empty() {
+        text.push_str("- none\n");
+    }
     for input in &started.inputs {
-        let _ =
-            writeln!(text, "- {} {}: {}", input.role.as_str(), markdown(&input.path), input.sha256);
+        let path = markdown(&input.path);
+        let _ = writeln!(text, "- {} {path}: {}", input.role.as_str(), input.sha256);
     }
 }
