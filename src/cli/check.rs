@@ -249,7 +249,7 @@ impl Checks<'_> {
         if self.args.json {
             let message = Some(message.to_owned());
             let line = Line { message, ..Line::of(run, verdict) };
-            return Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?);
+            return Ok(terminal.json(&line)?);
         }
         Ok(terminal.refusal(run, verdict, message)?)
     }

@@ -164,7 +164,7 @@ pub(super) fn print_json(
         unmet: &checked.unmet,
         ..Line::of(run, verdict)
     };
-    Ok(terminal.line(&serde_json::to_string(&line).unwrap_or_default())?)
+    Ok(terminal.json(&line)?)
 }
 
 /// Prints what a run does differently, then what is not as expected, then the first byte that
