@@ -51,6 +51,7 @@ const CHOICES: &[(&str, &[&str])] = &[
     ("url_allowlist.on_deny", &["continue", "terminate"]),
     ("sandbox.read", &["[corpus, work]", "[corpus]", "[work]", "[]"]),
     ("sandbox.write", &["[work]", "[]"]),
+    ("sandbox.allow_names", &["-", "[\".gitignore\"]"]),
     ("sandbox.max_read_bytes", &["262144", "1100", "500", "1", "5000"]),
     ("sandbox.max_write_bytes", &["262144", "20", "1500", "1"]),
     ("sandbox.isolation", &["best_effort", "\"off\""]),
@@ -63,6 +64,7 @@ const CHOICES: &[(&str, &[&str])] = &[
     ("loop_budget.max_iterations", &["10", "2", "5"]),
     ("loop_budget.max_tokens", &["50000", "3000", "9000"]),
     ("loop_budget.max_tool_calls", &["-", "2", "5"]),
+    ("loop_budget.max_attempts", &["-", "1", "3", "6"]),
     ("loop_budget.max_cost_microusd", &["-", "1000"]),
     ("loop_budget.max_elapsed_ms", &["-", "15", "30", "1200", "12000"]),
     ("loop_budget.warn_at_percent", &["-", "30", "80"]),
@@ -111,7 +113,7 @@ fn written(chosen: &Chosen) -> String {
 
 fn call(dice: &mut Dice, step: u64) -> Value {
     let document = format!("op-{:02}.md", 1 + dice.below(8));
-    let name = format!("n{}.md", dice.below(3));
+    let name = dice.pick(&["n0.md", "n1.md", "n2.md", "N1.md", ".gitignore", "HEAD"]);
     match dice.below(16) {
         0 | 1 => {
             json!({"tool": "search", "arguments": {"query": dice.pick(&["relay", "inspection interval"])}})

@@ -229,32 +229,17 @@ fn split(path: &Utf8Path, name: &str) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
         return written;
     }
     let real = real_path(path)?;
-    let (root, rest) = split_at(&real, name)?;
+    // Folders of that name are common; a project has tasks.
+    let (root, rest) = split_at(&real, name).filter(|(root, _)| root.join("tasks").is_dir())?;
     Some((relative(&root).unwrap_or(root), rest))
 }
 
 fn split_at(path: &Utf8Path, name: &str) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
     let parts: Vec<Utf8Component<'_>> =
         path.components().filter(|part| *part != Utf8Component::CurDir).collect();
-    let split_at_name = |parts: &[Utf8Component<'_>]| {
-        let at = parts.iter().rposition(|part| part.as_str() == name)?;
-        let (root, rest) = parts.split_at(at);
-        Some((root.iter().collect::<Utf8PathBuf>(), rest.iter().collect::<Utf8PathBuf>()))
-    };
-    if let Some(found) = split_at_name(&parts) {
-        return Some(found);
-    }
-    let absolute = Utf8PathBuf::from_path_buf(std::path::absolute(path).ok()?).ok()?;
-    let mut parts: Vec<Utf8Component<'_>> = Vec::new();
-    for part in absolute.components() {
-        match part {
-            Utf8Component::ParentDir => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    // Folders of that name are common: a project has both.
-    split_at_name(&parts)
-        .filter(|(root, _)| root.join("tasks").is_dir() && root.join("runs").is_dir())
+    let at = parts.iter().rposition(|part| part.as_str() == name)?;
+    let (root, rest) = parts.split_at(at);
+    Some((root.iter().collect(), rest.iter().collect()))
 }
 
 /// The real path; of what is not there yet, by the folder that it will be in.

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::event::ToolReconciled;
 use crate::evidence::origin;
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::{Staging, WorkDifference};
+use crate::evidence::write::{Staging, WorkDifference, target_of};
 use crate::governor::Recovery;
 use crate::inputs::Inputs;
 use crate::ledger::{LedgerError, Past};
@@ -53,7 +53,15 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     let reconciled = args.settle.as_deref().map(|text| settled(text, args)).transpose()?;
     probe()?;
-    let named = named_run(&args.run)?;
+    let named = match named_run(&args.run) {
+        Ok(named) => named,
+        Err(stop) => {
+            // Where no run is left, what a killed command left of one still is: taking the lock
+            // finishes that.
+            drop(Staging::resume(&target_of(&args.run)));
+            return Err(stop);
+        }
+    };
     if !named.is_unfinished() && !is_cut_short(&named.name) {
         return Err(Stop::usage(format!(
             "{}: the run is finished; there is nothing to resume",

@@ -27,7 +27,7 @@ use crate::run::Course;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
 use super::steps::{self, Steps};
-use super::{Stop, attributes, checked, exit, in_ci, interrupt, refuse_in_ci};
+use super::{Stop, attributes, check, checked, exit, in_ci, interrupt, refuse_in_ci};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -106,7 +106,9 @@ fn run_one(
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
     let mut staging = Staging::begin(&target, args.discard_partial)?;
     print_head(inputs, args.json, terminal)?;
-    let course = Course { interrupt: Some(interrupt), ..Course::fresh() };
+    // What a human settled in the run that is there cannot be found out by executing again.
+    let recovery = check::settled_in(&target);
+    let course = Course { interrupt: Some(interrupt), recovery, ..Course::fresh() };
     let done = match execute(
         inputs,
         &mut staging,
