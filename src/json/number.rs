@@ -47,7 +47,8 @@ fn as_integer(number: &Number) -> Option<Number> {
 /// ```
 /// use gatedrun::json::rounded;
 /// assert_eq!(rounded(&serde_json::json!({"a": [1, 9007199254740991u64]})), None);
-/// let (pointer, number) = rounded(&serde_json::json!({"a": [1, 9007199254740993u64]})).unwrap();
+/// let value = serde_json::json!({"a": [1, 9007199254740993u64]});
+/// let (pointer, number) = rounded(&value).unwrap();
 /// assert_eq!((pointer.as_str(), number.to_string().as_str()), ("/a/1", "9007199254740993"));
 /// ```
 pub fn rounded(value: &Value) -> Option<(String, &Number)> {
