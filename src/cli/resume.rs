@@ -59,7 +59,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             // Where no run is left, what a killed command left of one still is: taking the lock
             // finishes that.
             drop(Staging::resume(&target_of(&args.run)));
-            return Err(stop);
+            let message = format!("nothing to resume: {}", stop.message);
+            return Err(Stop { message, ..stop });
         }
     };
     if !named.is_unfinished() && !is_cut_short(&named.name) {
