@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, exhaustive, scripted};
+use crate::support::{Folder, copy, exhaustive, scripted};
 
 const TASK: &str = "tasks/test/script.json";
 const RUN: &str = "runs/test/script";
@@ -246,4 +246,39 @@ fn without_a_thread_to_confine_the_policy_decides() {
     assert_eq!(ran.status.code(), Some(8), "{}", said(&ran));
     assert!(said(&ran).contains("no thread can be started"), "{}", said(&ran));
     assert!(!folder.path().join("runs/test/script.partial/state.jsonl").exists());
+}
+
+/// A name that the file system does not answer for is not a name that is free: a proposal is accepted,
+/// or the command says that it was not.
+#[test]
+fn a_question_that_the_machine_refuses_is_not_answered_with_no() {
+    let folder = writing();
+    assert_eq!(folder.gatedrun(&["run", TASK]).code, 0);
+    let old = tree(&folder, RUN);
+    folder.edit(TASK, "second", "third");
+    assert_eq!(folder.gatedrun(&["check", RUN]).code, 1);
+    let proposal = format!("{RUN}.new");
+    let new = tree(&folder, &proposal);
+    assert!(old != new);
+    let place = folder.path().join(RUN).parent().unwrap().to_owned();
+    let kept = folder.path().join("kept");
+    copy(place.as_std_path(), kept.as_std_path());
+    let review = ["review", RUN, "--accept"];
+    let Some(whole) = traced(&folder, &["-e", "trace=statx"], &review) else { return };
+    assert!(whole.status.success(), "{}", said(&whole));
+    let asked = String::from_utf8(folder.read("strace.txt")).unwrap();
+    let asked = asked.lines().filter(|line| line.contains("statx(")).count();
+    let mut refused = 0;
+    for when in 1..=asked {
+        std::fs::remove_dir_all(&place).unwrap();
+        copy(kept.as_std_path(), place.as_std_path());
+        let failing = format!("inject=statx:error=EIO:when={when}");
+        let ran = traced(&folder, &["-e", &failing], &review).unwrap();
+        let (code, told) = (ran.status.code().unwrap_or(-1), said(&ran));
+        assert!(!matches!(code, 101 | -1), "{failing}: {code}: {told}");
+        let now = tree(&folder, RUN);
+        assert!(now == new || code != 0 && now == old, "{failing}: {code}: {told}");
+        refused += usize::from(code != 0);
+    }
+    assert!(refused > 2, "{refused} of {asked}: the test has lost its eyes");
 }

@@ -14,7 +14,7 @@ use crate::evidence::expect::Observed;
 use crate::evidence::open::Folder;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
-use crate::evidence::write::{Settlement, Staging, proposal};
+use crate::evidence::write::{Settlement, Staging, is_folder, proposal};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
 use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library, Project};
@@ -294,7 +294,7 @@ impl Checks<'_> {
         }
         if checked.is_identical() {
             let proposal = proposal(run);
-            if proposal.is_dir() {
+            if is_folder(&proposal)? {
                 // It is not this command's to remove: somebody may want to look at it.
                 terminal.note(&format!(
                     "  {proposal}: a proposal from other inputs lies beside it; reject it with `gatedrun review {run} --reject`"

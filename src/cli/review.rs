@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::diff::diff;
 use crate::evidence::text::counted;
-use crate::evidence::write::{Claim, WriteError, proposal, target_of};
+use crate::evidence::write::{Claim, WriteError, is_folder, proposal, target_of};
 use crate::file::said;
 use crate::inputs::Project;
 use crate::proposal::{objection, signers};
@@ -127,16 +127,17 @@ fn reject(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
 /// The runs for which there is a proposal, in order. What killed commands have left is finished.
 fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
     let target = target_of(folder);
-    if target != folder || proposal(&target).is_dir() {
+    let is_proposed = || is_folder(&proposal(&target));
+    if target != folder || is_proposed()? {
         // A run, or its proposal, was named.
         let left = Claim::take(&target).map(drop);
-        return match left {
-            Err(error) if proposal(&target).is_dir() => Err(error.into()),
-            _ if proposal(&target).is_dir() => Ok(vec![target]),
-            _ => Err(WriteError::NoProposal(proposal(&target)).into()),
+        return match (is_proposed()?, left) {
+            (true, Ok(())) => Ok(vec![target]),
+            (true, Err(error)) => Err(error.into()),
+            (false, _) => Err(WriteError::NoProposal(proposal(&target)).into()),
         };
     }
-    if !folder.is_dir() {
+    if !is_folder(folder)? {
         return Err(Stop::usage(format!(
             "{folder}: no such folder; name a run or a folder of runs"
         )));

@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
@@ -51,7 +52,7 @@ impl Claim {
                 _ => {}
             }
             match check_own(&partial) {
-                Err(error) if is_there(&partial) => return Err(error),
+                Err(error) if is_there(&partial)? => return Err(error),
                 _ => {}
             }
             if let Some(claim) = Self::lock(&place, &partial, true)? {
@@ -69,7 +70,7 @@ impl Claim {
     pub(super) fn of_partial(target: &Utf8Path) -> Result<Self, WriteError> {
         let place = Place::of(target)?;
         let partial = place.partial();
-        if is_there(&partial) {
+        if is_there(&partial)? {
             check_own(target)?;
             check_own(&partial)?;
             if let Some(claim) = Self::lock(&place, &partial, false)? {
@@ -81,9 +82,9 @@ impl Claim {
         if !left.swaps.is_empty() || !left.replaced.is_empty() {
             drop(Self::take(target)?);
         }
-        let hint = if is_there(&place.proposal()) {
+        let hint = if is_there(&place.proposal())? {
             format!("; {} is a proposal, see `gatedrun review`", place.proposal())
-        } else if is_there(target) {
+        } else if is_there(target)? {
             ": the run is complete".to_owned()
         } else {
             String::new()
@@ -106,11 +107,11 @@ impl Claim {
                 match Self::take(&target) {
                     Ok(_) | Err(WriteError::Locked { .. }) => {}
                     // Who acts on the proposal meets the same error, and the others are not hidden.
-                    Err(_) if is_there(&place.proposal()) => {}
+                    Err(_) if is_there(&place.proposal())? => {}
                     Err(error) => return Err(error),
                 }
             }
-            if is_there(&place.proposal()) {
+            if is_there(&place.proposal())? {
                 proposed.push(target);
             }
         }
@@ -141,7 +142,7 @@ impl Claim {
 
     fn proposal(&self) -> Result<Utf8PathBuf, WriteError> {
         let proposal = self.place.proposal();
-        if !is_there(&proposal) {
+        if !is_there(&proposal)? {
             return Err(WriteError::NoProposal(proposal));
         }
         check_own(&proposal)?;
@@ -243,7 +244,7 @@ fn locked(folder: &Utf8Path) -> WriteError {
     let owner = String::from_utf8_lossy(&owner);
     let process = owner.trim().strip_prefix("process ").filter(|process| {
         process.bytes().all(|byte| byte.is_ascii_digit())
-            && (!is_there("/proc/self".into()) || is_there(&Utf8Path::new("/proc").join(process)))
+            && (!Path::new("/proc/self").exists() || Path::new("/proc").join(process).exists())
     });
     let who = process
         .map_or_else(|| "another process".to_owned(), |process| format!("process {process}"));

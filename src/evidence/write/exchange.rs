@@ -16,14 +16,16 @@ use crate::json::Digest;
 use super::super::STATE;
 use super::super::open;
 use super::names::{Place, digits};
-use super::{WriteError, check_own, io_at, is_there, parent, remove_folder_if_there, rename, sync};
+use super::{
+    WriteError, check_own, if_there, io_at, is_there, parent, remove_folder_if_there, rename, sync,
+};
 
 /// Puts a run's folder in its place; what was there goes.
 pub(super) fn replace(place: &Place, from: &Utf8Path, durable: bool) -> Result<(), WriteError> {
     let target = place.target();
     check_own(target)?;
     let made_durable = |path: &Utf8Path| if durable { sync(path) } else { Ok(()) };
-    if !is_there(target) {
+    if !is_there(target)? {
         rename(from, target)?;
         return made_durable(parent(target));
     }
@@ -56,11 +58,8 @@ pub(super) fn replace(place: &Place, from: &Utf8Path, durable: bool) -> Result<(
 /// Removes a folder: first it gets a name that means nothing else, so that nobody who finds the half
 /// of it takes it for a run.
 pub(super) fn remove(place: &Place, folder: &Utf8Path) -> Result<(), WriteError> {
-    let old = match inode(folder) {
-        Ok(inode) => place.replaced(inode),
-        Err(_) if !is_there(folder) => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    let Some(found) = if_there(folder, fs::symlink_metadata(folder))? else { return Ok(()) };
+    let old = place.replaced(found.ino());
     remove_folder_if_there(&old)?;
     rename(folder, &old)?;
     remove_folder_if_there(&old)
@@ -72,10 +71,10 @@ pub(super) fn finish(place: &Place) -> Result<(), WriteError> {
     let target = place.target();
     for (swap, incoming) in &left.swaps {
         let is_incoming = |folder: &Utf8Path| Ok(digits(digest(folder)?) == *incoming);
-        if is_there(target) && is_incoming(target)? {
+        if is_there(target)? && is_incoming(target)? {
             // The exchange took place, and this is what was there before.
             remove(place, swap)?;
-        } else if is_there(target) {
+        } else if is_there(target)? {
             // It did not. It was a decision, and can be made again.
             remove(place, &place.proposal())?;
             rename(swap, &place.proposal())?;

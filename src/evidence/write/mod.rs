@@ -12,7 +12,7 @@ mod names;
 mod staging;
 mod work;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -156,7 +156,7 @@ fn known_folder(name: &str) -> bool {
 
 /// Refuses a folder that holds anything that no run has written, and a link in its place.
 fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    let Some(metadata) = if_there(path, fs::symlink_metadata(path))? else { return Ok(()) };
     let foreign = |name: &str| WriteError::Foreign { path: path.to_owned(), name: name.to_owned() };
     if !metadata.is_dir() {
         return Err(foreign(path.file_name().unwrap_or_default()));
@@ -174,8 +174,31 @@ fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
 }
 
 /// Whether there is anything of this name, a dangling link included.
-fn is_there(path: &Utf8Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
+fn is_there(path: &Utf8Path) -> Result<bool, WriteError> {
+    Ok(if_there(path, fs::symlink_metadata(path))?.is_some())
+}
+
+/// Whether there is a folder of this name, or a link to one.
+///
+/// # Errors
+/// The file system's: a name that it does not answer for is not a name that is free.
+pub fn is_folder(path: &Utf8Path) -> Result<bool, WriteError> {
+    Ok(if_there(path, fs::metadata(path))?.is_some_and(|metadata| metadata.is_dir()))
+}
+
+/// What the file system says of a name; `None` where it has no such name.
+fn if_there(
+    path: &Utf8Path,
+    metadata: io::Result<Metadata>,
+) -> Result<Option<Metadata>, WriteError> {
+    match metadata {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
+        other => io_at(path, other).map(Some),
+    }
 }
 
 /// The folder that something lies in.

@@ -115,7 +115,7 @@ impl Place {
                 return nested(&self.target, outer);
             }
         }
-        if is_run(&self.target) || !is_there(&self.target) {
+        if is_run(&self.target) || !is_there(&self.target)? {
             return Ok(());
         }
         let within = WalkDir::new(&self.target).min_depth(1).sort_by_file_name();

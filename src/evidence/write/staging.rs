@@ -193,7 +193,7 @@ impl Staging {
     /// The file system's.
     pub fn standing(&self) -> Result<Standing, WriteError> {
         let target = self.target();
-        if !is_there(target) {
+        if !is_there(target)? {
             return Ok(Standing::New);
         }
         for name in FILES {
@@ -207,7 +207,7 @@ impl Staging {
         }
         let own = |run: &Utf8Path| {
             let work = run.join(WORK);
-            if is_there(&work) { exchange::digest(&work).map(Some) } else { Ok(None) }
+            if is_there(&work)? { exchange::digest(&work).map(Some) } else { Ok(None) }
         };
         let none = exchange::digest_of_nothing();
         let is_same = own(target)?.unwrap_or(none) == own(&self.folder)?.unwrap_or(none);

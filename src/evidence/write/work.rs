@@ -41,7 +41,7 @@ impl Staging {
         let work = self.work();
         let mut found = WorkDifference::default();
         let mut missing: BTreeSet<String> = wanted.keys().cloned().collect();
-        if is_there(&work) {
+        if is_there(&work)? {
             for entry in open::walk(&work) {
                 let entry = io_at(&work, entry)?;
                 let path = format!("{WORK}/{}", entry.path);
