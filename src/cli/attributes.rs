@@ -1,6 +1,6 @@
 //! Whether git leaves the bytes of a run as they are. In a work tree without the attributes for it,
-//! `core.autocrlf` gives every text file other line ends in somebody's clone, and no digest fits
-//! any more. Git itself is not asked: nothing here starts a process.
+//! `core.autocrlf` gives every text file other line ends in somebody's clone, and then no digest
+//! matches. The attributes are read from the files: nothing here starts git.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

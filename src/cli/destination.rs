@@ -64,7 +64,7 @@ impl Destination {
     }
 
     /// A place in the folder of a run, where nothing is a link, and where no temporary file may lie:
-    /// what is no part of a run would make it a tampered one. It is made beside the run's folder.
+    /// `verify` calls a run tampered that holds a foreign file. It is made beside the run's folder.
     ///
     /// # Errors
     /// As [`Destination::of`].
@@ -103,7 +103,7 @@ impl Destination {
         }
     }
 
-    /// Refuses a place inside of a run's folder: what is no part of a run makes it a tampered one.
+    /// Refuses a place inside a run's folder: `verify` calls a run tampered that holds a foreign file.
     pub(super) fn outside_of_runs(self) -> Result<Self, Stop> {
         match parent(&self.place).ancestors().find(|folder| folder.join(STATE).exists()) {
             Some(run) => Err(Stop::usage(format!(

@@ -33,7 +33,7 @@ pub struct Terminal {
 /// The result of printing: it never stops a command.
 pub type Printed = Result<(), Infallible>;
 
-/// How narrow a terminal may be before lines are no longer folded to fit.
+/// Below this width lines are not folded, in columns.
 const COLUMNS_MIN: usize = 20;
 
 /// What a word is, for its colour.

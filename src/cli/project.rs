@@ -115,7 +115,7 @@ impl NamedRun {
 /// without `.partial`.
 ///
 /// # Errors
-/// There is no run, with what was meant instead where that can be told.
+/// No run at the path; the message suggests what was probably meant.
 pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
     let path = run_path(path)?;
     if let Some(run) = run_at(&path) {
@@ -327,7 +327,7 @@ impl Found {
         })
     }
 
-    /// The unfinished runs, where there are no others: they are what was asked for.
+    /// The unfinished runs, if there are no finished ones; else none.
     pub fn only_unfinished(&self) -> &[Utf8PathBuf] {
         if self.items.is_empty() { &self.unfinished } else { &[] }
     }
@@ -374,9 +374,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let place =
-                    error.path().unwrap_or(path.as_std_path()).to_string_lossy().into_owned();
-                let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+                let (place, what) = place_and_reason(&error, path);
                 if error.depth() == 0 {
                     return Err(Stop::usage(format!("{path}: cannot be read: {what}")));
                 }
@@ -452,6 +450,12 @@ pub fn is_builtin(run: &Utf8Path) -> bool {
     })
 }
 
+/// Where a walk below `top` met an error, and which.
+fn place_and_reason(error: &walkdir::Error, top: &Utf8Path) -> (String, String) {
+    let place = error.path().unwrap_or(top.as_std_path()).to_string_lossy().into_owned();
+    (place, error.io_error().map_or_else(|| error.to_string(), ToString::to_string))
+}
+
 /// The ids of a project's tasks, in order, and what is not looked into.
 pub fn find_tasks(root: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
     let tasks = root.join("tasks");
@@ -463,9 +467,7 @@ pub fn find_tasks(root: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let path =
-                    error.path().unwrap_or(tasks.as_std_path()).to_string_lossy().into_owned();
-                let what = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+                let (path, what) = place_and_reason(&error, &tasks);
                 refused.push(Refused { path, what: format!("cannot be read: {what}") });
                 continue;
             }

@@ -140,7 +140,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             error: read.error.as_deref(),
         })?;
     } else {
-        print(&run, &read, &expectations, &signed_by, terminal)?;
+        print_course(&read, terminal)?;
+        print_standing(&run, &read, &expectations, &signed_by, terminal)?;
     }
     match read.error {
         Some(message) => Err(Stop { message, code: exit::MALFORMED }),
@@ -148,13 +149,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
 }
 
-fn print(
-    run: &NamedRun,
-    read: &Read,
-    expectations: &Expectations,
-    signed_by: &[String],
-    terminal: &mut Terminal,
-) -> Result<(), Stop> {
+/// What happened in the run.
+fn print_course(read: &Read, terminal: &mut Terminal) -> Result<(), Stop> {
     let summary = &read.summary;
     if let Some(started) = &summary.started {
         let title = terminal.paint(Tone::Strong, &escape(&started.task));
@@ -207,7 +203,7 @@ fn print(
     {
         terminal.line(&format!("  answer: {}", escape(answer)))?;
     }
-    print_standing(run, read, expectations, signed_by, terminal)
+    Ok(())
 }
 
 /// What is known of the run beside what happened in it, and how to go on.
