@@ -295,7 +295,11 @@ fn a_killed_writer_leaves_the_old_or_the_new() {
                 (private, _) => {
                     // The private key is kept, and its public half completes the pair.
                     assert!(private && again.code == 0, "{}", again.all());
-                    assert!(again.err.contains("k.pem: exists already and is kept"), "{}", again.err);
+                    assert!(
+                        again.err.contains("k.pem: exists already and is kept"),
+                        "{}",
+                        again.err
+                    );
                 }
             }
             assert!(folder.read("k.pem").len() > 100 && folder.read("k.pub.pem").len() > 100);

@@ -94,13 +94,12 @@ fn sign_one(folder: &Utf8Path, key: &SigningKey, terminal: &mut Terminal) -> Res
     let state = folder.join(STATE);
     let ledger = open::open(&state)
         .map_err(|error| Stop::host(format!("{state}: cannot be read: {}", said(&error))))?;
-    let recorded = project(ledger, io::sink(), io::sink())
-        .map_err(|error| match error {
-            LedgerError::Read(error) | LedgerError::Sink(error) if HostFault::is_one(&error) => {
-                HostFault::of(&error, state.as_str(), "read").into()
-            }
-            error => Stop::usage(format!("{state}: {error}")),
-        })?;
+    let recorded = project(ledger, io::sink(), io::sink()).map_err(|error| match error {
+        LedgerError::Read(error) | LedgerError::Sink(error) if HostFault::is_one(&error) => {
+            HostFault::of(&error, state.as_str(), "read").into()
+        }
+        error => Stop::usage(format!("{state}: {error}")),
+    })?;
     let statement = attest::run_statement(&recorded.summary, &recorded.manifest);
     let path = folder.join(ATTESTATION);
     let (envelope, dropped) = match open::read(&path, ENVELOPE_BYTES_MAX) {

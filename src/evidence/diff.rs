@@ -10,8 +10,8 @@ use serde_json::Value;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use crate::event::{Decision, Event, Record};
-use crate::json;
 use crate::host::HostFault;
+use crate::json;
 use crate::ledger::{LedgerError, Reader};
 
 use super::compare::{self, differing_fields};
@@ -207,14 +207,11 @@ const QUOTED_CHARS_MAX: usize = 120;
 /// Which folder cannot be read, and why.
 pub fn differing_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<FileDifference>, Unread> {
     let mut paths = BTreeSet::new();
-    let opened = |run: &Utf8Path| {
-        Folder::open(run).map_err(|error| Unread::new(run, &error))
-    };
+    let opened = |run: &Utf8Path| Folder::open(run).map_err(|error| Unread::new(run, &error));
     let (a, b) = (opened(a)?, opened(b)?);
     for run in [&a, &b] {
         for entry in run.walk() {
-            let entry =
-                entry.map_err(|error| Unread::new(run.path(), &error))?;
+            let entry = entry.map_err(|error| Unread::new(run.path(), &error))?;
             if !entry.is_folder {
                 paths.insert(entry.path);
             }
