@@ -129,11 +129,13 @@ pub fn signers(run: &Utf8Path) -> Vec<String> {
     struct Signature {
         keyid: String,
     }
-    let Ok(bytes) = open::read(&run.join(ATTESTATION), ENVELOPE_BYTES_MAX) else {
+    let read = open::read(&run.join(ATTESTATION), ENVELOPE_BYTES_MAX);
+    if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Vec::new();
-    };
-    match serde_json::from_slice::<Envelope>(&bytes) {
-        Ok(envelope) => envelope.signatures.into_iter().map(|one| one.keyid).collect(),
-        Err(_) => vec!["unknown".to_owned()],
+    }
+    // One that cannot be read is lost all the same where the run is replaced.
+    match read.ok().and_then(|bytes| serde_json::from_slice::<Envelope>(&bytes).ok()) {
+        Some(envelope) => envelope.signatures.into_iter().map(|one| one.keyid).collect(),
+        None => vec!["unknown".to_owned()],
     }
 }

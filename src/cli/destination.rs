@@ -148,6 +148,21 @@ impl Destination {
         written.map_err(|error| Stop::writing(&self.named, &error))
     }
 
+    /// Writes the file where nothing is yet.
+    ///
+    /// # Errors
+    /// That something is there by now, or the file system's refusal.
+    pub(super) fn create(&self, bytes: &[u8], mode: u32) -> Result<(), Stop> {
+        let written = self.stage(bytes, mode, None).and_then(|staged| {
+            staged.persist_noclobber(&self.place).map_err(|refused| refused.error)?;
+            self.sync()
+        });
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&self.named),
+            _ => Stop::writing(&self.named, &error),
+        })
+    }
+
     /// A temporary file with this content, and with the owner and permissions of what it replaces.
     fn stage(&self, bytes: &[u8], mode: u32, old: Option<&Metadata>) -> io::Result<NamedTempFile> {
         self.sweep();
@@ -208,20 +223,6 @@ impl Destination {
             other => other,
         }
     }
-}
-
-/// Writes a file where there is none.
-///
-/// # Errors
-/// That something is there, or the machine's.
-pub(super) fn create(place: &Destination, bytes: &[u8], mode: u32) -> Result<(), Stop> {
-    let failed = |error: &io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(&place.named),
-        _ => Stop::writing(&place.named, error),
-    };
-    let staged = place.stage(bytes, mode, None).map_err(|error| failed(&error))?;
-    staged.persist_noclobber(&place.place).map_err(|refused| failed(&refused.error))?;
-    place.sync().map_err(|error| failed(&error))
 }
 
 /// Writes two new files, both or none: whole before either has its name.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::event::{Event, Input, Record};
+use crate::host::HostFault;
 use crate::json::Digest;
 use crate::ledger::{LedgerError, Reader};
 
@@ -123,12 +124,17 @@ pub fn class(committed: &Utf8Path, proposal: &Utf8Path) -> Result<Class, String>
         let (a, b) = (open::open(&committed.join(name))?, open::open(&proposal.join(name))?);
         Ok(compare::difference(a, b)?.is_none())
     };
+    let same = |name: &&str| match same(name) {
+        Err(error) if HostFault::is_one(&error) => Err(format!("{name}: cannot be read: {error}")),
+        other => Ok(other.unwrap_or(false)),
+    };
     let shape = |run: &Utf8Path| {
         let shape = Shape::of_run(run).map_err(|error| format!("{run}/{STATE}: {error}"))?;
         shape.ok_or_else(|| format!("{run}: no run is there"))
     };
     let (was, is) = (shape(committed)?, shape(proposal)?);
-    if FILES.iter().all(|name| same(name).unwrap_or(false)) {
+    let are_same = FILES.iter().map(same).collect::<Result<Vec<bool>, String>>()?;
+    if !are_same.contains(&false) {
         return Ok(Class::Identical);
     }
     let class = is.class_from(&was);

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::host::HostFault;
 use crate::json::Digest;
 
 use super::super::manifest::FileDigest;
@@ -43,8 +44,11 @@ impl Check<'_> {
             .map(|ledger| &ledger.recorded.work);
         let mut findings = Vec::new();
         look_into(self.folder, written, standing, |path, what, cause| {
-            let is_rewritten = matches!(cause, Cause::LineEnds | Cause::WhiteSpace);
-            let verdict = if is_rewritten { Verdict::Malformed } else { Verdict::Tampered };
+            let verdict = match cause {
+                Cause::LineEnds | Cause::WhiteSpace => Verdict::Malformed,
+                Cause::Host => Verdict::Unread,
+                _ => Verdict::Tampered,
+            };
             findings.push((verdict, cause, path.to_owned(), what.to_owned()));
         });
         for (verdict, cause, path, what) in findings {
@@ -77,7 +81,8 @@ fn look_into(
         let Entry { path, is_folder } = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                differs(".", &format!("cannot be read: {error}"), Cause::Contents);
+                let (what, cause) = unread(&error, Cause::Contents);
+                differs(".", &what, cause);
                 continue;
             }
         };
@@ -115,6 +120,12 @@ fn look_into(
     }
 }
 
+/// That something cannot be read: the machine's doing, or of the cause that is given.
+fn unread(error: &io::Error, cause: Cause) -> (String, Cause) {
+    let cause = if HostFault::is_one(error) { Cause::Host } else { cause };
+    (format!("cannot be read: {error}"), cause)
+}
+
 fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
@@ -128,24 +139,26 @@ fn holds_a_run(folder: &Folder, path: &str) -> bool {
     })
 }
 
-/// Whether a file is the one that the run wrote; of a longer one no more is read than tells it
-/// apart.
-pub(in crate::evidence) fn is_written(
+/// The digest of a file; of one that is longer than is due no more is read than tells it apart.
+pub(in crate::evidence) fn digest(
     folder: &Folder,
     path: &str,
     due: FileDigest,
-) -> Result<(), (String, Cause)> {
-    let unread = |error: io::Error| (format!("cannot be read: {error}"), Cause::Unreadable);
+) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
-    let mut file = folder.open_file(path).map_err(unread)?.take(due.bytes.saturating_add(1));
+    let mut file = folder.open_file(path)?.take(due.bytes.saturating_add(1));
     let mut bytes = [0; 1 << 14];
     loop {
-        match file.read(&mut bytes).map_err(unread)? {
-            0 => break,
+        match file.read(&mut bytes)? {
+            0 => return Ok(Digest::from(hasher)),
             read => hasher.update(bytes.get(..read).unwrap_or_default()),
         }
     }
-    let found = Digest::from(hasher);
+}
+
+/// Whether a file is the one that the run wrote, and how it differs otherwise.
+fn is_written(folder: &Folder, path: &str, due: FileDigest) -> Result<(), (String, Cause)> {
+    let found = digest(folder, path, due).map_err(|error| unread(&error, Cause::Unreadable))?;
     if found == due.sha256 {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -73,6 +73,7 @@ pub(super) fn finish(place: &Place) -> Result<(), WriteError> {
         let is_incoming = |folder: &Utf8Path| Ok(digits(digest(folder)?) == *incoming);
         if is_there(target)? && is_incoming(target)? {
             // The exchange took place, and this is what was there before.
+            sync(parent(target))?;
             remove(place, swap)?;
         } else if is_there(target)? {
             // It did not. It was a decision, and can be made again.
@@ -81,7 +82,8 @@ pub(super) fn finish(place: &Place) -> Result<(), WriteError> {
         } else if is_incoming(swap)? {
             // Without an exchange, in two steps: the first was done.
             rename(swap, target)?;
-        } else if let Some(old) = left.replaced.iter().find(|old| old.join(STATE).is_file()) {
+            sync(parent(target))?;
+        } else if let Some(old) = whole(&left.replaced)? {
             // The incoming one is damaged.
             rename(old, target)?;
             remove(place, &place.proposal())?;
@@ -92,6 +94,16 @@ pub(super) fn finish(place: &Place) -> Result<(), WriteError> {
         remove_folder_if_there(old)?;
     }
     Ok(())
+}
+
+/// The first of these folders that holds a run still.
+fn whole(folders: &[Utf8PathBuf]) -> Result<Option<&Utf8PathBuf>, WriteError> {
+    for folder in folders {
+        if is_there(&folder.join(STATE))? {
+            return Ok(Some(folder));
+        }
+    }
+    Ok(None)
 }
 
 /// SHA-256 over all files of a folder: their paths, sizes and bytes. Empty folders do not count, since

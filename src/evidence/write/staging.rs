@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Write};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::host::HostFault;
 use crate::policy::path::RECEIPTS_SUFFIX;
 use crate::policy::spec::Durability;
 
@@ -199,7 +200,11 @@ impl Staging {
         for name in FILES {
             let committed = target.join(name);
             let now = self.folder.join(name);
-            let Ok(committed) = open::open(&committed) else { return Ok(Standing::Different) };
+            let committed = match open::open(&committed) {
+                Err(error) if HostFault::is_one(&error) => return io_at(&committed, Err(error)),
+                Err(_) => return Ok(Standing::Different),
+                Ok(opened) => opened,
+            };
             let made = io_at(&now, open::open(&now))?;
             if io_at(&now, compare::difference(committed, made))?.is_some() {
                 return Ok(Standing::Different);

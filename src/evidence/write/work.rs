@@ -5,13 +5,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use camino::Utf8Path;
+use crate::host::HostFault;
 
 use super::super::manifest::FileDigest;
-use super::super::verify::is_written as is_written_in;
+use super::super::verify::digest;
 use super::super::{WORK, open};
 use super::staging::Staging;
-use super::{WriteError, io_at, is_there, remove_folder_if_there, remove_if_there};
+use super::{WriteError, if_there, io_at, is_there, remove_folder_if_there, remove_if_there};
 
 /// How a run's own folder differs from its record; paths are relative to the run's folder.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct WorkDifference {
 
 impl Staging {
     /// Holds the run's own folder against its record: `wanted` are the files that should be there,
-    /// `or` a file that may be there instead of the one of its name, `vouched` and `folders` what may
+    /// `or` is the file of the call in flight, which may hold these bytes instead, `vouched` and `folders` what may
     /// be there besides.
     ///
     /// # Errors
@@ -47,6 +47,7 @@ impl Staging {
                 let path = format!("{WORK}/{}", entry.path);
                 let other = or.filter(|(name, _)| *name == path).map(|(_, digest)| digest);
                 let holds = |due: &FileDigest| self.holds(&path, *due);
+                let holds_other = || other.map_or(Ok(false), holds);
                 if entry.is_folder {
                     if wanted.contains_key(&path) {
                         found.changed.insert(path);
@@ -57,10 +58,10 @@ impl Staging {
                     missing.remove(&path);
                 } else if let Some(due) = wanted.get(&path) {
                     missing.remove(&path);
-                    if !holds(due) && !other.is_some_and(holds) {
+                    if !holds(due)? && !holds_other()? {
                         found.changed.insert(path);
                     }
-                } else if !other.is_some_and(holds) {
+                } else if !holds_other()? {
                     found.strays.insert(path);
                 }
             }
@@ -88,16 +89,23 @@ impl Staging {
     }
 
     /// Whether a file of the run is a regular one with one name and these bytes.
-    fn holds(&self, path: &str, due: FileDigest) -> bool {
+    ///
+    /// # Errors
+    /// The machine's: a file that it does not read is not one that was changed.
+    fn holds(&self, path: &str, due: FileDigest) -> Result<bool, WriteError> {
         let full = self.folder().join(path);
-        let is_plain = fs::symlink_metadata(&full)
-            .is_ok_and(|found| found.is_file() && found.nlink() == 1 && found.len() == due.bytes);
-        is_plain && is_written(self.folder(), path, due)
+        let found = if_there(&full, fs::symlink_metadata(&full))?;
+        let is_plain = |found: &fs::Metadata| {
+            found.is_file() && found.nlink() == 1 && found.len() == due.bytes
+        };
+        if !found.as_ref().is_some_and(is_plain) {
+            return Ok(false);
+        }
+        match open::Folder::open(self.folder()).and_then(|folder| digest(&folder, path, due)) {
+            Err(error) if HostFault::is_one(&error) => io_at(&full, Err(error)),
+            found => Ok(found.is_ok_and(|found| found == due.sha256)),
+        }
     }
-}
-
-fn is_written(folder: &Utf8Path, path: &str, due: FileDigest) -> bool {
-    open::Folder::open(folder).is_ok_and(|folder| is_written_in(&folder, path, due).is_ok())
 }
 
 impl WorkDifference {
