@@ -40,6 +40,9 @@ impl Alike {
             return None;
         }
         let is_in_brackets = self.brackets.last().is_some_and(|brackets| *brackets);
+        if is_in_brackets && span.start.line() != span.end.line() {
+            return Some("some readers refuse words over several lines in brackets; use one line");
+        }
         (is_in_brackets && (text.contains('?') || text.starts_with(':') || text.ends_with(':')))
             .then_some("some readers take ? and : in brackets for marks; write this in quotes")
     }
@@ -65,6 +68,15 @@ impl Alike {
                 '\t' if !is_comment && !is_opaque => {
                     let what =
                         "some readers refuse a tab here; write spaces, or \"\\t\" in double quotes";
+                    return Some((place_of(text.get(..offset).unwrap_or_default()), what));
+                }
+                ',' | ']' | '}' if before == ':' && !is_comment && !is_opaque => {
+                    let what =
+                        "some readers take this : for a mark; write a space behind it, or quotes";
+                    return Some((place_of(text.get(..offset).unwrap_or_default()), what));
+                }
+                '\u{feff}' if offset > 0 => {
+                    let what = "some readers drop the character U+FEFF here; remove it, or write \"\\ufeff\" in double quotes";
                     return Some((place_of(text.get(..offset).unwrap_or_default()), what));
                 }
                 _ => {}
