@@ -32,7 +32,7 @@ fn ends(ran: &Ran, code: i32, end: &str) {
 fn what_behaves_as_before_is_accepted_at_once_and_nothing_else() {
     let folder = drifted();
     let before = folder.read("runs/t/c/state.jsonl");
-    // What is not what its ledger says is no mere change of inputs.
+    // What is not what its ledger says has changed in more than its inputs.
     folder.edit("runs/t/b.new/run_report.md", "ok", "ko");
     let ran = folder.gatedrun(&["review", "--accept-unchanged"]);
     ends(&ran, 1, "3 proposals: 1 accepted, 0 rejected, 2 left\n");
