@@ -340,7 +340,10 @@ fn a_key_id_is_the_one_that_securesystemslib_computes() {
         0x51, 0x1a,
     ];
     let key = ed25519_dalek::VerifyingKey::from_bytes(&public).unwrap();
-    assert_eq!(gatedrun::evidence::attest::key_id(&key), "74c181c7ad8a0855d4b55e44d2ba87aabdddb196832571f15f92fece332e4916");
+    assert_eq!(
+        gatedrun::evidence::attest::key_id(&key),
+        "74c181c7ad8a0855d4b55e44d2ba87aabdddb196832571f15f92fece332e4916"
+    );
 }
 
 #[test]
