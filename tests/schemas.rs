@@ -89,7 +89,7 @@ fn refused(schema: &Value, types: &BTreeSet<String>, at: &str, found: &mut Vec<S
     }
     for (keyword, value) in members {
         let at = format!("{at}/{keyword}");
-        // What is in an array, a member or a definition is another value; the rest is about this one.
+        // What is in an array, a member or a definition has its own type; the rest is about this one.
         let is_same =
             ["if", "then", "else", "not", "allOf", "anyOf", "oneOf"].contains(&keyword.as_str());
         // The name of a property is text, whether a schema says so or not.
@@ -133,7 +133,7 @@ fn every_schema_is_one_that_a_strict_reader_takes() {
         let schema: Value = serde_json::from_str(&text(path)).unwrap();
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{path}");
         let id = schema["$id"].as_str().unwrap_or_else(|| panic!("{path} has no $id"));
-        assert!(ids.insert(id.to_owned()), "{path}: {id} is another's too");
+        assert!(ids.insert(id.to_owned()), "{path}: {id} is used twice");
         assert_eq!(all(&schema), Vec::<String>::new(), "{path}");
         jsonschema::meta::validate(&schema).unwrap_or_else(|error| panic!("{path}: {error}"));
     }
