@@ -41,7 +41,7 @@ fn the_built_in_task_runs_in_an_empty_folder() {
     // The same run as the project's, but for where its inputs are.
     let committed = Folder::project();
     let to = committed.path().join(RUN);
-    crate::support::copy(root().join(RUN).as_std_path(), to.as_std_path());
+    copy(root().join(RUN).as_std_path(), to.as_std_path());
     let own = folder.path().join(RUN);
     let ran = folder.gatedrun(&["diff", to.as_str(), own.as_str(), "--json"]);
     let found: Value = serde_json::from_str(&ran.out).unwrap();
