@@ -340,6 +340,9 @@ pub fn check(
         let (keyid, name) = (one.keyid.clone(), one.name());
         match known.iter().find(|(_, key)| one.is_of(key, &text)) {
             Some((id, _)) if *id == keyid => Ok(Signed { keyid, verified: true }),
+            Some((id, key)) if old_key_id(key) == keyid => Err(wrong(format!(
+                "a signature of the key {id} names it by the SHA-256 of its 32 bytes, as earlier versions did; sign the run again"
+            ))),
             Some((id, _)) => Err(wrong(format!(
                 "a signature of the key {id} names the key {name}: its keyid was changed"
             ))),
@@ -360,8 +363,20 @@ fn pre_authentication(statement: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A key's name: SHA-256 of the 32 bytes of the public key.
+/// A key's id, as securesystemslib and in-toto compute it: SHA-256 of the key's canonical JSON, so
+/// that their readers find a signature without being told its key id.
 pub fn key_id(key: &VerifyingKey) -> String {
+    let public = base16ct::lower::encode_string(key.as_bytes());
+    Digest::of_value(&serde_json::json!({
+        "keytype": "ed25519",
+        "keyval": {"public": public},
+        "scheme": "ed25519",
+    }))
+    .to_string()
+}
+
+/// The id that earlier versions gave a key: SHA-256 of its 32 bytes.
+fn old_key_id(key: &VerifyingKey) -> String {
     Digest::of(key.as_bytes()).to_string()
 }
 
