@@ -184,7 +184,7 @@ fn removed(folder: &Utf8Path, tasks: &[String]) -> Vec<Row> {
     }
     let found = match project::find_runs(&runs) {
         Ok(found) => found,
-        // Which runs are without a task is not known then, and that is no success.
+        // Which runs are without a task is not known then: not a success.
         Err(stop) => {
             let row = Row::of("runs", Verdict::Failed, vec![stop.message]);
             return vec![Row { code: stop.code, ..row }];
