@@ -142,7 +142,7 @@ pub fn diff(a: &Utf8Path, b: &Utf8Path) -> Result<Diff, String> {
 pub fn diff_within(bytes_max: usize, a: &Utf8Path, b: &Utf8Path) -> Result<Diff, String> {
     let open = |run: &Utf8Path| {
         let path = run.join(STATE);
-        open::open(&path).map_err(|error| format!("{path}: it cannot be read: {error}"))
+        open::open(&path).map_err(|error| format!("{path}: {error}"))
     };
     let mut first = Side::new(open(a)?, bytes_max);
     let mut second = Side::new(open(b)?, bytes_max);

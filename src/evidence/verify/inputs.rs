@@ -1,4 +1,4 @@
-//! The inputs at hand, against those that the run was made with. Whatever they are, the evidence is
+//! The current inputs, against those that the run was made with. Whatever they are, the evidence is
 //! what it is: an input that differs, or that cannot be read, accuses nobody.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use super::rewritten::{self, with_crlf, with_lf};
 use super::{Cause, Check, Finding, Verdict};
 
 impl Check<'_> {
-    /// The inputs at hand, by their digests.
+    /// The current inputs, by their digests.
     pub(super) fn inputs(&mut self, ledger: &Ledger) {
         let Some(started) = &ledger.recorded.summary.started else { return };
         let Some(project) = self.asked.project else {
@@ -47,7 +47,7 @@ impl Check<'_> {
         let bytes = match project.read(path) {
             Ok(bytes) => bytes,
             Err(problem) => {
-                let what = format!("the {role} at hand cannot be compared: {}", problem.what);
+                let what = format!("the current {role} cannot be compared: {}", problem.what);
                 self.add(Verdict::Unconfirmed, Cause::InputUnread, path, what);
                 return;
             }
@@ -83,7 +83,7 @@ impl Check<'_> {
                 Verdict::Unconfirmed,
                 Cause::InputUnread,
                 &problem.file,
-                format!("a document at hand cannot be compared: {}", problem.what),
+                format!("a current document cannot be compared: {}", problem.what),
             );
             self.find(finding);
         }
@@ -132,7 +132,7 @@ fn is_builtin(project: &Library, started: &RunStarted) -> bool {
     })
 }
 
-/// The budgets of the policy that a run was made with, where that policy is at hand.
+/// The budgets of the policy that a run was made with, where that policy is available.
 pub(super) fn budget(project: &Library, started: &RunStarted) -> Option<LoopBudget> {
     let own = is_builtin(project, started).then(|| Library::new(Project::Builtin));
     let project = own.as_ref().unwrap_or(project);
