@@ -26,7 +26,7 @@ run corpus build corpus >/dev/null || fail "corpus build"
 cmp corpus/manifest.json "$root/data/corpus/v1/manifest.json" || fail "the corpus differs"
 say "the corpus builds to the same bytes"
 if run run no-such-task.json 2>err.txt; then fail "a missing task was accepted"; fi
-grep -q 'no-such-task.json: it cannot be read' err.txt || fail "the error for a missing task"
+grep -q 'no-such-task.json: no such file' err.txt || fail "the error for a missing task"
 printf '1' | dd of=runs/canonical/v1/trace.json bs=1 seek=300 conv=notrunc status=none
 verify() { run verify runs/canonical/v1 --project "$root" "$@"; }
 code=0; verify >verify.txt 2>/dev/null || code=$?
@@ -46,4 +46,4 @@ mkdir -p runs/canonical/v1.partial
 head -c 9000 whole/state.jsonl >runs/canonical/v1.partial/state.jsonl
 run resume runs/canonical/v1 --task builtin:tasks/canonical/v1.json >/dev/null || fail "resume"
 cmp runs/canonical/v1/state.jsonl whole/state.jsonl || fail "the resumed run differs"
-say "a run that was cut short is carried on to the same bytes"
+say "an interrupted run is resumed to the same bytes"

@@ -205,7 +205,11 @@ fn what_lies_in_the_way_is_not_overwritten() {
     folder.write("mine/notes.txt", "mine");
     let ran = folder.gatedrun(&["run", TASK, "--out", "mine"]);
     assert_eq!(ran.code, 2, "{}", ran.all());
-    assert!(ran.err.contains("it holds \"notes.txt\", which is no part of a run"), "{}", ran.all());
+    assert!(
+        ran.err.contains("contains \"notes.txt\", which is not part of a run"),
+        "{}",
+        ran.all()
+    );
     assert_eq!(folder.read("mine/notes.txt"), b"mine");
     folder.write("a-file", "mine");
     assert_eq!(folder.gatedrun(&["run", TASK, "--out", "a-file"]).code, 2);
@@ -383,7 +387,7 @@ fn show_reads_a_run_that_was_cut_short_and_refuses_a_damaged_one() {
     folder.write(&path, [b"{}\n".as_slice(), &good].concat());
     let ran = folder.gatedrun(&["show", RUN]);
     assert_eq!(ran.code, 5, "{}", ran.all());
-    assert!(ran.err.contains("state.jsonl: line 1: it is no record"), "{}", ran.all());
+    assert!(ran.err.contains("state.jsonl: line 1: not a record"), "{}", ran.all());
 }
 
 #[test]

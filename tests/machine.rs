@@ -383,7 +383,7 @@ fn a_second_signature_stands_beside_the_first() {
     folder.write(ATTESTATION, format!("{}{letter}{}", &text[..at], &text[at + 1..]));
     let ran = verify(&["a.pub.pem", "b.pub.pem"]);
     assert!(ran.code == 1 && ran.out.contains("its keyid was changed"), "{}", ran.all());
-    // Where the run is another now, the old signatures go, and their keys are told.
+    // Where the run differs now, the old signatures go, and their keys are named.
     copy(
         root().join("runs/canonical/v1").as_std_path(),
         folder.path().join("runs/other/v1").as_std_path(),

@@ -100,10 +100,7 @@ impl Grammar {
             (State::Start, Event::RunStarted(started)) => {
                 // The reader has said so more kindly; a writer writes no other.
                 if started.format != FORMAT {
-                    return Err(Some(format!(
-                        "format is {}, expected {FORMAT}",
-                        started.format
-                    )));
+                    return Err(Some(format!("format is {}, expected {FORMAT}", started.format)));
                 }
                 State::BetweenSteps
             }
