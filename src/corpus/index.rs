@@ -1,6 +1,6 @@
 //! An inverted index: for each word, the documents that hold it.
 //!
-//! A word is a sequence of letters or digits, compared in lower case. The order of answers depends on
+//! A word is letters and digits in a row, compared in lower case. The order of answers depends on
 //! the documents alone.
 
 use std::cmp::Reverse;
