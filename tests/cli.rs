@@ -524,7 +524,7 @@ fn policy_decide_answers_line_by_line_and_counts_one_run() {
 fn regression_tells_what_changed_and_fails_on_what_is_worse() {
     let folder = with_run();
     let ran = folder.gatedrun(&["regression"]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, "1 tasks: 1 same\n"));
+    assert_eq!((ran.code, ran.out.as_str()), (0, "1 task: 1 same\n"));
     folder.write(
         "tasks/other/x.json",
         String::from_utf8(folder.read(TASK)).unwrap().replace("canonical/v1", "other/x"),

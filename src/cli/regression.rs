@@ -161,7 +161,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             (count > 0).then(|| format!("{count} {}", verdict.as_str()))
         });
         let counts: Vec<String> = counts.into_iter().flatten().collect();
-        terminal.line(&format!("{} tasks: {}", tasks.len(), counts.join(", ")))?;
+        let tasks = crate::evidence::text::counted(tasks.len(), "task", "tasks");
+        terminal.line(&format!("{tasks}: {}", counts.join(", ")))?;
     }
     let code = rows.iter().fold(exit::OK, |code, row| exit::worse(code, row.code));
     suite(project, &rows).write(outputs)?;

@@ -254,8 +254,8 @@ impl Rows {
     fn write(&self, text: &mut String) {
         text.push_str(&self.first);
         if self.count > ROWS_MAX {
-            let untold = self.count - ROWS_MAX;
-            let _ = writeln!(text, "| … | *{untold} more, which the ledger has* |");
+            let left_out = self.count - ROWS_MAX;
+            let _ = writeln!(text, "| … | *{left_out} more, which the ledger has* |");
         }
         text.extend(self.last.iter().map(String::as_str));
     }
