@@ -178,7 +178,7 @@ impl Destination {
         Ok(staged)
     }
 
-    /// A temporary file, locked for as long as it is in use, which tells it from a leftover.
+    /// A temporary file, locked for as long as it is in use, which distinguishes it from a leftover.
     fn temporary(&self, mode: u32) -> io::Result<NamedTempFile> {
         for _ in 0..TRIES_MAX {
             let staged = Builder::new()
