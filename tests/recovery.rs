@@ -197,7 +197,7 @@ fn a_process_that_is_killed_at_any_moment_is_carried_on_and_writes_once() {
     let started = std::time::Instant::now();
     let again = folder.gatedrun(&["run", "tasks/test/busy.json", "--out", "again", "--json"]);
     assert_eq!(again.code, 0, "{}", again.err);
-    let took = started.elapsed();
+    let mut took = started.elapsed();
     let mut random = gatedrun::derive::rng(7, &["kills"]);
     let (mut killed, mut completed, mut resumed) = (0, 0, 0);
     while killed < kills {
@@ -219,6 +219,8 @@ fn a_process_that_is_killed_at_any_moment_is_carried_on_and_writes_once() {
         child.kill().unwrap();
         child.wait().unwrap();
         killed += u64::from(was_running);
+        // How long a run takes changes with what else the machine does.
+        took = if was_running { took * 21 / 20 } else { took * 9 / 10 };
         written_once(&folder);
         if folder.path().join("run").exists() {
             assert!(!partial.exists(), "a finished run left something behind");
