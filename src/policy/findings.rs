@@ -242,7 +242,13 @@ impl<'a> Findings<'a> {
     fn missing_keys(&mut self, pointer: &str, value: &Value, rules: &Value) {
         let required = rules.get("required").and_then(Value::as_array);
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
-            if value.get(key).is_some() {
+            // A key that is misspelt is one slip: it is told where it stands.
+            let known = keys_of(rules);
+            let is_misspelt = |other: &String| {
+                !known.contains(&other.as_str()) && nearest(&cut(other), &known) == Some(key)
+            };
+            let keys = || value.as_object().into_iter().flatten().map(|(key, _)| key);
+            if value.get(key).is_some() || keys().any(is_misspelt) {
                 continue;
             }
             let sample = self.sample(&format!("{pointer}/{key}"));
