@@ -160,7 +160,7 @@ fn a_policy_can_allow_a_name_knowingly() {
         ("a/.gitignore", "it is a path"),
         ("..", "leaves its mount"),
         ("x.", "begins or ends"),
-        ("", "shorter than 1"),
+        ("", "is an empty text"),
     ] {
         let folder = Folder::lenient_project();
         let allow = format!("  write: [work]\n  allow_names: [{name:?}]\n");
