@@ -161,7 +161,8 @@ def again(*args):
 def discard_or_resume(binary, folder):
     """After a kill of `run --discard-partial`, what its user may well type instead."""
     code, out = call(folder, binary, ["resume", RUN])
-    if "nothing to resume" in out and not os.path.isdir(os.path.join(folder, RUN)):
+    is_none = "nothing to resume" in out or "no such folder" in out
+    if is_none and not os.path.isdir(os.path.join(folder, RUN)):
         code, out = call(folder, binary, ["run", TASK])
     elif "nothing to resume" in out:
         code = 0

@@ -247,3 +247,47 @@ fn without_a_thread_to_confine_the_policy_decides() {
     assert!(said(&ran).contains("no thread can be started"), "{}", said(&ran));
     assert!(!folder.path().join("runs/test/script.partial/state.jsonl").exists());
 }
+
+#[test]
+fn what_cannot_be_read_is_no_verdict_on_the_run() {
+    let folder = writing();
+    let Some(made) = traced(&folder, &[], &["run", TASK]) else { return };
+    assert!(made.status.success(), "{}", said(&made));
+    assert_eq!(folder.gatedrun(&["keygen", "k.pem"]).code, 0);
+    let commands: [&[&str]; 5] = [
+        &["verify", RUN],
+        &["show", RUN],
+        &["diff", RUN, RUN],
+        &["replay", RUN],
+        &["sign", RUN, "--key", "k.pem"],
+    ];
+    let mut faults = 0;
+    for command in commands {
+        for (call, path, error) in [
+            ("openat", "state.jsonl", "EMFILE"),
+            ("openat", "state.jsonl", "EACCES"),
+            ("openat", "manifest.json", "EIO"),
+            ("openat", "c.md", "EMFILE"),
+            ("openat", "v1.md", "EMFILE"),
+        ] {
+            let calls = traced(&folder, &["-e", "trace=openat"], command).unwrap();
+            assert!(calls.status.success(), "{command:?}: {}", said(&calls));
+            let calls = String::from_utf8(folder.read("strace.txt")).unwrap();
+            let mut made: BTreeMap<&str, usize> = BTreeMap::new();
+            let when = calls.lines().find_map(|line| {
+                let made = made.entry(line.split(' ').next().unwrap()).or_default();
+                *made += 1;
+                line.contains(&format!("{path}\"")).then_some(*made)
+            });
+            let Some(when) = when else { continue };
+            let failing = format!("inject={call}:error={error}:when={when}");
+            let ran = traced(&folder, &["-e", &failing], command).unwrap();
+            let code = ran.status.code().unwrap_or(-1);
+            let told = format!("{}{}", String::from_utf8_lossy(&ran.stdout), said(&ran));
+            // Read a second time it may be there.
+            assert!(matches!(code, 0 | 8), "{command:?} {path} {failing}: {code}: {told}");
+            faults += usize::from(code == 8);
+        }
+    }
+    assert!(faults > 8, "{faults}");
+}

@@ -148,6 +148,21 @@ impl Destination {
         written.map_err(|error| Stop::writing(&self.named, &error))
     }
 
+    /// Writes the file where nothing is yet.
+    ///
+    /// # Errors
+    /// That something is there by now, or the file system's refusal.
+    pub(super) fn create(&self, bytes: &[u8], mode: u32) -> Result<(), Stop> {
+        let written = self.stage(bytes, mode, None).and_then(|staged| {
+            staged.persist_noclobber(&self.place).map_err(|refused| refused.error)?;
+            self.sync()
+        });
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&self.named),
+            _ => Stop::writing(&self.named, &error),
+        })
+    }
+
     /// A temporary file with this content, and with the owner and permissions of what it replaces.
     fn stage(&self, bytes: &[u8], mode: u32, old: Option<&Metadata>) -> io::Result<NamedTempFile> {
         self.sweep();

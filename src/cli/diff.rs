@@ -34,7 +34,10 @@ pub struct Args {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let (a, b) = (named_run(&args.a)?.folder, named_run(&args.b)?.folder);
-    let found = diff(&a, &b).map_err(|message| Stop { message, code: exit::MALFORMED })?;
+    let found = diff(&a, &b).map_err(|unread| {
+        let code = if unread.is_host { exit::HOST } else { exit::MALFORMED };
+        Stop { message: unread.message, code }
+    })?;
     if args.json {
         terminal.json(&found)?;
     } else {

@@ -159,6 +159,7 @@ fn replay_all(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         // What cannot be read at all weighs more than what differs.
         code = match replayed {
             Replay::Unreadable(_) => exit::worse(code, exit::MALFORMED),
+            Replay::Host(_) => exit::worse(code, exit::HOST),
             Replay::Identical => code,
             Replay::Diverged(_) | Replay::Incomplete(_) => exit::worse(code, exit::DRIFT),
         };
@@ -174,7 +175,7 @@ fn word(replayed: &Replay) -> &'static str {
         Replay::Identical => "identical",
         Replay::Diverged(_) => "diverged",
         Replay::Incomplete(_) => "incomplete",
-        Replay::Unreadable(_) => "unreadable",
+        Replay::Unreadable(_) | Replay::Host(_) => "unreadable",
     }
 }
 
@@ -183,6 +184,7 @@ fn print_json(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Res
     match replayed {
         Replay::Identical => {}
         Replay::Incomplete(what) | Replay::Unreadable(what) => line.message = Some(what.clone()),
+        Replay::Host(fault) => line.message = Some(fault.to_string()),
         Replay::Diverged(Diverged { at, cause }) => {
             line.cause = Some(cause);
             match at {
@@ -212,6 +214,9 @@ fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> R
         Replay::Identical => return Ok(terminal.line(&format!("{run}: {verdict}"))?),
         Replay::Incomplete(what) | Replay::Unreadable(what) => {
             return Ok(terminal.refusal(run, word(replayed), what)?);
+        }
+        Replay::Host(fault) => {
+            return Ok(terminal.refusal(run, word(replayed), &fault.to_string())?);
         }
         Replay::Diverged(Diverged { at, cause }) => (at, cause),
     };
@@ -358,6 +363,7 @@ fn unsound(run: &Utf8Path) -> Option<(&'static str, String, u8)> {
         // Without a project, no input is at hand, and none is asked for.
         Verdict::Verified | Verdict::Unconfirmed => return None,
         Verdict::Malformed => ("unreadable", exit::MALFORMED),
+        Verdict::Unread => ("unreadable", exit::HOST),
         other => (other.as_str(), exit::DRIFT),
     };
     let first = found.findings.iter().find(|finding| finding.verdict == found.verdict);

@@ -1,6 +1,8 @@
 //! `gatedrun show`: a run as a table, or as JSON. What the ledger does not hold, it takes from the
 //! folder and the project at hand, and says so where it is not there.
 
+use std::io;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use serde_json::Value;
@@ -11,9 +13,10 @@ use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::evidence::{ATTESTATION, STATE, open, words};
 use crate::file::said;
+use crate::host::HostFault;
 use crate::inputs::read_file;
 use crate::json::Digest;
-use crate::ledger::Reader;
+use crate::ledger::{LedgerError, Reader};
 use crate::task::Task;
 
 use super::check::task_of;
@@ -85,8 +88,11 @@ struct Read {
 }
 
 fn read(path: &Utf8Path, terminal: &Terminal) -> Result<Read, Stop> {
-    let file = open::open(path)
-        .map_err(|error| Stop::usage(format!("{path}: {}; name a run's folder", said(&error))))?;
+    let unread = |error: &io::Error| Stop::from(HostFault::of(error, path.as_str(), "read"));
+    let file = open::open(path).map_err(|error| match HostFault::is_one(&error) {
+        true => unread(&error),
+        false => Stop::usage(format!("{path}: {}; name a run's folder", said(&error))),
+    })?;
     let mut reader = Reader::new(file);
     let (mut read, mut steps) = (Read::default(), Steps::default());
     loop {
@@ -102,6 +108,9 @@ fn read(path: &Utf8Path, terminal: &Terminal) -> Result<Read, Stop> {
                 read.head = Some(reader.head());
             }
             Ok(None) => break,
+            Err(LedgerError::Read(error)) if HostFault::is_one(&error) => {
+                return Err(unread(&error));
+            }
             // What was read before is good, and is shown.
             Err(error) => {
                 read.error = Some(format!("{path}: {error}"));

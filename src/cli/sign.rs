@@ -1,26 +1,34 @@
 //! `gatedrun sign` and `gatedrun keygen`: names under runs, and the keys for them.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ed25519_dalek::SigningKey;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::evidence::attest::{self, ENVELOPE_BYTES_MAX, Envelope, KEY_BYTES_MAX};
 use crate::evidence::recorder::project;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::{Verdict, verify_unsigned};
+use crate::evidence::write::{Claim, WriteError, target_of};
 use crate::evidence::{ATTESTATION, STATE, open};
 use crate::file::{self, said};
+use crate::host::HostFault;
 use crate::inputs::{Library, Project};
+use crate::ledger::LedgerError;
 
 use super::destination::{Destination, create, create_both};
 use super::output::Terminal;
 use super::project::{named_run, run};
 use super::{Stop, exit};
+
+/// How long another process that changes the run is waited for.
+const WAITED: Duration = Duration::from_secs(5);
+
+/// How long between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The arguments of `sign`.
 #[derive(Debug, clap::Args)]
@@ -64,11 +72,16 @@ pub(super) fn sign(args: &SignArgs, terminal: &mut Terminal) -> Result<u8, Stop>
 
 fn sign_one(folder: &Utf8Path, key: &SigningKey, terminal: &mut Terminal) -> Result<(), Stop> {
     let destination = Destination::in_run(folder, ATTESTATION)?;
-    let _lock = lock(folder)?;
+    let claim = claim(folder);
     // Nobody should sign what does not hold together. Where that is refused, the signatures that
     // are there stay.
     let library = run(folder).map(|(root, _)| Library::new(Project::Folder(root)));
     let found = verify_unsigned(folder, library.as_ref());
+    if found.verdict == Verdict::Unread {
+        let what = found.findings.iter().find(|finding| finding.verdict == Verdict::Unread);
+        let what = what.map_or_else(String::new, |what| format!(" {}: {}", what.file, what.what));
+        return Err(Stop::host(format!("{folder}: not signed, since it cannot be checked:{what}")));
+    }
     if found.verdict > Verdict::Unconfirmed {
         return Err(Stop {
             message: format!(
@@ -81,8 +94,12 @@ fn sign_one(folder: &Utf8Path, key: &SigningKey, terminal: &mut Terminal) -> Res
     let state = folder.join(STATE);
     let ledger = open::open(&state)
         .map_err(|error| Stop::host(format!("{state}: cannot be read: {}", said(&error))))?;
-    let recorded = project(ledger, io::sink(), io::sink())
-        .map_err(|error| Stop::usage(format!("{state}: {error}")))?;
+    let recorded = project(ledger, io::sink(), io::sink()).map_err(|error| match error {
+        LedgerError::Read(error) | LedgerError::Sink(error) if HostFault::is_one(&error) => {
+            HostFault::of(&error, state.as_str(), "read").into()
+        }
+        error => Stop::usage(format!("{state}: {error}")),
+    })?;
     let statement = attest::run_statement(&recorded.summary, &recorded.manifest);
     let path = folder.join(ATTESTATION);
     let (envelope, dropped) = match open::read(&path, ENVELOPE_BYTES_MAX) {
@@ -94,6 +111,8 @@ fn sign_one(folder: &Utf8Path, key: &SigningKey, terminal: &mut Terminal) -> Res
             return Err(Stop::host(format!("{path}: cannot be read: {}", said(&error))));
         }
     };
+    // Without the right to change the run nothing is written.
+    let _claim = claim?;
     let (envelope, replaced) = envelope.signed(key);
     let bytes = envelope.encode().map_err(|what| Stop::usage(format!("{path}: {what}")))?;
     destination.replace(&bytes)?;
@@ -108,12 +127,18 @@ fn sign_one(folder: &Utf8Path, key: &SigningKey, terminal: &mut Terminal) -> Res
     Ok(())
 }
 
-/// Holds a run against other signers, so that no signature is lost between reading and writing.
-fn lock(folder: &Utf8Path) -> Result<File, Stop> {
-    let held = File::open(folder).map_err(|error| Stop::writing(folder, &error))?;
-    // Where the file system has no locks, two signers at once are for their users to avoid.
-    let _ = flock(&held, FlockOperation::LockExclusive);
-    Ok(held)
+/// The right to change a run, from before it is read until it is signed: no other signer's signature
+/// is lost, and no other run is put in its place. A process that holds it is waited for a little.
+fn claim(folder: &Utf8Path) -> Result<Claim, Stop> {
+    let real = folder.canonicalize_utf8().map_err(|error| Stop::writing(folder, &error))?;
+    let target = target_of(&real);
+    let until = Instant::now() + WAITED;
+    loop {
+        match Claim::take(&target) {
+            Err(WriteError::Locked { .. }) if Instant::now() < until => thread::sleep(PAUSE),
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// Reads a private key from a file, and warns of one that others can read.
@@ -134,11 +159,28 @@ pub(super) fn signing_key(path: &Utf8Path, terminal: &mut Terminal) -> Result<Si
     Ok(key)
 }
 
+/// Writes the public key of a private one that lies alone, as a killed keygen leaves it.
+fn complete(path: &Utf8Path, beside: &Utf8Path, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let key = signing_key(path, terminal).map_err(|stop| Stop {
+        message: format!(
+            "{}\n{path}: exists already and is not replaced, and {beside} does not exist; choose another name, or move it away",
+            stop.message
+        ),
+        ..stop
+    })?;
+    let public = attest::public_pem(&key).map_err(Stop::usage)?;
+    Destination::fresh(beside)?.create(public.as_bytes(), 0o644)?;
+    terminal.note(&format!("{path}: exists already and is kept; only its public key was missing"));
+    terminal.line(&format!("{beside}: the public key, for `gatedrun verify --key`"))?;
+    Ok(exit::OK)
+}
+
 pub(super) fn keygen(args: &KeygenArgs, terminal: &mut Terminal) -> Result<u8, Stop> {
     let path = &args.private;
     let stem = path.as_str().strip_suffix(".pem").unwrap_or(path.as_str());
     let beside = Utf8PathBuf::from(format!("{stem}.pub.pem"));
     if path.exists() && beside.symlink_metadata().is_err() {
+<<<<<<< HEAD
         // What a keygen has left that was killed between the two. The public half follows from the
         // private one, and no key is lost.
         let key = signing_key(path, terminal)?;
@@ -147,6 +189,9 @@ pub(super) fn keygen(args: &KeygenArgs, terminal: &mut Terminal) -> Result<u8, S
         terminal.line(&format!("{path}: the private key was there already"))?;
         terminal.line(&format!("{beside}: its public key, for `gatedrun verify --key`"))?;
         return Ok(exit::OK);
+=======
+        return complete(path, &beside, terminal);
+>>>>>>> wave-p
     }
     let private = Destination::fresh(path)?;
     let public = Destination::fresh(&beside)?;

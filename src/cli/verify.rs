@@ -95,6 +95,7 @@ pub(super) fn code(verdict: Verdict) -> u8 {
         Verdict::Unconfirmed => exit::UNCONFIRMED,
         Verdict::InputsDiffer => exit::INPUTS,
         Verdict::Unfinished => exit::INTERRUPTED,
+        Verdict::Unread => exit::HOST,
     }
 }
 
@@ -199,7 +200,7 @@ fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) ->
     let tone = match verification.verdict {
         Verdict::Verified => Tone::Good,
         Verdict::Unconfirmed | Verdict::InputsDiffer | Verdict::Unfinished => Tone::Strong,
-        Verdict::Malformed | Verdict::Tampered => Tone::Bad,
+        Verdict::Malformed | Verdict::Tampered | Verdict::Unread => Tone::Bad,
     };
     let of = |verified: bool| {
         let signers = verification.signatures.iter().filter(|one| one.verified == verified);

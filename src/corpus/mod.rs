@@ -219,7 +219,9 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
                     Some(error) => file::said(error),
                     None => error.to_string(),
                 };
-                problems.push(Problem::new(name, what));
+                let is_host = error.io_error().is_some_and(|error| !file::is_about_the_name(error));
+                let problem = Problem::new(name, what);
+                problems.push(if is_host { problem.of_the_host() } else { problem });
                 continue;
             }
         };

@@ -383,6 +383,7 @@ pub fn generate(seed: &[u8; 32]) -> Result<KeyPair, String> {
     // Without the public half, which is the form that every reader of PKCS#8 knows.
     let pair = KeypairBytes { secret_key: *seed, public_key: None };
     let private = pair.to_pkcs8_pem(LineEnding::LF).map_err(|error| error.to_string())?;
+<<<<<<< HEAD
     Ok(KeyPair { private: private.to_string(), public: public_half(&key)? })
 }
 
@@ -393,6 +394,18 @@ pub fn generate(seed: &[u8; 32]) -> Result<KeyPair, String> {
 pub fn public_half(key: &SigningKey) -> Result<String, String> {
     let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
     public.map_err(|error| error.to_string())
+=======
+    Ok(KeyPair { private: private.to_string(), public: public_pem(&key)? })
+}
+
+/// The public half of a private key, in PEM.
+///
+/// # Errors
+/// The encoder's.
+pub fn public_pem(key: &SigningKey) -> Result<String, String> {
+    let pem = key.verifying_key().to_public_key_pem(LineEnding::LF);
+    pem.map_err(|error| error.to_string())
+>>>>>>> wave-p
 }
 
 /// Reads a private key.

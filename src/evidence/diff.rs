@@ -10,6 +10,7 @@ use serde_json::Value;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use crate::event::{Decision, Event, Record};
+use crate::host::HostFault;
 use crate::json;
 use crate::ledger::{LedgerError, Reader};
 
@@ -127,11 +128,35 @@ impl Diff {
 /// How much of each run is held for comparing it step by step, in bytes.
 pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// That something of a run cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unread {
+    /// What, and why.
+    pub message: String,
+    /// Whether the machine refused, so that nothing is known of the run.
+    pub is_host: bool,
+}
+
+impl Unread {
+    fn new(path: &Utf8Path, error: &io::Error) -> Self {
+        let message = format!("{path}: cannot be read: {error}");
+        Self { message, is_host: HostFault::is_one(error) }
+    }
+
+    fn ledger(run: &Utf8Path, error: LedgerError) -> Self {
+        match error {
+            LedgerError::Read(error) => Self::new(&run.join(STATE), &error),
+            error => Self { message: format!("{run}/{STATE}: {error}"), is_host: false },
+        }
+    }
+}
+
 /// Compares two runs' folders.
 ///
 /// # Errors
 /// Which of the ledgers cannot be read, and why.
-pub fn diff(a: &Utf8Path, b: &Utf8Path) -> Result<Diff, String> {
+pub fn diff(a: &Utf8Path, b: &Utf8Path) -> Result<Diff, Unread> {
     diff_within(HELD_BYTES_MAX, a, b)
 }
 
@@ -139,18 +164,18 @@ pub fn diff(a: &Utf8Path, b: &Utf8Path) -> Result<Diff, String> {
 ///
 /// # Errors
 /// As [`diff`].
-pub fn diff_within(bytes_max: usize, a: &Utf8Path, b: &Utf8Path) -> Result<Diff, String> {
+pub fn diff_within(bytes_max: usize, a: &Utf8Path, b: &Utf8Path) -> Result<Diff, Unread> {
     let open = |run: &Utf8Path| {
         let path = run.join(STATE);
-        open::open(&path).map_err(|error| format!("{path}: it cannot be read: {error}"))
+        open::open(&path).map_err(|error| Unread::new(&path, &error))
     };
     let mut first = Side::new(open(a)?, bytes_max);
     let mut second = Side::new(open(b)?, bytes_max);
     let mut found = None;
     loop {
         let next = (
-            first.next().map_err(|error| format!("{a}/{STATE}: {error}"))?,
-            second.next().map_err(|error| format!("{b}/{STATE}: {error}"))?,
+            first.next().map_err(|error| Unread::ledger(a, error))?,
+            second.next().map_err(|error| Unread::ledger(b, error))?,
         );
         if next.0.is_none() && next.1.is_none() {
             break;
@@ -180,16 +205,13 @@ const QUOTED_CHARS_MAX: usize = 120;
 ///
 /// # Errors
 /// Which folder cannot be read, and why.
-pub fn differing_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<FileDifference>, String> {
+pub fn differing_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<FileDifference>, Unread> {
     let mut paths = BTreeSet::new();
-    let opened = |run: &Utf8Path| {
-        Folder::open(run).map_err(|error| format!("{run}: cannot be read: {error}"))
-    };
+    let opened = |run: &Utf8Path| Folder::open(run).map_err(|error| Unread::new(run, &error));
     let (a, b) = (opened(a)?, opened(b)?);
     for run in [&a, &b] {
         for entry in run.walk() {
-            let entry =
-                entry.map_err(|error| format!("{}: cannot be read: {error}", run.path()))?;
+            let entry = entry.map_err(|error| Unread::new(run.path(), &error))?;
             if !entry.is_folder {
                 paths.insert(entry.path);
             }
@@ -197,17 +219,28 @@ pub fn differing_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<FileDifference>
     }
     let known = FILES.iter().filter(|name| paths.contains(**name)).map(ToString::to_string);
     let others = paths.iter().filter(|path| !FILES.contains(&path.as_str())).cloned();
-    Ok(known.chain(others).filter_map(|file| file_difference(&a, &b, file)).collect())
+    known.chain(others).filter_map(|file| file_difference(&a, &b, file).transpose()).collect()
 }
 
-fn file_difference(a: &Folder, b: &Folder, file: String) -> Option<FileDifference> {
+/// How a file differs; none where it does not.
+fn file_difference(a: &Folder, b: &Folder, file: String) -> Result<Option<FileDifference>, Unread> {
+    let opened = |run: &Folder| match run.open_file(&file) {
+        // A file that the machine refuses to read is no difference between the runs.
+        Err(error) if HostFault::is_one(&error) => {
+            Err(Unread::new(&run.path().join(&file), &error))
+        }
+        opened => Ok(opened),
+    };
     let unread = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
         _ => error.to_string(),
     };
-    let (line, byte, a, b) = match (a.open_file(&file), b.open_file(&file)) {
+    let (line, byte, a, b) = match (opened(a)?, opened(b)?) {
         (Ok(a), Ok(b)) => match compare::difference(a, b) {
-            Ok(None) => return None,
+            Ok(None) => return Ok(None),
+            Err(error) if HostFault::is_one(&error) => {
+                return Err(Unread::new(Utf8Path::new(&file), &error));
+            }
             Ok(Some(found)) => {
                 let from = found.column.saturating_sub(1);
                 let rest = |line: &Option<Vec<u8>>| match line {
@@ -226,7 +259,7 @@ fn file_difference(a: &Folder, b: &Folder, file: String) -> Option<FileDifferenc
             (None, None, there(a), there(b))
         }
     };
-    Some(FileDifference { file, line, byte, a, b })
+    Ok(Some(FileDifference { file, line, byte, a, b }))
 }
 
 fn first_difference((a, b): &(Option<Record>, Option<Record>)) -> FirstDifference {

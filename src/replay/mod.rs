@@ -16,6 +16,7 @@ use camino::Utf8Path;
 
 use crate::agent::RunError;
 use crate::event::{Event, Input, InputRole, Record, RunStarted};
+use crate::host::HostFault;
 use crate::inputs::Inputs;
 use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past};
 use crate::run::{Course, run};
@@ -35,6 +36,8 @@ pub enum Replay {
     Incomplete(String),
     /// The record cannot be read.
     Unreadable(String),
+    /// The machine refused to read the record, so that nothing is known of it.
+    Host(HostFault),
 }
 
 /// Where a replay came to something else, and what is the likely cause.
@@ -63,11 +66,11 @@ pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
     // All of one run, whatever is put in its place meanwhile.
     let [past, state, trace, report, manifest] = match Folder::open_all(folder, NAMES) {
         Ok(files) => files,
-        Err(error) => return Replay::Unreadable(error.to_string()),
+        Err(error) => return unread(folder.as_str(), &error),
     };
     let open =
         |name: &str, opened: io::Result<Opened>| -> Result<Box<dyn BufRead + Send>, Replay> {
-            let opened = opened.map_err(|error| Replay::Unreadable(format!("{name}: {error}")))?;
+            let opened = opened.map_err(|error| unread(name, &error))?;
             Ok(Box::new(opened))
         };
     let files = || Ok((open(STATE, past)?, open(STATE, state)?, open(TRACE, trace)?));
@@ -98,7 +101,7 @@ pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
                 rest.line - 1
             ));
         }
-        Err(error) => return Replay::Unreadable(format!("{STATE}: {error}")),
+        Err(error) => return unread(STATE, &error),
     }
     let compared = |file: io::Result<Opened>, due: &[u8]| compare::difference(file?, due);
     let files: [(&'static str, io::Result<Option<Difference>>); 3] = [
@@ -115,7 +118,7 @@ pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
                     cause: "the program makes another file of the same ledger: its code has changed, or the file was edited".to_owned(),
                 });
             }
-            Err(error) => return Replay::Unreadable(format!("{name}: {error}")),
+            Err(error) => return unread(name, &error),
         }
     }
     match beginning {
@@ -149,15 +152,25 @@ fn failed(error: RunError, beginning: Option<&Divergence>) -> Replay {
         RunError::Ledger(LedgerError::Ends(records)) => Replay::Incomplete(format!(
             "the record ends after {records} events, and the run goes on: it was cut short"
         )),
+        RunError::Ledger(LedgerError::Read(error) | LedgerError::Sink(error)) => {
+            unread(STATE, &error)
+        }
         RunError::Ledger(error) => Replay::Unreadable(format!("{STATE}: {error}")),
         RunError::Llm(error) => Replay::Diverged(Diverged {
             at: Place::Reply(error.to_string()),
             cause: "the task's script is another one than the run was made with".to_owned(),
         }),
         RunError::InDoubt(halt) => Replay::Incomplete(halt.to_string()),
-        // A replay opens nothing of the run's own.
-        RunError::Host(fault) => Replay::Unreadable(fault.to_string()),
+        RunError::Host(fault) => Replay::Host(fault),
     }
+}
+
+/// That a file of the record cannot be read: the machine's doing, or the record's own.
+fn unread(name: &str, error: &io::Error) -> Replay {
+    if HostFault::is_one(error) {
+        return Replay::Host(HostFault::of(error, name, "read"));
+    }
+    Replay::Unreadable(format!("{name}: {error}"))
 }
 
 /// The likely cause of a divergence: the input that has changed and that such an event depends on.

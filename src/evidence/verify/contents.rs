@@ -6,6 +6,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::host::HostFault;
 use crate::json::Digest;
 
 use super::super::manifest::FileDigest;
@@ -43,8 +44,11 @@ impl Check<'_> {
             .map(|ledger| &ledger.recorded.work);
         let mut findings = Vec::new();
         look_into(self.folder, written, standing, |path, what, cause| {
-            let is_rewritten = matches!(cause, Cause::LineEnds | Cause::WhiteSpace);
-            let verdict = if is_rewritten { Verdict::Malformed } else { Verdict::Tampered };
+            let verdict = match cause {
+                Cause::LineEnds | Cause::WhiteSpace => Verdict::Malformed,
+                Cause::Host => Verdict::Unread,
+                _ => Verdict::Tampered,
+            };
             findings.push((verdict, cause, path.to_owned(), what.to_owned()));
         });
         for (verdict, cause, path, what) in findings {
@@ -77,7 +81,8 @@ fn look_into(
         let Entry { path, is_folder } = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                differs(".", &format!("cannot be read: {error}"), Cause::Contents);
+                let (what, cause) = unread(&error, Cause::Contents);
+                differs(".", &what, cause);
                 continue;
             }
         };
@@ -115,6 +120,12 @@ fn look_into(
     }
 }
 
+/// That something cannot be read: the machine's doing, or of the cause that is given.
+fn unread(error: &io::Error, cause: Cause) -> (String, Cause) {
+    let cause = if HostFault::is_one(error) { Cause::Host } else { cause };
+    (format!("cannot be read: {error}"), cause)
+}
+
 fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
@@ -135,7 +146,7 @@ pub(in crate::evidence) fn is_written(
     path: &str,
     due: FileDigest,
 ) -> Result<(), (String, Cause)> {
-    let unread = |error: io::Error| (format!("cannot be read: {error}"), Cause::Unreadable);
+    let unread = |error: io::Error| unread(&error, Cause::Unreadable);
     let mut hasher = Sha256::new();
     let mut file = folder.open_file(path).map_err(unread)?.take(due.bytes.saturating_add(1));
     let mut bytes = [0; 1 << 14];

@@ -11,6 +11,7 @@ use crate::event::{CorpusIdentity, InputRole, RunStarted};
 use crate::inputs::{Library, Project};
 use crate::json::Digest;
 use crate::policy::spec::LoopBudget;
+use crate::problem::Problem;
 
 use super::super::STATE;
 use super::ledger::Ledger;
@@ -48,10 +49,15 @@ impl Check<'_> {
             Ok(bytes) => bytes,
             Err(problem) => {
                 let what = format!("the {role} at hand cannot be compared: {}", problem.what);
-                self.add(Verdict::Unconfirmed, Cause::InputUnread, path, what);
+                let (verdict, cause) = unread(&problem);
+                self.add(verdict, cause, path, what);
                 return;
             }
         };
+        // It could not be read the first time.
+        if Digest::of(&bytes) == made {
+            return;
+        }
         let (cause, what) = match rewritten::cause(&bytes, made) {
             Some(cause) => (cause, format!("the {role}: {}", rewritten::words(cause, path))),
             None => (
@@ -79,9 +85,10 @@ impl Check<'_> {
         let manifest = files.remove(corpus::MANIFEST);
         let is_whole = unread.is_empty();
         for problem in unread {
+            let (verdict, cause) = self::unread(&problem);
             let finding = Finding::new(
-                Verdict::Unconfirmed,
-                Cause::InputUnread,
+                verdict,
+                cause,
                 &problem.file,
                 format!("a document at hand cannot be compared: {}", problem.what),
             );
@@ -105,10 +112,10 @@ impl Check<'_> {
         }
         let differing = manifest.map(|bytes| corpus::differences(name, &bytes, &files));
         for problem in differing.iter().flatten() {
-            let is_unread = self
-                .findings
-                .iter()
-                .any(|finding| finding.cause == Cause::InputUnread && finding.file == problem.file);
+            let is_unread = self.findings.iter().any(|finding| {
+                matches!(finding.cause, Cause::InputUnread | Cause::Host)
+                    && finding.file == problem.file
+            });
             if !is_unread {
                 self.add(Verdict::InputsDiffer, Cause::Input, name, problem.to_string());
             }
@@ -121,6 +128,14 @@ impl Check<'_> {
             );
             self.add(Verdict::InputsDiffer, Cause::Input, name, what);
         }
+    }
+}
+
+/// What it makes of the verdict that an input cannot be read.
+fn unread(problem: &Problem) -> (Verdict, Cause) {
+    match problem.is_host {
+        true => (Verdict::Unread, Cause::Host),
+        false => (Verdict::Unconfirmed, Cause::InputUnread),
     }
 }
 

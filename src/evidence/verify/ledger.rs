@@ -177,6 +177,10 @@ impl Check<'_> {
             LedgerError::Unlinked { line, stated, computed } => {
                 return self.unlinked(reader, *line, *stated, *computed);
             }
+            LedgerError::Read(error) => {
+                self.unreadable(STATE, error);
+                return;
+            }
             other => {
                 self.add(Verdict::Malformed, Cause::Unreadable, STATE, other.to_string());
                 return;

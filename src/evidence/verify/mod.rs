@@ -18,6 +18,7 @@ use camino::Utf8Path;
 use ed25519_dalek::VerifyingKey;
 use serde::Serialize;
 
+use crate::host::HostFault;
 use crate::inputs::Library;
 use crate::json::Digest;
 use crate::task::PARTIAL_ENDING;
@@ -47,6 +48,8 @@ pub enum Verdict {
     Malformed,
     /// It can be read, and it contradicts itself.
     Tampered,
+    /// The machine refused to read it, so that nothing is known of it.
+    Unread,
 }
 
 impl Verdict {
@@ -54,6 +57,7 @@ impl Verdict {
     pub fn words(self) -> &'static str {
         match self {
             Self::InputsDiffer => "inputs differ",
+            Self::Unread => "not read",
             other => other.as_str(),
         }
     }
@@ -67,6 +71,7 @@ impl Verdict {
             Self::Unfinished => "unfinished",
             Self::Malformed => "malformed",
             Self::Tampered => "tampered",
+            Self::Unread => "unread",
         }
     }
 }
@@ -103,6 +108,8 @@ pub enum Cause {
     Signature,
     /// A folder that may hold runs is not followed or cannot be read.
     Folder,
+    /// The machine refused to read something: disk, descriptors, permissions.
+    Host,
 }
 
 /// Something that was found, and where.
@@ -225,12 +232,13 @@ pub fn verify_as(run: &Utf8Path, asked: &Asked<'_>) -> Verification {
     match Folder::read_whole(run, |folder| verify_held(folder, asked), is_whole) {
         Ok(found) => found,
         Err(error) => {
-            let verdict = match error.kind() {
-                io::ErrorKind::Other => Verdict::Unconfirmed,
-                _ => Verdict::Malformed,
+            let (verdict, cause) = match error.kind() {
+                _ if HostFault::is_one(&error) => (Verdict::Unread, Cause::Host),
+                io::ErrorKind::Other => (Verdict::Unconfirmed, Cause::Unreadable),
+                _ => (Verdict::Malformed, Cause::Unreadable),
             };
             let what = format!("cannot be read: {error}");
-            Verification::unread(Finding::new(verdict, Cause::Unreadable, ".", what))
+            Verification::unread(Finding::new(verdict, cause, ".", what))
         }
     }
 }
@@ -238,7 +246,7 @@ pub fn verify_as(run: &Utf8Path, asked: &Asked<'_>) -> Verification {
 /// Checks the run in a folder that is held.
 fn verify_held(folder: &Folder, asked: &Asked<'_>) -> Verification {
     let exact = Check::run(folder, asked, false);
-    if exact.verdict < Verdict::Malformed {
+    if exact.verdict < Verdict::Malformed || exact.verdict == Verdict::Unread {
         return exact;
     }
     // What git or an editor did to the ends of lines is told from what was done to the text: with
@@ -324,7 +332,12 @@ impl<'a> Check<'a> {
 
     fn unreadable(&mut self, file: &str, error: &io::Error) {
         let what = format!("cannot be read: {error}");
-        self.add(Verdict::Malformed, Cause::Unreadable, file, what);
+        let (verdict, cause) = if HostFault::is_one(error) {
+            (Verdict::Unread, Cause::Host)
+        } else {
+            (Verdict::Malformed, Cause::Unreadable)
+        };
+        self.add(verdict, cause, file, what);
     }
 
     /// One of the run's own files.
