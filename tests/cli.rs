@@ -517,6 +517,24 @@ fn policy_decide_answers_line_by_line_and_counts_one_run() {
 }
 
 #[test]
+fn policy_decide_denies_with_the_callers_id_what_it_cannot_read() {
+    let folder = Folder::new();
+    let decide = ["policy", "decide", "builtin:policy/v1.yaml"];
+    for number in ["99999999999999999999", "-9223372036854775809", "18446744073709551616"] {
+        let line = format!(
+            "{{\"call_id\":\"c\",\"tool\":\"search\",\"arguments\":{{\"query\":\"x\",\"top_k\":{number}}}}}\n"
+        );
+        let ran = folder.gatedrun_stdin(&decide, &line);
+        let answer: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(
+            (ran.code, &answer["decision"], &answer["call_id"]),
+            (2, &"deny".into(), &"c".into())
+        );
+        assert!(answer["error"].as_str().unwrap().contains(number), "{answer}");
+    }
+}
+
+#[test]
 fn regression_tells_what_changed_and_fails_on_what_is_worse() {
     let folder = with_run();
     let ran = folder.gatedrun(&["regression"]);

@@ -140,6 +140,12 @@ fn json_is_strict() {
         (r#"{"a":{"b":1,"b":1}}"#, "duplicate key \"b\""),
         ("{\"a\":1} x", "trailing characters"),
         ("9223372036854775808", "larger than 9223372036854775807"),
+        ("18446744073709551616", "18446744073709551616 is larger than 9223372036854775807"),
+        ("-9223372036854775809", "-9223372036854775809 is smaller than -9223372036854775808"),
+        (
+            "{\"a\":\"\\\"1\",\n \"b\":[1.5e300,99999999999999999999]}",
+            "line 2, column 15: the integer",
+        ),
         ("1e999", "number out of range"),
         ("NaN", "expected value"),
         (r#""\ud800""#, "hex escape"),
@@ -153,6 +159,10 @@ fn json_is_strict() {
         assert!(error.line >= 1);
     }
     assert!(json::parse(b"\"\xff\"").is_err());
+    // A fraction says that it is one, and so does a text.
+    for text in ["1e30", "-1.0e19", "[1e19, \"99999999999999999999\"]"] {
+        assert!(json::parse(text.as_bytes()).is_ok(), "{text}");
+    }
 }
 
 #[test]
@@ -193,6 +203,40 @@ fn yaml_is_a_strict_subset() {
     }
     assert!(failures.is_empty(), "{failures}");
     assert!(table.lines().count() >= 140);
+}
+
+/// Another reader's value of a document that ours takes.
+fn read_alike(text: &str) {
+    if let Ok(read) = yaml::parse(text.as_bytes()) {
+        let other: Result<Value, _> = serde_yaml::from_str(text);
+        let other = other.unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        assert_eq!(json::normal(other), json::normal(read.value), "{text:?}");
+    }
+}
+
+#[test]
+fn another_reader_of_yaml_reads_the_same() {
+    for row in crate::support::text("tests/cases/yaml.jsonl").lines() {
+        let row: Value = serde_json::from_str(row).unwrap();
+        read_alike(row["text"].as_str().unwrap());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn another_reader_of_yaml_reads_generated_documents_the_same(
+        scalars in proptest::collection::vec("[0-9a-zA-Z_.:+~=?\"' #,-]{1,8}", 1..5),
+        form in 0..5,
+    ) {
+        let text = match form {
+            0 => scalars.iter().enumerate().map(|(n, s)| format!("k{n}: {s}\n")).collect(),
+            1 => scalars.iter().map(|s| format!("- {s}\n")).collect(),
+            2 => format!("a: [{}]\n", scalars.join(", ")),
+            3 => scalars.iter().fold("a:\n".to_owned(), |text, s| format!("{text}  {s}: 1\n")),
+            _ => format!("a: |\n  {}\n", scalars.join("\n  ")),
+        };
+        read_alike(&text);
+    }
 }
 
 #[test]

@@ -66,6 +66,8 @@ mod commands;
 mod machine;
 /// What a user may call a run or a task, and from where.
 mod called;
+/// Proposals walked, and a class of them accepted at once.
+mod reviewed;
 /// The shape of the code: module order, what is absent, committed files.
 mod architecture;
 /// Plain English in docs, messages and comments.

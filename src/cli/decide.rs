@@ -80,10 +80,20 @@ impl NoCall {
     }
 }
 
+/// The id that the caller gave a line that is refused for something else in it, if it names one.
+fn id_alone(bytes: &[u8]) -> Value {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        call_id: String,
+    }
+    serde_json::from_slice(bytes).map_or(Value::Null, |named: Named| named.call_id.into())
+}
+
 /// A call as another program writes it. Keys that are not known are the caller's own.
 pub(super) fn read_call(bytes: &[u8], number: u64) -> Result<ProposedCall, NoCall> {
-    let value = json::parse(bytes.trim_ascii()).map_err(|error| {
-        NoCall::new(format!("column {}: {}", error.column, cut(&error.message)))
+    let value = json::parse(bytes.trim_ascii()).map_err(|error| NoCall {
+        call_id: id_alone(bytes),
+        what: format!("column {}: {}", error.column, cut(&error.message)),
     })?;
     let Value::Object(mut call) = value else {
         let what = format!("expected an object, found {}", crate::schema::type_name(&value));
@@ -129,22 +139,27 @@ impl Run<'_> {
         Ok(self.gate.call_event(call, &mut verdict))
     }
 
-    /// The answer to a line, as JSON.
-    fn answer(&mut self, line: u64, call: Result<ProposedCall, NoCall>) -> String {
-        // Where the machine refuses to say what a path leads to, nothing is known, and so it denies.
-        let decided = call.and_then(|call| {
-            self.decide(&call)
-                .map_err(|fault| NoCall { call_id: call.call_id.into(), what: fault.to_string() })
+    /// The answer to a line, as JSON, and the exit code that it asks for.
+    fn answer(&mut self, line: u64, call: Result<ProposedCall, NoCall>) -> (String, u8) {
+        let decided = call.map_err(|no_call| (no_call, exit::USAGE)).and_then(|call| {
+            // Where the machine refuses to say what a path leads to, nothing is known, and so it
+            // denies.
+            self.decide(&call).map_err(|fault| {
+                (NoCall { call_id: call.call_id.into(), what: fault.to_string() }, exit::HOST)
+            })
         });
-        let answer = match &decided {
-            Ok(decided) => serde_json::to_value(decided).unwrap_or_default(),
-            Err(NoCall { call_id, what }) => serde_json::json!({
-                "call_id": call_id, "line": line, "decision": "deny", "error": what
-            }),
+        let (answer, code) = match &decided {
+            Ok(decided) => (serde_json::to_value(decided).unwrap_or_default(), exit::OK),
+            Err((NoCall { call_id, what }, code)) => (
+                serde_json::json!({
+                    "call_id": call_id, "line": line, "decision": "deny", "error": what
+                }),
+                *code,
+            ),
         };
-        let Value::Object(mut answer) = answer else { return String::new() };
+        let Value::Object(mut answer) = answer else { return (String::new(), code) };
         answer.insert("run_ends".to_owned(), self.ended.is_some().into());
-        Value::Object(answer).to_string()
+        (Value::Object(answer).to_string(), code)
     }
 }
 
@@ -169,9 +184,8 @@ pub(super) fn serve(
                 Err(NoCall::new(format!("the line has more than {LINE_BYTES_MAX} bytes")))
             }
         };
-        if call.is_err() {
-            code = exit::USAGE;
-        }
-        terminal.line(&run.answer(number, call))?;
+        let (answer, asked) = run.answer(number, call);
+        code = exit::worse(code, asked);
+        terminal.line(&answer)?;
     }
 }

@@ -17,7 +17,7 @@ use crate::evidence::{FILES, MANIFEST, WORK, open};
 use crate::inputs::{BUILTIN, Library, Project};
 use crate::json::Digest;
 use crate::ledger::LINE_BYTES_MAX;
-use crate::task::PARTIAL_ENDING;
+use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::output::Terminal;
 use super::{Stop, exit};
@@ -186,24 +186,39 @@ fn is_run(folder: &Utf8Path) -> bool {
 
 /// A path as the project that the working folder lies in reads it: `runs` and `tasks` that are not
 /// here are looked for in the folders above, as Git and cargo look for theirs.
-fn upwards(path: &Utf8Path) -> Utf8PathBuf {
+pub fn upwards(path: &Utf8Path) -> Utf8PathBuf {
     let first = path.components().next().map(|part| part.as_str().to_owned());
     let is_projects = first.is_some_and(|first| first == "runs" || first == "tasks");
-    let here = path.as_std_path();
-    let partial = format!("{path}{PARTIAL_ENDING}");
-    if !is_projects || here.exists() || Utf8Path::new(&partial).exists() {
+    // A run that was cut short, or one that is only proposed, goes by its name as well.
+    let beside = [PARTIAL_ENDING, PROPOSAL_ENDING].map(|ending| format!("{path}{ending}"));
+    let is_there = |folder: &Utf8Path| {
+        folder.join(path).exists() || beside.iter().any(|path| folder.join(path).exists())
+    };
+    if !is_projects || is_there(Utf8Path::new("")) {
         return path.to_owned();
     }
     let depth = std::env::current_dir().map_or(0, |folder| folder.components().count());
     let mut above = Utf8PathBuf::new();
     for _ in 1..depth {
         above.push("..");
-        let candidate = above.join(path);
-        if candidate.exists() || above.join(&partial).exists() {
-            return candidate;
+        if is_there(&above) {
+            return above.join(path);
         }
     }
     path.to_owned()
+}
+
+/// The folder of the project that a folder lies in: itself or the nearest one above it that has
+/// `tasks/` or `runs/`; `None` where there is none.
+pub fn above(folder: &Utf8Path) -> Option<Utf8PathBuf> {
+    let is_project =
+        |folder: &Utf8Path| ["tasks", "runs"].iter().any(|part| folder.join(part).is_dir());
+    if is_project(folder) {
+        return Some(folder.to_owned());
+    }
+    let real = folder.canonicalize_utf8().ok()?;
+    let found = real.ancestors().skip(1).find(|folder| is_project(folder))?;
+    Some(relative(found).unwrap_or_else(|| found.to_owned()))
 }
 
 /// The task that runs when none is named.

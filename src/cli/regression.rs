@@ -121,11 +121,14 @@ impl Row {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     probe()?;
-    let project = &args.project;
+    let named = &args.project;
     let outputs = Outputs::of(args.junit.as_deref(), args.sarif.as_deref(), &[])?;
-    if !project.is_dir() {
-        return Err(Stop::usage(format!("{project}: no such folder; name a project's folder")));
+    if !named.is_dir() {
+        return Err(Stop::usage(format!("{named}: no such folder; name a project's folder")));
     }
+    // A project that is not in the working folder is looked for above it, as runs and tasks are.
+    let above = (named == ".").then(|| project::above(named)).flatten();
+    let project = above.as_ref().unwrap_or(named);
     let mut libraries = Libraries::default();
     let library = libraries.get(&Project::Folder(project.clone()));
     let scratch = Scratch::new()?;

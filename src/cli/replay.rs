@@ -24,11 +24,11 @@ use super::{Stop, exit, report};
 /// The arguments of `replay`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gatedrun replay runs/canonical/v1\n  gatedrun replay runs --policy policy/next.yaml\n  gatedrun replay runs --policy policy/next.yaml --require deny --junit backtest.xml"
+    after_help = "Examples:\n  gatedrun replay                           every run below runs/\n  gatedrun replay runs/canonical/v1\n  gatedrun replay runs --policy policy/next.yaml\n  gatedrun replay runs --policy policy/next.yaml --require deny --junit backtest.xml"
 )]
 pub struct Args {
     /// Runs, or folders that hold runs
-    #[arg(value_name = "RUN or FOLDER", required = true)]
+    #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
     paths: Vec<Utf8PathBuf>,
     /// The task of a run that lies outside runs/
     #[arg(long, value_name = "TASK")]

@@ -1,11 +1,13 @@
 //! `gatedrun review`: proposals beside committed runs, one by one.
 
+use std::fmt;
 use std::io::{BufRead, Read, stdin};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::evidence::behaviour::{Class, class};
 use crate::evidence::diff::diff;
-use crate::evidence::text::counted;
+use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::{Claim, WriteError, proposal, target_of};
 use crate::file::said;
 use crate::inputs::Project;
@@ -20,7 +22,7 @@ use super::{Stop, exit, refuse_in_ci};
 /// The arguments of `review`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gatedrun review                           asks about every proposal below runs/\n  gatedrun review runs/canonical --accept   accepts those below a folder, each after it was verified"
+    after_help = "Examples:\n  gatedrun review                           asks about every proposal below runs/\n  gatedrun review runs/canonical --accept   accepts those below a folder, each after it was verified\n  gatedrun review --accept-unchanged        accepts those that behave as before and only name other inputs"
 )]
 pub struct Args {
     /// A run, or a folder in which to look for proposals
@@ -29,6 +31,10 @@ pub struct Args {
     /// Accept every proposal without asking
     #[arg(long, conflicts_with = "reject")]
     accept: bool,
+    /// Accept every proposal whose behaviour is unchanged and only the digests of inputs differ,
+    /// without asking; leave the others
+    #[arg(long, conflicts_with_all = ["accept", "reject"])]
+    accept_unchanged: bool,
     /// Reject every proposal without asking
     #[arg(long)]
     reject: bool,
@@ -36,6 +42,37 @@ pub struct Args {
 
 /// How much of an answer is read.
 const ANSWER_BYTES_MAX: u64 = 1024;
+
+/// What a proposal changes of the committed run.
+enum Change {
+    /// No run is there.
+    New,
+    Class(Class),
+    /// The two cannot be compared, and why.
+    Unknown(String),
+}
+
+impl Change {
+    fn of(target: &Utf8Path) -> Self {
+        if !target.exists() {
+            return Self::New;
+        }
+        class(target, &proposal(target)).map_or_else(Self::Unknown, Self::Class)
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("no run is there yet"),
+            Self::Class(Class::Identical) => f.write_str("every artifact is identical"),
+            Self::Class(Class::InputsOnly) => f.write_str("behaviour unchanged, inputs changed"),
+            Self::Class(Class::Behaviour) => f.write_str("the behaviour differs"),
+            Self::Class(Class::Bytes) => f.write_str("behaviour unchanged, other bytes"),
+            Self::Unknown(why) => write!(f, "cannot be compared: {}", escape(why)),
+        }
+    }
+}
 
 /// What to do with a proposal.
 #[derive(Clone, Copy)]
@@ -53,7 +90,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let (mut accepted, mut rejected) = (0, 0);
     let mut code = exit::OK;
     for target in &proposals {
-        let choice = if args.accept {
+        let choice = if args.accept || args.accept_unchanged {
             Choice::Accept
         } else if args.reject {
             Choice::Reject
@@ -62,8 +99,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             ask(terminal)?
         };
         let done = match choice {
-            Choice::Accept => accept(target, &mut libraries, terminal),
-            Choice::Reject => reject(target, terminal),
+            Choice::Accept => accept(target, args.accept_unchanged, &mut libraries, terminal),
+            Choice::Reject => reject(target, terminal).map(|()| true),
             Choice::Skip => {
                 terminal.line(&format!("{target}: skipped"))?;
                 continue;
@@ -71,8 +108,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             Choice::Quit => break,
         };
         match (done, choice) {
-            (Ok(()), Choice::Accept) => accepted += 1,
-            (Ok(()), _) => rejected += 1,
+            (Ok(true), Choice::Accept) => accepted += 1,
+            (Ok(true), _) => rejected += 1,
+            (Ok(false), _) => {}
             // One that is refused does not stop the others.
             (Err(Stop { message, code: why }), _) => {
                 for line in message.lines() {
@@ -88,13 +126,20 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(if left == 0 { code } else { exit::worse(code, exit::DRIFT) })
 }
 
-/// Replaces a run with its proposal, if that may replace it.
+/// Replaces a run with its proposal, if that may replace it, and says whether it did. The class is
+/// determined under the lock, so that what is accepted is what was looked at.
 fn accept(
     target: &Utf8Path,
+    only_unchanged: bool,
     libraries: &mut Libraries,
     terminal: &mut Terminal,
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     let claim = Claim::take(target)?;
+    let change = Change::of(target);
+    if only_unchanged && !matches!(change, Change::Class(Class::InputsOnly)) {
+        terminal.line(&format!("{target}: left: {change}"))?;
+        return Ok(false);
+    }
     let home = project::run(target).filter(|(_, id)| !id.is_empty()).map(|(root, id)| {
         let library = libraries.get(&Project::Folder(root));
         let task = format!("tasks/{id}.json");
@@ -110,13 +155,13 @@ fn accept(
     }
     let signers = signers(target);
     claim.accept()?;
-    terminal.line(&format!("{target}: {}", terminal.paint(Tone::Good, "accepted")))?;
+    terminal.line(&format!("{target}: {}: {change}", terminal.paint(Tone::Good, "accepted")))?;
     if at_home.is_none() {
         terminal
             .note(&format!("  {target}: it lies in no project, so its inputs were not compared"));
     }
     print_signers(target, &signers, terminal);
-    Ok(())
+    Ok(true)
 }
 
 fn reject(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
@@ -126,8 +171,9 @@ fn reject(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
 
 /// The runs for which there is a proposal, in order. What killed commands have left is finished.
 fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
+    let folder = &project::upwards(folder);
     let target = target_of(folder);
-    if target != folder || proposal(&target).is_dir() {
+    if target != *folder || proposal(&target).is_dir() {
         // A run, or its proposal, was named.
         let left = Claim::take(&target).map(drop);
         return match left {
@@ -145,10 +191,10 @@ fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
 }
 
 fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
-    let proposal = proposal(target);
-    terminal.line(&terminal.paint(Tone::Strong, target.as_str()))?;
-    if !target.exists() {
-        return Ok(terminal.line("  no run is there yet; `gatedrun show` shows the proposal")?);
+    let (proposal, change) = (proposal(target), Change::of(target));
+    terminal.line(&format!("{}: {change}", terminal.paint(Tone::Strong, target.as_str())))?;
+    if matches!(change, Change::New) {
+        return Ok(terminal.line("  `gatedrun show` shows the proposal")?);
     }
     let width = terminal.columns();
     match diff(target, &proposal) {

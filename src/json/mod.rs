@@ -162,7 +162,25 @@ pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let Strict(value) = Strict::deserialize(&mut deserializer)?;
     deserializer.end()?;
+    if number::has_wide(&value)
+        && let Some((offset, integer)) = number::wide_integer(bytes)
+    {
+        let before = bytes.get(..offset).unwrap_or_default();
+        let line = before.split(|byte| *byte == b'\n').count();
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        return Err(JsonError { line, column, message: wide(&crate::problem::cut(integer)) });
+    }
     Ok(value)
+}
+
+/// What is wrong with an integer outside of i64.
+fn wide(integer: &str) -> String {
+    let beyond = if integer.starts_with('-') {
+        format!("smaller than {}", i64::MIN)
+    } else {
+        format!("larger than {}", i64::MAX)
+    };
+    format!("the integer {integer} is {beyond}; write it as a string")
 }
 
 /// The canonical form of a value (RFC 8785): what is hashed and what is compared.
@@ -226,12 +244,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Ok(value.into())
     }
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        i64::try_from(value).map(Value::from).map_err(|_| {
-            E::custom(format!(
-                "the integer {value} is larger than {}; write it as a string",
-                i64::MAX
-            ))
-        })
+        i64::try_from(value).map(Value::from).map_err(|_| E::custom(wide(&value.to_string())))
     }
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
         serde_json::Number::from_f64(value)

@@ -80,3 +80,51 @@ pub fn rounded_words(number: &Number) -> String {
         "the number {number} is beyond ±{INTEGER_MAX}, where readers of JSON round; write it as a string"
     )
 }
+
+/// The first integer of a valid JSON text that is outside of i64, as it is written, and its offset.
+/// A reader of the text alone would take it for a fraction, and its digits would be lost.
+pub(super) fn wide_integer(text: &[u8]) -> Option<(usize, &str)> {
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        let rest = text.get(at..)?;
+        let length = match byte {
+            b'"' => string_length(rest),
+            b'-' | b'0'..=b'9' => {
+                let is_part =
+                    |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                let length = rest.iter().take_while(|byte| is_part(byte)).count();
+                let token = std::str::from_utf8(rest.get(..length)?).ok()?;
+                if !token.contains(['.', 'e', 'E']) && token.parse::<i64>().is_err() {
+                    return Some((at, token));
+                }
+                length
+            }
+            _ => 1,
+        };
+        at += length;
+    }
+    None
+}
+
+/// How long the string at the beginning of a text is, quotes included.
+fn string_length(text: &[u8]) -> usize {
+    let mut is_escaped = false;
+    let end = text.iter().skip(1).position(|byte| {
+        let ends = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
+/// Whether a value has a number that may have been an integer outside of i64.
+pub(super) fn has_wide(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            number.is_f64() && number.as_f64().is_some_and(|float| float.abs() >= i64::MAX as f64)
+        }
+        Value::Array(items) => items.iter().any(has_wide),
+        Value::Object(map) => map.values().any(has_wide),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
+}

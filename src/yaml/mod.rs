@@ -2,9 +2,11 @@
 //!
 //! Refused, because readers disagree on them or because they hide what a file says: duplicate
 //! keys, anchors and aliases, tags, directives, merge keys, a second document, keys that are not
-//! text, characters that end a line for some readers only, and plain words that are numbers, dates
+//! text, characters that end a line for some readers only, tabs between words, a block text that the
+//! end of the file cuts (see `alike.rs`), and plain words that are numbers, dates
 //! or booleans to some readers (`yes`, `010`, `1_000`, `1:30`; see `scalar.rs`).
 
+mod alike;
 mod scalar;
 
 use std::collections::HashMap;
@@ -102,6 +104,12 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
     if let Some((place, what)) = ambiguous_line_end(text) {
         return Err(at(Some(place), what));
     }
+    if let Some(place) = alike::leading_end(text) {
+        return Err(at(
+            Some(place),
+            "a document ends here before it begins; remove the line".into(),
+        ));
+    }
     let options = granit_parser::options! {
         strict_indentation: true,
         disallow_directives: true,
@@ -115,6 +123,11 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
         if !builder.take(event, span) {
             break;
         }
+    }
+    if builder.problems.is_empty()
+        && let Some((place, what)) = builder.alike.refused(text)
+    {
+        return Err(at(Some(place), what.to_owned()));
     }
     // A file without a value has its place too.
     builder.places.entry(String::new()).or_insert(Place { line: 1, column: 1 });
@@ -198,6 +211,7 @@ struct Builder {
     places: HashMap<String, Place>,
     keys: HashMap<String, Place>,
     problems: Vec<YamlError>,
+    alike: alike::Alike,
 }
 
 impl Builder {
@@ -221,21 +235,29 @@ impl Builder {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.properties(anchor, tag.as_deref(), &span);
+                if let Some(what) = self.alike.scalar(&text, style, &span) {
+                    self.problem(at, what);
+                }
                 if style == ScalarStyle::Plain && tag.is_none() {
                     self.plain(&text, at);
                 } else {
                     self.scalar(Value::String(text.into_owned()), at);
                 }
             }
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
+                self.alike.open(style);
                 self.properties(anchor, tag.as_deref(), &span);
                 self.begin(Open::List(Vec::new()), at);
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
+                self.alike.open(style);
                 self.properties(anchor, tag.as_deref(), &span);
                 self.begin(Open::Map { members: Map::new(), key: None }, at);
             }
-            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.alike.close();
+                self.end();
+            }
             _ => {}
         }
         self.nodes += 1;
