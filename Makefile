@@ -11,7 +11,7 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 build: ## build the release binary
-	@$(CARGO) build --release --locked --quiet
+	@$(CARGO) build --release --locked
 
 canonical: build ## run the canonical task and compare with the committed run
 	@$(BIN) run tasks/canonical/v1.json

@@ -199,16 +199,18 @@ def surroundings(run, root, s, unfinished):
     if not root or read(root, s["run"]["corpus"]["name"] + "/manifest.json", "unconfirmed", True) is None:
         add("unconfirmed", STATE, None, "no inputs are at hand (--project)")
 def signature(run, manifest, pems, required):
-    signers, keys = [], {sha(k): k for k in (base64.b64decode(open(pem).read().split("-----")[2])[-32:] for pem in pems)}
+    def name(key):  # as securesystemslib computes it
+        return sha(b'{"keytype":"ed25519","keyval":{"public":"%s"},"scheme":"ed25519"}' % key.hex().encode())
+    signers, keys = [], {name(k): k for k in (base64.b64decode(open(pem).read().split("-----")[2])[-32:] for pem in pems)}
     if os.path.lexists(os.path.join(run, SIGNATURE)):
         envelope = json.loads(read(run, SIGNATURE))
-        ids, sigs = ([one[name] for one in envelope["signatures"]] for name in ("keyid", "sig"))
+        ids, sigs = ([one[part] for one in envelope["signatures"]] for part in ("keyid", "sig"))
         payload, *sigs = (base64.b64decode(text, validate=True) for text in [envelope["payload"], *sigs])
         if (json.loads(payload)["subject"], ids) != ([{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}], sorted({ids[0], *ids})):
             add("tampered", SIGNATURE, None, "it is about other bytes, or its signatures are not in order")
         text = b"DSSEv1 %d %s %d %s" % (len(envelope["payloadType"]), envelope["payloadType"].encode(), len(payload), payload)
         for one, sig in zip(ids, sigs):
-            signers += (of := [name for name in keys if signed(keys[name], sig, text)])
+            signers += (of := [known for known in keys if signed(keys[known], sig, text)])
             if of != [one] and (of or one in keys):
                 add("tampered", SIGNATURE, None, "a signature is not that of the key which it names")
     if required and not signers:

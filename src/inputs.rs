@@ -181,8 +181,11 @@ impl Library {
     }
 
     /// The name of an input in evidence: the same wherever the project's folder is, and one by which
-    /// it is found again. A file of the project is never called as what is built in.
+    /// it is found again. What is taken from the program is called so, and a file of the project never is.
     fn name(&self, path: &str) -> String {
+        if self.project == Project::Builtin && !path.starts_with(BUILTIN) {
+            return format!("{BUILTIN}{path}");
+        }
         let mut name = path;
         while let Some(rest) = name.strip_prefix("./") {
             name = rest.trim_start_matches('/');

@@ -55,6 +55,8 @@ mod text;
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.
 mod cli;
+/// What a new user does first: README's commands in an empty folder and in a clone.
+mod first;
 /// Completion scripts and manual pages.
 mod shell;
 /// What CI relies on: nothing checked is never green, verdicts name their cause, reports are readable.
@@ -74,3 +76,5 @@ mod architecture;
 mod prose;
 /// Docs agree with code and evidence; generated docs are up to date.
 mod docs;
+/// The JSON Schemas as strict readers of them want them.
+mod schemas;

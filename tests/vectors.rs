@@ -115,6 +115,8 @@ enum Edit {
     CounterSign(String),
     /// Changes a letter of the first signature.
     DamageSignature,
+    /// Names this key by the SHA-256 of its 32 bytes, as earlier versions did.
+    OldKeyId(String),
     /// Changes a letter of the first key id, so that their order stays.
     DamageKeyId,
     ExchangeSignatures,
@@ -219,6 +221,12 @@ impl Case {
                 let at = text.find("\"keyid\":\"").unwrap() + 9 + 63;
                 let letter = if &text[at..=at] == "0" { "1" } else { "0" };
                 self.put(ATTESTATION, &format!("{}{letter}{}", &text[..at], &text[at + 1..]));
+            }
+            Edit::OldKeyId(name) => {
+                let key = attest::signing_key(&key(&name).private).unwrap().verifying_key();
+                let old = Digest::of(key.as_bytes()).to_string();
+                let text = self.text(ATTESTATION).replace(&attest::key_id(&key), &old);
+                self.put(ATTESTATION, &text);
             }
             Edit::ExchangeSignatures => self.signatures(|signatures| {
                 let sig = signatures[0]["sig"].clone();

@@ -213,7 +213,7 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Projec
         Stop::usage(format!("{run}: it does not lie below runs/; name its task with --task"))
     })?;
     let task = format!("tasks/{id}.json");
-    // What a run without a task file was made with is in the program.
+    // A run of the built-in task has no task file.
     if !root.join(&task).exists() && builtin::file(&task).is_some() && project::is_builtin(run) {
         return Ok((Project::Builtin, task));
     }

@@ -225,20 +225,6 @@ impl Destination {
     }
 }
 
-/// Writes a file where there is none.
-///
-/// # Errors
-/// That something is there, or the machine's.
-pub(super) fn create(place: &Destination, bytes: &[u8], mode: u32) -> Result<(), Stop> {
-    let failed = |error: &io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(&place.named),
-        _ => Stop::writing(&place.named, error),
-    };
-    let staged = place.stage(bytes, mode, None).map_err(|error| failed(&error))?;
-    staged.persist_noclobber(&place.place).map_err(|refused| failed(&refused.error))?;
-    place.sync().map_err(|error| failed(&error))
-}
-
 /// Writes two new files, both or none: whole before either has its name.
 ///
 /// # Errors

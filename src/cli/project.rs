@@ -6,17 +6,15 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use serde::Deserialize;
 use walkdir::WalkDir;
 
 use crate::builtin;
-use crate::event::Input;
+use crate::event::{Event, InputRole};
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::is_beside;
-use crate::evidence::{FILES, MANIFEST, WORK, open};
+use crate::evidence::{FILES, MANIFEST, STATE, WORK, open};
 use crate::inputs::{BUILTIN, Library, Project};
-use crate::json::Digest;
-use crate::ledger::LINE_BYTES_MAX;
+use crate::ledger::Reader;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::output::Terminal;
@@ -221,9 +219,17 @@ pub fn above(folder: &Utf8Path) -> Option<Utf8PathBuf> {
     Some(relative(found).unwrap_or_else(|| found.to_owned()))
 }
 
-/// The task that runs when none is named.
-pub fn builtin_task() -> TaskPath {
-    TaskPath { project: Project::Builtin, path: builtin::TASK.to_owned() }
+/// The task that runs when none is named: the project's own canonical task, or, where there is none,
+/// the one in the program.
+///
+/// # Errors
+/// The project's is not a file.
+pub fn default_task() -> Result<TaskPath, Stop> {
+    let own = upwards(Utf8Path::new(builtin::TASK));
+    if own.exists() {
+        return task(&own);
+    }
+    Ok(TaskPath { project: Project::Builtin, path: builtin::TASK.to_owned() })
 }
 
 /// The project's folder and the run's id, of a run's folder below `runs/`.
@@ -452,18 +458,18 @@ impl Found {
     }
 }
 
-/// Whether a run was made with what is built into the program: its inputs have those digests.
+/// Whether a run, finished or not, was made from the task that is built into the program, as its
+/// ledger says.
 pub fn is_builtin(run: &Utf8Path) -> bool {
-    #[derive(Deserialize)]
-    struct Manifest {
-        inputs: Vec<Input>,
-    }
-    let bytes = open::read(&run.join(MANIFEST), LINE_BYTES_MAX as u64).ok();
-    let manifest = bytes.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
-    manifest.is_some_and(|manifest| {
-        manifest.inputs.iter().all(|input| {
-            builtin::file(&input.path).is_some_and(|bytes| Digest::of(bytes) == input.sha256)
-        })
+    let ledger = run_at(run).map(|run| run.folder.join(STATE));
+    let Some(ledger) = ledger.and_then(|path| open::open(&path).ok()) else { return false };
+    let first = Reader::new(ledger).next_record().ok().flatten();
+    first.is_some_and(|record| match record.event {
+        Event::RunStarted(started) => started
+            .inputs
+            .iter()
+            .any(|input| input.role == InputRole::Task && input.path.starts_with(BUILTIN)),
+        _ => false,
     })
 }
 

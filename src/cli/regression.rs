@@ -3,6 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
+use crate::builtin;
 use crate::evidence::STATE;
 use crate::evidence::behaviour::Shape;
 use crate::evidence::text::terminal as escape;
@@ -132,7 +133,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut libraries = Libraries::default();
     let library = libraries.get(&Project::Folder(project.clone()));
     let scratch = Scratch::new()?;
-    let (tasks, refused) = find_tasks(project);
+    let (mut tasks, refused) = find_tasks(project);
+    // A run of the built-in task has no task file.
+    let built = builtin_runs(project, &tasks);
+    tasks.extend(built.iter().cloned());
+    let builtin = libraries.get(&Project::Builtin);
     let mut rows = removed(project, &tasks);
     rows.extend(refused.into_iter().map(|Refused { path, what }| Row {
         code: exit::UNCONFIRMED,
@@ -140,7 +145,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }));
     for (index, id) in tasks.iter().enumerate() {
         let work = scratch.folder(index)?;
-        rows.push(match compare(project, &library, id, &work) {
+        let library = if built.contains(id) { &builtin } else { &library };
+        rows.push(match compare(project, library, id, &work) {
             Err(stop) if stop.code == exit::INTERRUPTED => return Err(stop),
             // One that cannot be loaded does not hide the results of the others.
             Err(stop) => {
@@ -176,6 +182,15 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         )));
     }
     Ok(code)
+}
+
+/// The ids of the committed runs that were made from a built-in task, and have no task file.
+fn builtin_runs(folder: &Utf8Path, tasks: &[String]) -> Vec<String> {
+    let found = project::find_runs(&folder.join("runs")).map(|found| found.runs());
+    let runs = found.unwrap_or_default().into_iter().filter(|run| project::is_builtin(run));
+    let ids = runs.filter_map(|run| project::run(&run)).map(|(_, id)| id);
+    let has_task = |id: &String| builtin::file(&format!("tasks/{id}.json")).is_some();
+    ids.filter(|id| !tasks.contains(id) && has_task(id)).collect()
 }
 
 /// The committed runs whose tasks do not exist.

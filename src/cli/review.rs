@@ -143,10 +143,8 @@ fn accept(
     let home = project::run(target).filter(|(_, id)| !id.is_empty()).map(|(root, id)| {
         let library = libraries.get(&Project::Folder(root));
         let task = format!("tasks/{id}.json");
-        // The built-in task runs where there is no project.
-        let builtin = libraries.get(&Project::Builtin);
-        let is_builtin = !library.has(&task) && builtin.has(&task);
-        (if is_builtin { builtin } else { library }, id)
+        let is_builtin = !library.has(&task) && project::is_builtin(&proposal(target));
+        (if is_builtin { libraries.get(&Project::Builtin) } else { library }, id)
     });
     let at_home = home.as_ref().map(|(library, id)| (&**library, id.as_str()));
     if let Some(what) = objection(target, &proposal(target), at_home) {

@@ -32,10 +32,10 @@ use super::{Stop, attributes, check, checked, exit, in_ci, interrupt, refuse_in_
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gatedrun run                              the built-in task, into runs/canonical/v1\n  gatedrun run tasks/canonical/v1.json      a task of this project\n  gatedrun run tasks/canonical/v1.json --seed 1 --out seed-1"
+    after_help = "Examples:\n  gatedrun run                              the canonical task, into runs/canonical/v1\n  gatedrun run tasks/canonical/v1.json      a task of this project\n  gatedrun run tasks/canonical/v1.json --seed 1 --out seed-1"
 )]
 pub struct Args {
-    /// Task files; the built-in canonical task if none is named
+    /// Task files. If none is named: tasks/canonical/v1.json, or the built-in copy if the project has none
     #[arg(value_name = "TASK")]
     tasks: Vec<Utf8PathBuf>,
     /// Use this seed instead of the task's own
@@ -81,7 +81,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         ));
     }
     let tasks: Vec<TaskPath> = match args.tasks.as_slice() {
-        [] => vec![project::builtin_task()],
+        [] => vec![project::default_task()?],
         named => named.iter().map(|path| project::task(path)).collect::<Result<_, _>>()?,
     };
     probe()?;
@@ -104,7 +104,8 @@ fn run_one(
 ) -> Result<u8, Stop> {
     let id = &inputs.task.id;
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
-    let mut staging = Staging::begin(&target, args.discard_partial)?;
+    let mut staging = Staging::begin(&target, args.discard_partial)
+        .map_err(|error| unwritable(error, args.out.is_none()))?;
     print_head(inputs, args.json, terminal)?;
     // What a human settled in the run that is there cannot be found out by executing again.
     let recovery = check::settled_in(&target);
@@ -132,6 +133,16 @@ fn run_one(
         may_create: args.out.is_some() || !in_ci(),
     };
     conclude(inputs, &target, staging, &done, &wants, terminal)
+}
+
+/// Why a run cannot be begun; in a folder that cannot be written to, that it can be elsewhere.
+fn unwritable(error: WriteError, is_default: bool) -> Stop {
+    match Stop::from(error) {
+        Stop { message, code: exit::HOST } if is_default => Stop::host(
+            message.replace("you may write to", "you may write to, and name it with --out"),
+        ),
+        stop => stop,
+    }
 }
 
 /// Prints what is run.

@@ -19,7 +19,7 @@ use crate::host::HostFault;
 use crate::inputs::{Library, Project};
 use crate::ledger::LedgerError;
 
-use super::destination::{Destination, create, create_both};
+use super::destination::{Destination, create_both};
 use super::output::Terminal;
 use super::project::{named_run, run};
 use super::{Stop, exit};
@@ -180,18 +180,7 @@ pub(super) fn keygen(args: &KeygenArgs, terminal: &mut Terminal) -> Result<u8, S
     let stem = path.as_str().strip_suffix(".pem").unwrap_or(path.as_str());
     let beside = Utf8PathBuf::from(format!("{stem}.pub.pem"));
     if path.exists() && beside.symlink_metadata().is_err() {
-<<<<<<< HEAD
-        // What a keygen has left that was killed between the two. The public half follows from the
-        // private one, and no key is lost.
-        let key = signing_key(path, terminal)?;
-        let public = attest::public_half(&key).map_err(Stop::usage)?;
-        create(&Destination::fresh(&beside)?, public.as_bytes(), 0o644)?;
-        terminal.line(&format!("{path}: the private key was there already"))?;
-        terminal.line(&format!("{beside}: its public key, for `gatedrun verify --key`"))?;
-        return Ok(exit::OK);
-=======
         return complete(path, &beside, terminal);
->>>>>>> wave-p
     }
     let private = Destination::fresh(path)?;
     let public = Destination::fresh(&beside)?;

@@ -340,6 +340,9 @@ pub fn check(
         let (keyid, name) = (one.keyid.clone(), one.name());
         match known.iter().find(|(_, key)| one.is_of(key, &text)) {
             Some((id, _)) if *id == keyid => Ok(Signed { keyid, verified: true }),
+            Some((id, key)) if old_key_id(key) == keyid => Err(wrong(format!(
+                "a signature of the key {id} names it by the SHA-256 of its 32 bytes, as earlier versions did; sign the run again"
+            ))),
             Some((id, _)) => Err(wrong(format!(
                 "a signature of the key {id} names the key {name}: its keyid was changed"
             ))),
@@ -360,8 +363,20 @@ fn pre_authentication(statement: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A key's name: SHA-256 of the 32 bytes of the public key.
+/// A key's id, as securesystemslib and in-toto compute it: SHA-256 of the key's canonical JSON, so
+/// that their readers find a signature without being told its key id.
 pub fn key_id(key: &VerifyingKey) -> String {
+    let public = base16ct::lower::encode_string(key.as_bytes());
+    Digest::of_value(&serde_json::json!({
+        "keytype": "ed25519",
+        "keyval": {"public": public},
+        "scheme": "ed25519",
+    }))
+    .to_string()
+}
+
+/// The id that earlier versions gave a key: SHA-256 of its 32 bytes.
+fn old_key_id(key: &VerifyingKey) -> String {
     Digest::of(key.as_bytes()).to_string()
 }
 
@@ -383,18 +398,6 @@ pub fn generate(seed: &[u8; 32]) -> Result<KeyPair, String> {
     // Without the public half, which is the form that every reader of PKCS#8 knows.
     let pair = KeypairBytes { secret_key: *seed, public_key: None };
     let private = pair.to_pkcs8_pem(LineEnding::LF).map_err(|error| error.to_string())?;
-<<<<<<< HEAD
-    Ok(KeyPair { private: private.to_string(), public: public_half(&key)? })
-}
-
-/// The public half of a private key, as PEM.
-///
-/// # Errors
-/// The encoder's.
-pub fn public_half(key: &SigningKey) -> Result<String, String> {
-    let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
-    public.map_err(|error| error.to_string())
-=======
     Ok(KeyPair { private: private.to_string(), public: public_pem(&key)? })
 }
 
@@ -405,7 +408,6 @@ pub fn public_half(key: &SigningKey) -> Result<String, String> {
 pub fn public_pem(key: &SigningKey) -> Result<String, String> {
     let pem = key.verifying_key().to_public_key_pem(LineEnding::LF);
     pem.map_err(|error| error.to_string())
->>>>>>> wave-p
 }
 
 /// Reads a private key.

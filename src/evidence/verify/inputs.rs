@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 
-use crate::builtin;
 use crate::corpus;
 use crate::event::{CorpusIdentity, InputRole, RunStarted};
-use crate::inputs::{Library, Project};
+use crate::inputs::Library;
 use crate::json::Digest;
 use crate::policy::spec::LoopBudget;
 use crate::problem::Problem;
@@ -27,8 +26,6 @@ impl Check<'_> {
             self.add(Verdict::Unconfirmed, Cause::InputUnread, STATE, what);
             return;
         };
-        let own = is_builtin(project, started).then(|| Library::new(Project::Builtin));
-        let project = own.as_ref().unwrap_or(project);
         for input in &started.inputs {
             self.input(project, input.role.as_str(), &input.path, input.sha256);
         }
@@ -139,18 +136,8 @@ fn unread(problem: &Problem) -> (Verdict, Cause) {
     }
 }
 
-/// Whether a run was made with what is built into the program, in a folder that has nothing of it.
-fn is_builtin(project: &Library, started: &RunStarted) -> bool {
-    started.inputs.iter().all(|input| {
-        builtin::file(&input.path).is_some_and(|bytes| Digest::of(bytes) == input.sha256)
-            && !project.has(&input.path)
-    })
-}
-
 /// The budgets of the policy that a run was made with, where that policy is at hand.
 pub(super) fn budget(project: &Library, started: &RunStarted) -> Option<LoopBudget> {
-    let own = is_builtin(project, started).then(|| Library::new(Project::Builtin));
-    let project = own.as_ref().unwrap_or(project);
     let path = |role: InputRole| started.inputs.iter().find(|input| input.role == role);
     let policy = path(InputRole::Policy)?;
     let contract = path(InputRole::Contract)?;
