@@ -91,7 +91,7 @@ fn evidence(root: &Path, folder: &Path) {
     let least = hashed / median(least);
     row("the hashing in it alone, against the same", least, "times as fast");
     row("replay of 10,000 steps against making them", made / median(replayed), "times as fast");
-    row("back-test, one call a step, 4 KB a decision", 1e7 / median(tried), "decisions/s");
+    row("back-test, one call per step, 4 KB per decision", 1e7 / median(tried), "decisions/s");
     let peak = peak_kib(&["verify", LONG], folder) as f64 / 1024.0;
     row("peak memory of that verify", peak, "MiB");
     // Many small calls a step, as agents that look things up make them.

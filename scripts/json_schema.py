@@ -38,7 +38,7 @@ def in_order(value, schema=SCHEMA):
     if type(value) is str:
         fits = fits and re.fullmatch(schema.get("pattern", "(?s:.*)"), value)
     if not fits:
-        raise ValueError(f"{value!r:.40} is not what is due")
+        raise ValueError(f"{value!r:.40} is not as expected")
     if type(value) is list:
         return all([in_order(item, schema["items"]) for item in value])
     if type(value) is not dict:

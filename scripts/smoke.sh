@@ -46,4 +46,4 @@ mkdir -p runs/canonical/v1.partial
 head -c 9000 whole/state.jsonl >runs/canonical/v1.partial/state.jsonl
 run resume runs/canonical/v1 --task builtin:tasks/canonical/v1.json >/dev/null || fail "resume"
 cmp runs/canonical/v1/state.jsonl whole/state.jsonl || fail "the resumed run differs"
-say "a run that was cut short is carried on to the same bytes"
+say "an interrupted run is resumed to the same bytes"

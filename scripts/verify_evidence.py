@@ -52,7 +52,7 @@ def read(folder, name, verdict="malformed", follow=False):
             trimming[name] = trim(data) != data and next((n for n, (was, now) in enumerate(lines, 1) if was != now), 1)
             return trim(data)
         return data
-    verdict == "absent" or add(verdict, name, None, "it cannot be read, or is not a regular file", verdict == "malformed")
+    verdict == "absent" or add(verdict, name, None, "unreadable, or not a regular file", verdict == "malformed")
 def parse(line):  # a record, and whether it is written as the ledger writes; an error where it is none
     record = json.loads(line.decode(), parse_constant=int)
     written = in_order(record) and dump(record) == line
@@ -122,7 +122,7 @@ def ledger(data, head, budgets, ended):
             record, written = parse(line)
             e, kind, gate = record["event"], record["event"]["kind"], record["event"]["kind"] == "gate_decided"
             if written and record["seq"] == number - 1 and record["prev"] != prev:
-                after = re.search(rb'"prev":"(\w+)"}$', lines[number])  # it tells which of the two lines was changed
+                after = re.search(rb'"prev":"(\w+)"}$', lines[number])  # it shows which of the two lines was changed
                 own = (after[1].decode() if after else None if lines[number] else head) == sha(line)
                 add("tampered", STATE, number - own, "the chain is broken here", True)
             cut, again = kind == "step_finished" and s["calls"], e.get("outcome") == "transient_failure"
@@ -134,7 +134,7 @@ def ledger(data, head, budgets, ended):
             due = [(written and record["seq"] == number - 1, "how it is written"), (state, "its place")]
             due += [(record["at_ns"] == clock, "at_ns"), (record["step"] == step, "step"), *(facts(e, kind, s) if state else [])]
         except WRONG as error:
-            add("malformed", STATE, number, f"it is no record: {error}", True)
+            add("malformed", STATE, number, f"not a record: {error}", True)
         for what in (what for holds, what in due if not holds):
             add("tampered", STATE, number, f"{what} is not what the lines before make it", True)
         clock, prev, _ = clock + MS + (e.get("backoff_ms") or 0) * MS, sha(line), records.append(record)
@@ -172,10 +172,10 @@ def projections(run, records, head, s):
         if len(spans) != len(told) or row.encode() not in data[REPORT]:
             add("tampered", TRACE if len(spans) != len(told) else REPORT, None, "it does not tell what the ledger tells")
     except WRONG as error:
-        add("malformed", TRACE, None, f"trace or manifest is no JSON of its shape: {error}")
+        add("malformed", TRACE, None, f"trace or manifest is not JSON of its shape: {error}")
     return data[MANIFEST]
 def surroundings(run, root, s, unfinished):
-    """The files that the run wrote, its place, and its inputs at hand."""
+    """The files that the run wrote, its place, and its current inputs."""
     links = lambda d, names: [name for name in names if os.path.islink(os.path.join(d, name))]
     names = {os.path.relpath(os.path.join(d, f), run) for d, dirs, files in os.walk(run) for f in files + links(d, dirs)}
     made = ("owner", "work.receipts", "work.tmp") if unfinished else ()  # what lies beside the work of a run in the making
@@ -197,7 +197,7 @@ def surroundings(run, root, s, unfinished):
         if (data := read(root, i["path"], "unconfirmed", True)) is not None and sha(data) != i["sha256"]:
             add("inputs_differ", i["path"], None, REWRITTEN if rewritten(data, i["sha256"]) else "it is not the file that the run was made with")
     if not root or read(root, s["run"]["corpus"]["name"] + "/manifest.json", "unconfirmed", True) is None:
-        add("unconfirmed", STATE, None, "no inputs are at hand (--project)")
+        add("unconfirmed", STATE, None, "no inputs are available (--project)")
 def signature(run, manifest, pems, required):
     def name(key):  # as securesystemslib computes it
         return sha(b'{"keytype":"ed25519","keyval":{"public":"%s"},"scheme":"ed25519"}' % key.hex().encode())

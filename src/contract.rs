@@ -2,7 +2,7 @@
 //!
 //! A contract is data in the shape of MCP's `Tool`. One text serves the LLM's function list, the
 //! `arg_schema` rule, the hash in the manifest and the reader. What a tool *does* to the world
-//! stands here, under `_meta`, so that policy never has to guess it from an argument's name.
+//! is declared under `_meta`, so that policy never has to guess it from an argument's name.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +91,7 @@ impl Contract {
         for argument in effects.iter().filter_map(|effect| effect.argument.as_deref()) {
             if !properties.contains_key(argument.trim_start_matches('/')) {
                 problems.push(
-                    Problem::new(path, format!("the effect names the argument {argument}, which is no property of inputSchema"))
+                    Problem::new(path, format!("the effect names the argument {argument}, which is not a property of inputSchema"))
                         .at("/_meta/gatedrun~1effects")
                         .mend("name one of the properties"),
                 );

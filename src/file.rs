@@ -92,9 +92,9 @@ pub fn read(path: &Utf8Path, bytes_max: u64) -> Result<Vec<u8>, Unread> {
 /// Reads a file that is open; as [`read`].
 ///
 /// # Errors
-/// That it cannot be read, or is larger.
+/// That the file is unreadable, or larger.
 pub fn read_open(file: &File, bytes_max: u64) -> Result<Vec<u8>, Unread> {
-    let larger = || Unread::new(format!("it is larger than {bytes_max} bytes"));
+    let larger = || Unread::new(format!("larger than {bytes_max} bytes"));
     let failed = |error: io::Error| Unread::io(&error);
     if file.metadata().map_err(failed)?.len() > bytes_max {
         return Err(larger());

@@ -42,7 +42,7 @@ pub struct Governor<'a, 'l> {
     recovery: Recovery,
 }
 
-/// How what was recorded before is carried on from.
+/// How to continue from what was recorded before.
 #[derive(Debug, Clone, Default)]
 pub struct Recovery {
     /// What somebody says about the call that is in doubt.
@@ -235,7 +235,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         Ok(Standing { totals: self.totals, elapsed_ms: self.ledger.elapsed_ms()? })
     }
 
-    /// Takes note of what a step came to, for the rule that asks for progress.
+    /// Takes note of the outcome of a step, for the rule that requires progress.
     pub fn end_step(&mut self) {
         let state = std::mem::take(&mut self.state);
         self.gate.observe(&state);
@@ -254,7 +254,7 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// Takes one call through the gate and, if it is allowed, to its tool.
     ///
     /// # Errors
-    /// The ledger's, and a call in doubt. What the tool or the policy say is no error here but the
+    /// The ledger's, and a call in doubt. What the tool or the policy say is not an error here but the
     /// outcome.
     pub fn handle(&mut self, step: u64, call: &ProposedCall) -> Result<Handled, Halt> {
         let opening = self.opening(call)?;
@@ -516,7 +516,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         Ok(output)
     }
 
-    /// What a call came to, with its result cut to policy's bound.
+    /// The outcome of a call, with its result cut to policy's bound.
     fn finished(&self, allowed: &Allowed, outcome: Result<Output, ToolError>) -> ToolFinished {
         let bytes_max = usize::try_from(self.gate.policy().results.max_bytes).unwrap_or(usize::MAX);
         let mut finished = ToolFinished {
@@ -629,7 +629,7 @@ fn in_doubt(running: &Running<'_>, cause: String) -> Halt {
     }
 }
 
-/// Why a run ends with a deny.
+/// Why a run ends with a denial.
 fn end_of(denied: &Denied) -> End {
     let (terminal_reason, failure_mode) = denied.rule.end();
     End { terminal_reason, rule_id: Some(denied.rule), failure_mode, answer: None }

@@ -399,7 +399,7 @@ impl Library {
         parts.all(|part| matches!(part, Utf8Component::Normal(_) | Utf8Component::CurDir))
     }
 
-    /// SHA-256 of a file of the project; `None` where it is not at hand.
+    /// SHA-256 of a file of the project; `None` where it is missing.
     pub fn digest(&self, path: &str) -> Option<Digest> {
         if let Some(known) = self.digests.borrow().get(path) {
             return *known;

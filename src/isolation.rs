@@ -3,7 +3,7 @@
 //! offers it.
 //!
 //! It is a thread and not the process that is confined, since a restriction cannot be lifted and
-//! the artifacts are still to be written. What it comes to depends on the kernel, so it is said on
+//! the artifacts are still to be written. Its effect depends on the kernel, so it is said on
 //! the terminal and never in a stub run's artifacts.
 
 use std::sync::{Mutex, PoisonError};

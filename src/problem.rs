@@ -1,6 +1,6 @@
-//! What is wrong with an input, where, and how to mend it.
+//! What is wrong with an input, where, and how to fix it.
 //!
-//! Every loader collects all the problems of a file before it gives up, so that a person mends
+//! Every loader collects all the problems of a file before it gives up, so that a person fixes
 //! them in one go. This module prints nothing and decides no exit code.
 
 use std::fmt;
@@ -14,7 +14,7 @@ pub struct Problem {
     pub at: String,
     /// What is wrong, as a lower-case fragment.
     pub what: String,
-    /// How to mend it; empty where the first sentence says it already.
+    /// How to fix it; empty where the first sentence says it already.
     pub mend: String,
     /// Whether the machine refused, and not the input is wrong.
     #[serde(skip)]
@@ -42,7 +42,7 @@ impl Problem {
         self
     }
 
-    /// Says how to mend it.
+    /// Says how to fix it.
     #[must_use]
     pub fn mend(mut self, mend: impl Into<String>) -> Self {
         self.mend = mend.into();

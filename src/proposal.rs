@@ -1,5 +1,5 @@
 //! Whether a proposal may replace the run that it lies beside: it holds together, it is a run of this
-//! place, it was made from the inputs at hand, and it is what its task expects.
+//! place, it was made from the current inputs, and it is what its task expects.
 
 use std::io;
 
@@ -33,7 +33,7 @@ pub fn objection(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Opti
         let loaded = match library.load(&format!("tasks/{id}.json"), Some(started.seed)) {
             Ok(loaded) => loaded,
             Err(problems) => {
-                return Some(format!("its inputs at hand cannot be loaded: {problems}"));
+                return Some(format!("its current inputs cannot be loaded: {problems}"));
             }
         };
         let now = loaded.started(inputs::llm(&loaded).identity());
@@ -67,7 +67,7 @@ pub fn objection(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Opti
     ))
 }
 
-/// Why a run is none of its place: its task is another, or its seed is neither the task's nor that of
+/// Why a run is none of its place: its task differs, or its seed is neither the task's nor that of
 /// the run that is there.
 fn other_run(
     started: &RunStarted,

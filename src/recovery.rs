@@ -104,7 +104,7 @@ fn opened(event: &Event, open: Option<(String, String)>) -> Option<(String, Stri
     }
 }
 
-/// Which file a call writes, and what is in it then; `None` where it is no such call.
+/// Which file a call writes, and what is in it then; `None` where the call writes none.
 fn writes(started: &ToolStarted) -> Option<(String, FileDigest)> {
     let text = |name: &str| started.arguments.get(name)?.as_str();
     let (path, content) = (text("path")?, text("content")?);
@@ -118,7 +118,7 @@ fn writes(started: &ToolStarted) -> Option<(String, FileDigest)> {
 /// is written.
 ///
 /// # Errors
-/// Where the loop comes to something else than was recorded, and a call that is in doubt.
+/// Where the loop computes an event that differs from the record, and a call that is in doubt.
 pub fn rehearse(
     inputs: &Inputs,
     work: Utf8PathBuf,

@@ -22,7 +22,7 @@ use crate::policy::path::Mounts;
 pub struct Course<'a> {
     /// What is recorded of it already.
     pub past: Past<'a>,
-    /// How that is carried on from.
+    /// How to continue from there.
     pub recovery: Recovery,
     /// Stops the run after the next record once this is set.
     pub interrupt: Option<&'a AtomicBool>,
@@ -79,8 +79,8 @@ pub fn drive(
     let llm = inputs::llm(inputs);
     let started = inputs.started(llm.identity());
     let mounts = Mounts::new(inputs.corpus.clone(), work);
-    // Decisions bear the version that the record says, so that those of another policy are told apart
-    // by what they decide alone. The two policies themselves are told apart by the first event.
+    // Decisions bear the version that the record says, so that those of another policy differ
+    // by what they decide alone. The two policies themselves differ in the first event.
     let mut past = course.past;
     let version = match past.peek(0)?.map(|record| &record.event) {
         Some(Event::RunStarted(recorded)) => recorded.policy_version.clone(),

@@ -1,4 +1,4 @@
-//! A task: what is asked, of whom, under which inputs, and what is expected to come of it.
+//! A task: what is asked, of whom, under which inputs, and the expected outcome.
 //!
 //! Raw as typed, then checked: the embedded schema says what a task may look like, and what a
 //! schema cannot say (which step may refer to which) is checked here. Nothing here opens a file.
@@ -69,7 +69,7 @@ pub struct Task {
     pub llm: LlmSpec,
     /// Faults around the tools.
     pub faults: Vec<Fault>,
-    /// What must come of it, if the task says.
+    /// The expected outcome, if the task states one.
     pub expected: Option<Expected>,
     /// SHA-256 of the file's bytes.
     pub sha256: Digest,

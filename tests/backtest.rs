@@ -206,7 +206,7 @@ fn a_result_that_was_cut_otherwise_bounds_what_is_known() {
         {"calls": [{"tool": "read", "arguments": {"path": "corpus/op-19.md"}}]},
         {"final_answer": "done"}
     ]);
-    // What the LLM makes of another result is unknown even where it called no tool any more.
+    // What the LLM makes of another result is unknown even where it no longer called a tool.
     let short = json!([script[0], script[2]]);
     for script in [script, short] {
         a_cut_result_bounds(&folder, script);

@@ -215,7 +215,11 @@ fn what_lies_in_the_way_is_not_overwritten() {
     folder.write("mine/notes.txt", "mine");
     let ran = folder.gatedrun(&["run", TASK, "--out", "mine"]);
     assert_eq!(ran.code, 2, "{}", ran.all());
-    assert!(ran.err.contains("it holds \"notes.txt\", which is no part of a run"), "{}", ran.all());
+    assert!(
+        ran.err.contains("contains \"notes.txt\", which is not part of a run"),
+        "{}",
+        ran.all()
+    );
     assert_eq!(folder.read("mine/notes.txt"), b"mine");
     folder.write("a-file", "mine");
     assert_eq!(folder.gatedrun(&["run", TASK, "--out", "a-file"]).code, 2);
@@ -393,7 +397,7 @@ fn show_reads_a_run_that_was_cut_short_and_refuses_a_damaged_one() {
     folder.write(&path, [b"{}\n".as_slice(), &good].concat());
     let ran = folder.gatedrun(&["show", RUN]);
     assert_eq!(ran.code, 5, "{}", ran.all());
-    assert!(ran.err.contains("state.jsonl: line 1: it is no record"), "{}", ran.all());
+    assert!(ran.err.contains("state.jsonl: line 1: not a record"), "{}", ran.all());
 }
 
 #[test]
@@ -548,7 +552,7 @@ fn policy_decide_denies_with_the_callers_id_what_it_cannot_read() {
 fn regression_tells_what_changed_and_fails_on_what_is_worse() {
     let folder = with_run();
     let ran = folder.gatedrun(&["regression"]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, "1 tasks: 1 same\n"));
+    assert_eq!((ran.code, ran.out.as_str()), (0, "1 task: 1 same\n"));
     folder.write(
         "tasks/other/x.json",
         String::from_utf8(folder.read(TASK)).unwrap().replace("canonical/v1", "other/x"),

@@ -215,7 +215,7 @@ fn another_policy_on_recorded_runs() {
     assert_eq!(place, "runs/policy_gates/pg1_off_allowlist_url/state.jsonl");
     let line = &json_lines(&folder.gatedrun(&[&args[..], &["--json"]].concat()))[0];
     assert!(line["lost"].is_array() && line["standing"] == "exact", "{line}");
-    // A budget that is lifted: nothing stands where the deny stood, and that is no deny.
+    // A budget that is lifted: the denial has no counterpart, and nothing denies.
     folder.write("more.yaml", policy.replace("max_iterations: 10", "max_iterations: 11"));
     let args = ["replay", "runs/policy_gates/pg3_loop_budget", "--policy", "more.yaml"];
     let required = [&args[..], &["--require", "deny:loop_budget"]].concat();
@@ -235,7 +235,7 @@ fn another_policy_on_recorded_runs() {
         ran.all()
     );
     assert!(ran.out.contains("read       allow -> unknown  (required)"), "{}", ran.all());
-    // Programs are told the same, of a folder whose name is no URI too.
+    // Programs receive the same, even of a folder whose name is not a URI.
     copy(folder.path().join(RUN).as_std_path(), folder.path().join("ü 1%/v1").as_std_path());
     let args = ["replay", "ü 1%/v1", "--task", TASK, "--policy", "lenient.yaml", "--recorded-only"];
     let ran = folder.gatedrun(&[&args[..], &["--sarif", "out.sarif"]].concat());
@@ -243,7 +243,7 @@ fn another_policy_on_recorded_runs() {
     let sarif = String::from_utf8(folder.read("out.sarif")).unwrap();
     assert!(sarif.contains("step 3, read: allow -> unknown"), "{sarif}");
     assert!(sarif.contains("\"uri\": \"%C3%BC%201%25/v1/state.jsonl\""), "{sarif}");
-    // What a deny means for the run is policy too: it ends, or goes on, with the same decision.
+    // What a denial means for the run is policy too: it ends, or continues, with the same decision.
     for part in ["runs/on_deny", "tasks/on_deny"] {
         copy(root().join(part).as_std_path(), folder.path().join(part).as_std_path());
     }
@@ -516,7 +516,7 @@ fn diff_shows_where_long_values_begin_to_differ() {
         let due = format!("{sign} …e same. The same. The same. The same. é {last}\"}}\n");
         assert!(ran.out.contains(&due), "{due}{}", ran.all());
     }
-    // What is counted apart is told apart.
+    // What is counted separately is reported separately.
     let tokens = "outcome\n  task\n    - test/a\n    + test/b\n  usage: input tokens\n";
     assert!(ran.out.contains(tokens), "{}", ran.all());
 }
@@ -533,7 +533,7 @@ fn diff_holds_no_more_than_it_may() {
     let diff = |bytes_max| diff_within(bytes_max, &runs[0], &runs[1]).unwrap();
     let whole = diff(1 << 20);
     assert_eq!((whole.left_out, whole.steps.len()), ((0, 0), 4));
-    // What is left out is a run's end, and what else is told of it stays.
+    // What is left out is a run's end, and what else is reported of it stays.
     let mut last = usize::MAX;
     for bytes_max in (0..20_000).rev().step_by(100) {
         let part = diff(bytes_max);

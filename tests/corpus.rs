@@ -125,7 +125,7 @@ fn what_cannot_be_a_document_is_told() {
         assert!(line.contains(name), "{name}: {error}");
     }
     assert!(error.contains("larger than 1048576 bytes"), "{error}");
-    assert!(error.contains("its name is not UTF-8"), "{error}");
+    assert!(error.contains("the name is not UTF-8"), "{error}");
     std::fs::remove_dir_all(folder.path().join("docs")).unwrap();
     folder.write("docs/latin.md", b"caf\xe9");
     let error = Corpus::load(&folder.path().join("docs"), "docs").unwrap_err().to_string();

@@ -1,5 +1,5 @@
 //! Docs are tested: generated pages are what the code says, and names and paths in the others
-//! exist. `UPDATE_DOCS=1 make test` writes the generated ones anew; CI never does.
+//! exist. `UPDATE_DOCS=1 make test` writes the generated ones again; CI never does.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{COMMANDS, Folder, root, text};
 
-/// Compares a generated file with the committed one, or writes it where that is asked for.
+/// Compares a generated file with the committed one, or writes it on request.
 fn generated(path: &str, content: &str) {
     let full = root().join(path);
     let committed = std::fs::read_to_string(&full).unwrap_or_default();

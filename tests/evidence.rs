@@ -88,7 +88,7 @@ fn strict_spans(trace: &Value) -> Vec<Value> {
                 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
             "{id}"
         );
-        assert!(id.bytes().any(|b| b != b'0'), "an id of zeros is no id");
+        assert!(id.bytes().any(|b| b != b'0'), "an id of zeros is not valid");
     };
     keys(trace, &["resourceSpans"]);
     let mut spans = Vec::new();

@@ -256,7 +256,7 @@ fn regression_tells_loosened_tightened_removed_and_missing_apart() {
     let xml = String::from_utf8(folder.read("r.xml")).unwrap();
     assert!(roxmltree::Document::parse(&xml).is_ok() && xml.contains("failures=\"2\""), "{xml}");
     assert!(folder.path().join("r.sarif").exists());
-    // Nothing to check is no success.
+    // Nothing to check is not a success.
     for args in [&["regression", "nowhere"][..], &["regression", "data"]] {
         let ran = folder.gatedrun(args);
         assert!(ran.code == 2 && ran.err.contains(args[1]), "{}", ran.all());

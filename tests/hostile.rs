@@ -146,7 +146,7 @@ fn what_no_run_can_have_done_is_found_in_its_line() {
             "a tool that was not the one allowed",
             "canonical/v1",
             |records| the(records, tool).tool = "fetch".to_owned(),
-            "tool is fetch, where search is due",
+            "tool is fetch, expected search",
         ),
         (
             "a denied run that reads as another end",
@@ -197,7 +197,7 @@ fn what_no_run_can_have_done_is_found_in_its_line() {
                 end.terminal_reason = TerminalReason::LoopBudget;
                 end.answer = None;
             },
-            "without an answer, a deny or a failure",
+            "without an answer, a denial or a failure",
         ),
         (
             "a write outside of its mount",
@@ -241,7 +241,7 @@ fn what_no_run_can_have_done_is_found_in_its_line() {
 
 #[test]
 fn a_step_that_ends_before_its_calls_were_decided_needs_a_reason() {
-    // The second step of three proposes a call; the first had a deny that let the run go on.
+    // The second step of three proposes a call; the first had a denial that let the run continue.
     let mut records = records("on_deny/plan_anew");
     let totals = Totals { attempts: 0, calls_allowed: 0, ..Totals::default() };
     records.truncate(9);
@@ -293,7 +293,7 @@ fn the_budget_of_time_is_recomputed() {
     assert_eq!(held_to(ms, &run), Ok(()));
     let refused = held_to(ms - 1, &run).unwrap_err();
     assert!(refused.starts_with(&format!("a call began after {} ms", ms - 1)), "{refused}");
-    // Of the committed run that meets this budget, every event before the deny is in time.
+    // Of the committed run that meets this budget, every event before the denial is in time.
     let run = root().join("runs/budgets/elapsed");
     assert_eq!(verify(&run, Some(&library), &[]).verdict, Verdict::Verified);
 }
@@ -501,7 +501,7 @@ fn nothing_that_is_repeated_swells_what_is_made_of_it() {
     assert!(made.state.len() > 20 << 20);
     let spans = made.trace.iter().filter(|byte| **byte == b'\n').count();
     assert!(made.trace.len() < spans * 8 * TEXT_CHARS_MAX, "{}", made.trace.len());
-    // The report tells each of them where the run is set up, and nowhere else whole.
+    // The report shows each of them where the run is set up, and nowhere else whole.
     assert!(made.report.len() < 8 << 20, "{}", made.report.len());
 }
 

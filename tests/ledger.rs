@@ -256,7 +256,7 @@ fn what_may_not_follow_is_refused_before_it_is_written() {
         Ok(())
     });
     let error = ledger.push(Some(1), Event::StepStarted(StepStarted {})).unwrap_err();
-    assert!(error.to_string().contains("step_started stands where run_started is due"), "{error}");
+    assert!(error.to_string().contains("found step_started, expected run_started"), "{error}");
     drop(ledger);
     assert_eq!(lines, 0);
 }

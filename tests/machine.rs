@@ -420,7 +420,7 @@ fn a_second_signature_stands_beside_the_first() {
     folder.edit(ATTESTATION, &gatedrun::evidence::attest::key_id(&key), &old);
     let ran = verify(&["a.pub.pem"]);
     assert!(ran.code == 1 && ran.out.contains("as earlier versions did"), "{}", ran.all());
-    // Where the run is another now, the old signatures go, and their keys are told.
+    // Where the run differs now, the old signatures go, and their keys are named.
     copy(
         root().join("runs/canonical/v1").as_std_path(),
         folder.path().join("runs/other/v1").as_std_path(),

@@ -27,13 +27,13 @@ mod host;
 mod tools;
 /// The scripted LLM: references, choices, errors.
 mod script;
-/// Bad inputs: each gets what, where and how to mend it; several are told together.
+/// Bad inputs: each gets what, where and how to fix it; several are reported together.
 mod inputs;
 /// The corpus: what is built, what is checked, other people's files.
 mod corpus;
 /// Ten thousand random runs, and what holds in each of them.
 mod simulation;
-/// Killed and carried on, or run again over its own record: the same bytes.
+/// Killed and resumed, or run again over its own record: the same bytes.
 mod recovery;
 /// A run folder is changed in one step, by one writer, and never by who reads or refuses.
 mod transactions;

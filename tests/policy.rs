@@ -88,7 +88,7 @@ fn decision_tables() {
     for rule in Rule::ALL.into_iter().filter(|rule| *rule != Rule::Progress) {
         assert!(rules.contains_key(&format!("deny:{}", rule.as_str())), "no case for {rule:?}");
     }
-    // A deny list is worth nothing without its allow list.
+    // Listing denied tools is worth nothing without its allow list.
     assert!(rules["allow"] > 50, "{rules:?}");
 }
 

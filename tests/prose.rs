@@ -49,6 +49,42 @@ fn files() -> Vec<String> {
     files
 }
 
+/// The comments and string literals of Rust code, line by line: names of fields and functions are
+/// not prose.
+fn prose_of(code: &str) -> String {
+    let mut prose = String::with_capacity(code.len());
+    let mut chars = code.chars().peekable();
+    let (mut in_comment, mut in_string, mut before) = (false, false, ' ');
+    while let Some(c) = chars.next() {
+        if c == '\n' {
+            in_comment = false;
+            prose.push(c);
+        } else if in_comment {
+            prose.push(c);
+        } else if in_string {
+            prose.push(c);
+            if c == '\\' {
+                prose.extend(chars.next());
+            } else if c == '"' {
+                in_string = false;
+            }
+        } else if c == '\'' && matches!(chars.peek(), Some('"' | '\\')) {
+            // A character literal, in which a quotation mark begins no string.
+            let escaped = chars.next() == Some('\\');
+            if escaped {
+                chars.next();
+            }
+        } else if c == '"' || (c == '/' && before == '/') {
+            (in_string, in_comment) = (c == '"', c == '/');
+            prose.push(c);
+        } else {
+            prose.push(' ');
+        }
+        before = c;
+    }
+    prose
+}
+
 /// Every place in a text where a phrase occurs, as `line: phrase; write …`.
 fn found(text: &str, phrases: &[(Regex, Phrase)]) -> Vec<String> {
     let mut found = Vec::new();
@@ -84,7 +120,15 @@ fn prose_is_plain_english() {
         if ["tests/prose.rs", "tests/cases/prose.json"].contains(&file.as_str()) {
             continue;
         }
-        all.extend(found(&text(&file), &phrases).into_iter().map(|hit| format!("{file}:{hit}")));
+        // The bytes of these are part of committed runs.
+        if file.starts_with("policy/") && file.ends_with(".yaml") {
+            continue;
+        }
+        let mut prose = text(&file);
+        if file.ends_with(".rs") {
+            prose = prose_of(&prose);
+        }
+        all.extend(found(&prose, &phrases).into_iter().map(|hit| format!("{file}:{hit}")));
     }
     assert!(all.is_empty(), "{} phrases:\n{}", all.len(), all.join("\n"));
 }
@@ -105,6 +149,10 @@ fn the_phrases_are_found_and_plain_ones_pass() {
     ] {
         assert!(!found(odd, &phrases).is_empty(), "{odd:?} passes");
     }
+    let code =
+        "let mend = '\"'; // mend it\nproblem.mend(\"hear\", r#\"a deny\"#);\nllm.hear(x);\n";
+    let hits = found(&prose_of(code), &phrases);
+    assert_eq!(hits.len(), 3, "{hits:?}");
     for plain in [
         "there is no such file",
         "it is no longer needed",

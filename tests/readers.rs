@@ -32,7 +32,7 @@ fn a_pattern_is_read_as_ecma_262_has_it() {
     }
 }
 
-/// The table's matches are Node's own, where Node is at hand.
+/// The table's matches are Node's own, where Node is installed.
 #[test]
 fn the_table_of_patterns_is_what_node_says() {
     let script = r#"
@@ -178,7 +178,7 @@ fn after_a_denial_that_ends_the_run_every_call_is_denied() {
         assert_eq!(answers[index]["reason"], answers[1]["reason"]);
         assert_eq!(answers[index]["rule_id"], "sandbox_path");
     }
-    // Where the policy says continue, the run goes on.
+    // Where the policy says continue, the run continues.
     let folder = Folder::project();
     let args = ["policy", "decide", "policy/variants/continue.yaml"];
     let ran = folder.gatedrun_stdin(&args, &format!("{read}{search}"));

@@ -1,5 +1,5 @@
-//! A run is a function of its ledger: run again over a whole one, or carried on from any part of
-//! one, it comes to the same bytes.
+//! A run is a function of its ledger: run again over a whole one, or resumed from any part of
+//! one, it produces the same bytes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn what_the_kernel_refused_is_replayed_where_nothing_refuses() {
         {"final_answer": "done"}
     ]);
     let folder = Folder::lenient_project();
-    // Every deny lets the run go on, and the second call that is allowed is warned of.
+    // Every denial lets the run continue, and the second call that is allowed is warned of.
     let policy = String::from_utf8(folder.read("policy/v1.yaml")).unwrap();
     let policy = policy.replace("on_deny: terminate", "on_deny: continue").replace(
         "max_tokens: 50000",
@@ -69,7 +69,7 @@ fn what_the_kernel_refused_is_replayed_where_nothing_refuses() {
     let past = Past::whole(whole.state.as_slice(), |_| Answer::Stop);
     let replayed = drive(&inputs, &elsewhere, past).unwrap();
     assert!(replayed.state == whole.state && replayed.manifest == whole.manifest);
-    // Cut anywhere, the run is carried on to the same end where the link still is.
+    // Cut anywhere, the run is resumed to the same end where the link still is.
     for cut in cuts(&whole.state, 211) {
         let carried = drive(&inputs, &work, Past::cut_short(&whole.state[..cut])).unwrap();
         assert!(carried.state == whole.state, "at byte {cut}");
@@ -232,7 +232,7 @@ fn a_process_that_is_killed_at_any_moment_is_carried_on_and_writes_once() {
         assert_eq!(last.code, 0, "{}", last.err);
         same_run(&folder, "whole", "run");
     }
-    assert!(resumed > kills / 3, "{resumed} of {kills} kills left something to carry on");
+    assert!(resumed > kills / 3, "{resumed} of {kills} kills left something to resume");
     assert!(completed > 5, "{completed} runs came to their end between {kills} kills");
 }
 

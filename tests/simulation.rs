@@ -48,7 +48,7 @@ fn ten_thousand_random_runs_hold_the_invariants() {
         let (again, _) = run(inputs, &work);
         let _ = std::fs::remove_dir_all(&work);
         let projected = project(recorded.state.as_slice(), Vec::new(), Vec::new()).unwrap();
-        // Over its own record the loop comes to the same, and touches nothing on the way.
+        // Over its own record the loop computes the same, and touches nothing on the way.
         let past = Past::whole(recorded.state.as_slice(), |_| Answer::Stop);
         let replayed = gatedrun::run::run(
             inputs,

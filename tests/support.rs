@@ -35,7 +35,7 @@ pub fn root() -> Utf8PathBuf {
     Utf8PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether every case is asked for and not only a sample: `make exhaustive`.
+/// Whether every case is wanted and not only a sample: `make exhaustive`.
 pub fn exhaustive() -> bool {
     std::env::var_os("GATEDRUN_EXHAUSTIVE").is_some()
 }

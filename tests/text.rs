@@ -34,7 +34,7 @@ fn read(document: &str, allowed: impl Fn(&Tag<'_>) -> bool) -> String {
     text
 }
 
-/// What GitHub's dialect makes of a document, in HTML without the elements that are due.
+/// What GitHub's dialect makes of a document, in HTML without the elements that are expected.
 fn github(document: &str) -> String {
     let mut options = markdown::Options::gfm();
     options.parse.constructs.math_flow = true;

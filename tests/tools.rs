@@ -324,7 +324,7 @@ fn a_lock_is_on_the_folder_that_is_there() {
     assert_eq!(ran.code, 0, "{}", ran.all());
     let slow = slow.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&slow.stderr);
-    // What it had opened is the finished run by now; it begins behind that, and comes to the same.
+    // What it had opened is the finished run by now; it begins behind that, with the same result.
     assert_eq!(slow.status.code(), Some(0), "{told}");
     let runs: Vec<_> = std::fs::read_dir(folder.path().join("runs/test")).unwrap().collect();
     assert_eq!(runs.len(), 1, "{runs:?}");

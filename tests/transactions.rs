@@ -58,7 +58,7 @@ fn ok(ran: &Ran, code: i32) {
     assert_eq!(ran.code, code, "{}", ran.all());
 }
 
-/// A committed run, and a proposal beside it that is another.
+/// A committed run, and a proposal beside it that differs.
 fn proposed() -> Folder {
     let folder = project();
     ok(&folder.gatedrun(&["run", TASK]), 0);

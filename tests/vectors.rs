@@ -1,4 +1,4 @@
-//! The conformance vectors: a committed run, what was done to it, and the verdict that is due. Two
+//! The conformance vectors: a committed run, what was done to it, and the expected verdict. Two
 //! verifiers that share no code are held to each of them.
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -24,7 +24,7 @@ struct Vector {
     other_keys: Vec<String>,
     #[serde(default = "yes")]
     project: bool,
-    /// What is done to the inputs at hand.
+    /// What is done to the current inputs.
     #[serde(default)]
     inputs: Vec<Edit>,
     /// Where the run lies.

@@ -137,7 +137,7 @@ fn whatever_the_bytes_are_there_is_a_verdict() {
         }
         copy.write(name, &whole(name));
     }
-    // No file at all, and what is no file.
+    // No file at all, and what is not a file.
     for name in FILES {
         let path = copy.run.join(name);
         for what in ["missing", "a folder", "a link", "a FIFO"] {

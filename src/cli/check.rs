@@ -42,7 +42,7 @@ pub struct Args {
     /// Runs, or folders that hold runs
     #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
     paths: Vec<Utf8PathBuf>,
-    /// The task of a run that lies outside runs/
+    /// The task of a run outside runs/
     #[arg(long, value_name = "TASK")]
     task: Option<Utf8PathBuf>,
     /// Write a signed statement of the result (in-toto test-result) to this file
@@ -136,7 +136,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
         for Runless { run, task, path } in runless(path, &runs, terminal) {
             let (project, _) = task_of(&run, None)?;
-            // A task that cannot be loaded is told as that: no run could be made of it.
+            // A task that cannot be loaded is reported as such: it has no run to compare.
             let (verdict, message, one) = match libraries.get(&project).load(&task, None) {
                 Ok(_) => (
                     "missing",

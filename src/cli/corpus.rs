@@ -88,7 +88,7 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(exit::OK)
 }
 
-/// What a file of the corpus holds now; nothing where it cannot be read.
+/// The content of a file of the corpus; nothing if the file is unreadable.
 fn at_hand(path: &Utf8Path) -> Option<Vec<u8>> {
     file::read(path, FILE_BYTES_MAX).ok()
 }

@@ -1,7 +1,7 @@
 //! `gatedrun policy decide`: decisions for another program, one answer per line.
 //!
 //! The service outlives whatever a client sends: each line gets exactly one answer, and a line that
-//! is no call is answered with a denial. The calls are those of one run, so that after a denial that
+//! is not a call is answered with a denial. The calls are those of one run, so that after a denial that
 //! ends the run every later call is denied too.
 
 use std::io::{self, BufRead};
@@ -68,7 +68,7 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
     })
 }
 
-/// Why a line is no call, and the id that the caller gave it.
+/// Why a line is not a call, and the id that the caller gave it.
 pub(super) struct NoCall {
     call_id: Value,
     pub(super) what: String,

@@ -64,7 +64,7 @@ impl Destination {
     }
 
     /// A place in the folder of a run, where nothing is a link, and where no temporary file may lie:
-    /// what is no part of a run would make it a tampered one. It is made beside the run's folder.
+    /// a foreign file would make the run a tampered one. It is made beside the run's folder.
     ///
     /// # Errors
     /// As [`Destination::of`].
@@ -103,7 +103,7 @@ impl Destination {
         }
     }
 
-    /// Refuses a place inside of a run's folder: what is no part of a run makes it a tampered one.
+    /// Refuses a place inside of a run's folder: a foreign file makes the run a tampered one.
     pub(super) fn outside_of_runs(self) -> Result<Self, Stop> {
         match parent(&self.place).ancestors().find(|folder| folder.join(STATE).exists()) {
             Some(run) => Err(Stop::usage(format!(
@@ -178,7 +178,7 @@ impl Destination {
         Ok(staged)
     }
 
-    /// A temporary file, locked for as long as it is in use, which tells it from a leftover.
+    /// A temporary file, locked for as long as it is in use, which distinguishes it from a leftover.
     fn temporary(&self, mode: u32) -> io::Result<NamedTempFile> {
         for _ in 0..TRIES_MAX {
             let staged = Builder::new()

@@ -18,10 +18,10 @@ const WIDE_COLUMNS: usize = 120;
     after_help = "Examples:\n  gatedrun diff runs/canonical/v1 runs/canonical/v1.new\n  gatedrun diff before after --json | jq .outcome"
 )]
 pub struct Args {
-    /// A run's folder
+    /// The first run folder
     #[arg(value_name = "A")]
     a: Utf8PathBuf,
-    /// Another
+    /// The second run folder
     #[arg(value_name = "B")]
     b: Utf8PathBuf,
     /// Print the differences as one JSON object

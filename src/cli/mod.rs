@@ -60,7 +60,7 @@ pub mod exit {
     pub const INTERRUPTED: u8 = 7;
     /// The machine refused something that the program needs. What was recorded is kept.
     pub const HOST: u8 = 8;
-    /// The evidence is whole, and the inputs at hand are not those that it was made with.
+    /// The evidence is whole, but the current inputs differ from those of the run.
     pub const INPUTS: u8 = 9;
     /// A defect of the program.
     pub const INTERNAL: u8 = 101;
@@ -79,8 +79,8 @@ pub mod exit {
             HOST,
             "the machine refused something the program needs (disk, descriptors, permissions, kernel); what was recorded is kept",
         ),
-        (INPUTS, "the evidence is whole, but the inputs at hand differ from those of the run"),
-        (INTERNAL, "a defect of the program: please report it"),
+        (INPUTS, "the evidence is whole, but the current inputs differ from those of the run"),
+        (INTERNAL, "a bug in the program: please report it"),
     ];
 
     /// From the code that says least to the one that says most: what a command over many runs ends
@@ -123,29 +123,29 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run tasks, print a line a step, and write each run's evidence
+    /// Run tasks, print one line per step, and write the evidence of each run
     Run(run::Args),
-    /// Execute again and compare every byte of every artifact
+    /// Execute the tasks of runs again and compare every byte of every artifact
     Check(check::Args),
     /// Check evidence without executing anything: chain, grammar, projections, inputs, signature
     Verify(verify::Args),
     /// Sign runs: an in-toto statement in a DSSE envelope beside the manifest
     Sign(sign::SignArgs),
-    /// Make a pair of Ed25519 keys
+    /// Make an Ed25519 key pair
     Keygen(sign::KeygenArgs),
-    /// Run again over the record, executing nothing; or try another policy on recorded runs
+    /// Replay runs from their ledgers, executing nothing; or try another policy on them
     Replay(replay::Args),
-    /// Resume a run that was cut short
+    /// Resume an interrupted run
     Resume(resume::Args),
-    /// Compare two runs: the first difference, then step by step
+    /// Compare two runs: show the first difference, then each step
     Diff(diff::Args),
-    /// Walk the proposals beside committed runs: accept, reject, or skip each
+    /// Go through the proposals beside committed runs: accept, reject, or skip each
     Review(review::Args),
-    /// Compare outcome and decisions of every task with its committed run
+    /// Compare the outcome and decisions of every task with its committed run
     Regression(regression::Args),
     /// Show a run: its steps as a table, or as JSON
     Show(show::Args),
-    /// The policy without a run: check it, test it, decide with it, explain it
+    /// Check, test or explain a policy, or decide calls with it, without a run
     #[command(subcommand)]
     Policy(policy::Command),
     /// Build or check a corpus
@@ -239,13 +239,13 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let mut terminal = Terminal::new();
         terminal.error(&format!(
-            "internal error: {panic}; this is a defect of gatedrun, please report it"
+            "internal error: {panic}; this is a bug in gatedrun, please report it"
         ));
     }));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; clap knows which stream is whose.
+            // Help and version are not errors; clap knows which stream is whose.
             let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
             let printed = error.print().and_then(|()| io::stdout().flush());
             return ExitCode::from(exit::worse(code, Terminal::new().unprinted(printed.err())));

@@ -201,7 +201,7 @@ fn shown_width(text: &str) -> usize {
     columns.sum()
 }
 
-/// How many letters of a value are printed.
+/// How many characters of a value are printed.
 const VALUE_CHARS_MAX: usize = 200;
 
 /// How many of them stand before the first difference.

@@ -21,10 +21,10 @@ use super::{Stop, decide, exit};
 /// The subcommands of `policy`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Check a policy: everything that is wrong with it, each with its place and how to mend it
+    /// Check a policy: report every error with its place and how to fix it
     #[command(after_help = "Example: gatedrun policy check policy/v1.yaml")]
     Check(Check),
-    /// Judge decision tables with a policy; without a table, the policy's own examples
+    /// Test a policy against decision tables, or against its own examples if no table is named
     #[command(
         after_help = "Example: gatedrun policy test policy/v1.yaml tests/cases/policy/urls.jsonl\n\nA table holds a JSON object a line, such as\n  {\"tool\": \"read\", \"arguments\": {\"path\": \"/etc/passwd\"}, \"decision\": \"deny:sandbox_path\"}"
     )]
@@ -39,7 +39,7 @@ pub enum Command {
         after_help = "Example: echo '{\"tool\": \"fetch\", \"arguments\": {\"url\": \"https://example.com/\"}}' | gatedrun policy decide policy/v1.yaml"
     )]
     Decide(Decide),
-    /// Say in words what each rule answers to a call
+    /// Explain what each rule decides about a call
     #[command(
         after_help = "Example: gatedrun policy explain policy/v1.yaml '{\"tool\": \"read\", \"arguments\": {\"path\": \"/etc/passwd\"}}'"
     )]

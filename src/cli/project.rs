@@ -91,7 +91,7 @@ impl NamedRun {
         self.folder != self.name
     }
 
-    /// How to go on with a run that was cut short.
+    /// How to resume an interrupted run.
     pub fn how_to_go_on(&self) -> String {
         format!("the run is unfinished; resume it with `gatedrun resume {}`", self.name)
     }

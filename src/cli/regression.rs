@@ -170,7 +170,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             (count > 0).then(|| format!("{count} {}", verdict.as_str()))
         });
         let counts: Vec<String> = counts.into_iter().flatten().collect();
-        terminal.line(&format!("{} tasks: {}", tasks.len(), counts.join(", ")))?;
+        let tasks = crate::evidence::text::counted(tasks.len(), "task", "tasks");
+        terminal.line(&format!("{tasks}: {}", counts.join(", ")))?;
     }
     let code = rows.iter().fold(exit::OK, |code, row| exit::worse(code, row.code));
     suite(project, &rows).write(outputs)?;
@@ -202,7 +203,7 @@ fn removed(folder: &Utf8Path, tasks: &[String]) -> Vec<Row> {
     }
     let found = match project::find_runs(&runs) {
         Ok(found) => found,
-        // Which runs are without a task is not known then, and that is no success.
+        // Which runs are without a task is not known then: not a success.
         Err(stop) => {
             let row = Row::of("runs", Verdict::Failed, vec![stop.message]);
             return vec![Row { code: stop.code, ..row }];

@@ -30,7 +30,7 @@ pub struct Args {
     /// Runs, or folders that hold runs
     #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
     paths: Vec<Utf8PathBuf>,
-    /// The task of a run that lies outside runs/
+    /// The task of a run outside runs/
     #[arg(long, value_name = "TASK")]
     task: Option<Utf8PathBuf>,
     /// Try this policy on the runs: which decisions change, and from which step
@@ -39,7 +39,7 @@ pub struct Args {
     /// Stop at the first change and report everything after it as unknown
     #[arg(long, requires = "policy")]
     recorded_only: bool,
-    /// What must not be lost: a decision (deny, allow, or with its rule, as in deny:url_allowlist),
+    /// What must still hold: a decision (deny, allow, or with its rule, as in deny:url_allowlist),
     /// or no-change
     #[arg(long, value_name = "DECISION", requires = "policy")]
     require: Vec<String>,
@@ -49,7 +49,7 @@ pub struct Args {
     /// Write the back-test as SARIF, one result per changed decision
     #[arg(long, value_name = "FILE", requires = "policy")]
     sarif: Option<Utf8PathBuf>,
-    /// Print the verdicts as JSON, a line a run
+    /// Print the verdicts as JSON, one line per run
     #[arg(long)]
     json: bool,
 }
@@ -360,7 +360,7 @@ impl Trial<'_> {
 fn unsound(run: &Utf8Path) -> Option<(&'static str, String, u8)> {
     let found = verify_unsigned(run, None);
     let (word, code) = match found.verdict {
-        // Without a project, no input is at hand, and none is asked for.
+        // Without a project, no input is available, and none is required.
         Verdict::Verified | Verdict::Unconfirmed => return None,
         Verdict::Malformed => ("unreadable", exit::MALFORMED),
         Verdict::Unread => ("unreadable", exit::HOST),
@@ -432,7 +432,7 @@ fn print_sums(
         let _ = write!(sums, "; required and lost: {lost}");
     }
     if runs < tried.len() {
-        let _ = write!(sums, "; runs of which nothing is known: {}", tried.len() - runs);
+        let _ = write!(sums, "; runs that could not be tested: {}", tried.len() - runs);
     }
     Ok(terminal.line(&sums)?)
 }

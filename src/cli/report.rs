@@ -175,7 +175,7 @@ impl Suite {
         out
     }
 
-    /// SARIF 2.1.0: one result per detail, and one notification per row of which nothing is known.
+    /// SARIF 2.1.0: one result per detail, and one notification per row with an unknown result.
     pub fn sarif(&self) -> Vec<u8> {
         let rules: Vec<Value> = self
             .rules

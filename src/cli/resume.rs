@@ -27,19 +27,19 @@ use super::{Stop, exit, in_ci, interrupt, refuse_in_ci};
     after_help = "Examples:\n  gatedrun resume runs/canonical/v1\n  gatedrun resume my-run --task tasks/canonical/v1.json\n  gatedrun resume my-run --settle call_0123456789abcdef=took-place --reason \"the ticket is there\""
 )]
 pub struct Args {
-    /// The run's folder, with or without the ending .partial
+    /// The run folder, with or without the suffix .partial
     #[arg(value_name = "RUN")]
     run: Utf8PathBuf,
-    /// The task of a run that lies outside runs/
+    /// The task of a run outside runs/
     #[arg(long, value_name = "TASK")]
     task: Option<Utf8PathBuf>,
-    /// What became of a call in doubt: CALL=took-place or CALL=did-not
+    /// Whether a call in doubt took place: CALL=took-place or CALL=did-not
     #[arg(long, value_name = "CALL=OUTCOME", requires = "reason")]
     settle: Option<String>,
-    /// How you know what became of it; it is recorded
+    /// How you know whether the call took place; the reason is recorded
     #[arg(long, value_name = "TEXT", requires = "settle")]
     reason: Option<String>,
-    /// Replace the run that is there, instead of laying a proposal beside it (never in CI)
+    /// Replace an existing run instead of writing a proposal beside it (never in CI)
     #[arg(long)]
     accept: bool,
     /// Print the outcome as JSON

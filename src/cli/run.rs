@@ -44,13 +44,13 @@ pub struct Args {
     /// Write the run to this folder instead of runs/ID
     #[arg(long, value_name = "FOLDER")]
     out: Option<Utf8PathBuf>,
-    /// Replace the run that is there, instead of laying a proposal beside it (never in CI)
+    /// Replace an existing run instead of writing a proposal beside it (never in CI)
     #[arg(long)]
     accept: bool,
-    /// Start over where an earlier run was cut short, and drop what it left
+    /// Discard an interrupted run of the task and start again
     #[arg(long)]
     discard_partial: bool,
-    /// Print the outcome as JSON, a line a run
+    /// Print the outcomes as JSON, one line per run
     #[arg(long)]
     json: bool,
 }
@@ -324,11 +324,11 @@ impl Failed {
 pub(super) struct Begun {
     /// Its bytes.
     pub(super) bytes: u64,
-    /// What to print once the run goes on from there.
+    /// What to print once the run continues from there.
     pub(super) line: Option<String>,
 }
 
-/// Runs a task into a staging folder, and prints a line a step where there is a terminal.
+/// Runs a task into a staging folder, and prints one line per step on a terminal.
 pub(super) fn execute(
     inputs: &Inputs,
     staging: &mut Staging,
@@ -340,7 +340,7 @@ pub(super) fn execute(
     let state = BufWriter::with_capacity(1 << 16, staging.ledger(begun.bytes, durability)?);
     let trace = BufWriter::with_capacity(1 << 16, staging.create(TRACE)?);
     if let (Some(terminal), Some(line)) = (&mut terminal, &begun.line) {
-        // A run goes on whether or not somebody reads along.
+        // A run continues whether or not somebody reads along.
         let _ = terminal.line(line);
     }
     let mut observed = Observed::default();
@@ -354,7 +354,7 @@ pub(super) fn execute(
         let lines = rows.push(record).map_or_else(Vec::new, |row| steps::lines(&row, terminal));
         let lines = lines.into_iter().chain(steps::notice(record, terminal));
         for line in lines {
-            // A run goes on whether or not somebody reads along.
+            // A run continues whether or not somebody reads along.
             let _ = terminal.line(&line);
         }
     };

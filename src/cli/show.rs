@@ -1,5 +1,5 @@
 //! `gatedrun show`: a run as a table, or as JSON. What the ledger does not hold, it takes from the
-//! folder and the project at hand, and says so where it is not there.
+//! folder and the current project, and says so where it is not there.
 
 use std::io;
 
@@ -29,7 +29,7 @@ use super::{Stop, exit};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: gatedrun show runs/canonical/v1 --json | jq .outcome")]
 pub struct Args {
-    /// The run's folder
+    /// The run folder
     #[arg(value_name = "RUN")]
     run: Utf8PathBuf,
     /// Print everything as one JSON object
@@ -55,7 +55,7 @@ struct Shown<'a> {
     signed_by: &'a [String],
     /// A run does not record how it was isolated.
     isolation: &'static str,
-    /// How to go on with a run that was cut short.
+    /// How to resume an interrupted run.
     unfinished: Option<String>,
     /// What is wrong with the ledger after the events shown.
     error: Option<&'a str>,
@@ -266,7 +266,7 @@ fn print_standing(
     ))?)
 }
 
-/// Whether the run is what its task expects, where the task at hand is the one that it was made
+/// Whether the run is what its task expects, where the current task is the one that it was made
 /// with.
 fn expectations(run: &NamedRun, read: &Read) -> Expectations {
     let unknown = |why: &str| Expectations::Unknown(why.to_owned());
@@ -281,7 +281,7 @@ fn expectations(run: &NamedRun, read: &Read) -> Expectations {
         return unknown("the run does not lie below runs/ of a project");
     };
     let Ok(bytes) = Libraries::default().get(&project).read(&input.path) else {
-        return Expectations::Unknown(format!("{} is not at hand", input.path));
+        return Expectations::Unknown(format!("{} is not available", input.path));
     };
     if Digest::of(&bytes) != input.sha256 {
         let path = &input.path;

@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(10);
     after_help = "Example: gatedrun sign runs/canonical/v1 --key key.pem\n\nA second key adds its signature to those that are there."
 )]
 pub struct SignArgs {
-    /// The runs' folders
+    /// The run folders
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<Utf8PathBuf>,
     /// The private key, in PEM; make one with `gatedrun keygen`
@@ -48,7 +48,7 @@ pub struct SignArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: gatedrun keygen key.pem      writes key.pem and key.pub.pem")]
 pub struct KeygenArgs {
-    /// Where the private key goes; the public key goes beside it, as NAME.pub.pem
+    /// The file for the private key; the public key is written beside it, as NAME.pub.pem
     #[arg(value_name = "FILE")]
     private: Utf8PathBuf,
 }

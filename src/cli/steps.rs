@@ -161,7 +161,7 @@ pub fn lines(row: &StepRow, terminal: &Terminal) -> Vec<String> {
     heads.zip(lines).map(|(head, line)| format!("{head} {line}")).collect()
 }
 
-/// What was asked and decided, and below it what came of it.
+/// What was asked and decided, and below it the outcome.
 fn call_lines(call: &CallRow, out: &Terminal) -> [String; 2] {
     let tool = escape(&shortened(&call.tool, 40));
     let tone = if call.reason.is_some() { Tone::Bad } else { Tone::Good };

@@ -32,13 +32,13 @@ pub struct Args {
     /// Runs, or folders that hold runs
     #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
     paths: Vec<Utf8PathBuf>,
-    /// The public key, in PEM, with which to check signatures; may be given several times
+    /// A public key, in PEM, with which to check signatures; may be repeated
     #[arg(long, value_name = "FILE")]
     key: Vec<Utf8PathBuf>,
-    /// Call a run unconfirmed that has no signature, or none that a --key checks
+    /// Report a run as unconfirmed unless a --key verifies one of its signatures
     #[arg(long)]
     require_signature: bool,
-    /// The project whose inputs the runs were made with, for runs that lie outside runs/
+    /// The project whose inputs the runs were made with, for runs outside runs/
     #[arg(long, value_name = "FOLDER")]
     project: Option<Utf8PathBuf>,
     /// Print the verdicts as JSON, one line per run

@@ -1,6 +1,6 @@
 //! An inverted index: for each word, the documents that hold it.
 //!
-//! A word is a run of letters and digits, compared in lower case. The order of answers depends on
+//! A word is letters and digits in a row, compared in lower case. The order of answers depends on
 //! the documents alone.
 
 use std::cmp::Reverse;
@@ -26,7 +26,7 @@ struct Posting {
 pub struct Hit {
     /// Its place in the corpus.
     pub document: usize,
-    /// How many different words of the query it holds.
+    /// How many different words of the query are in it.
     pub words: u32,
     /// How often it holds any of them.
     pub matches: u32,

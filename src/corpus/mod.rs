@@ -236,7 +236,7 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
             .into_owned();
         let file = format!("{name}/{lossy}");
         let Ok(full) = Utf8PathBuf::from_path_buf(entry.path().to_path_buf()) else {
-            problems.push(Problem::new(file, "its name is not UTF-8").mend("rename it"));
+            problems.push(Problem::new(file, "the name is not UTF-8").mend("rename it"));
             continue;
         };
         let path = full.strip_prefix(folder).unwrap_or(&full).as_str().replace('\\', "/");
@@ -265,7 +265,7 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
             break;
         }
     }
-    // The order in which a folder is read is another one on another machine.
+    // The order in which a folder is read differs between machines.
     problems.sort_by(|a, b| (&a.file, &a.what).cmp(&(&b.file, &b.what)));
     (files, problems)
 }

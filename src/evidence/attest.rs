@@ -174,7 +174,7 @@ impl Envelope {
     }
 
     /// An envelope for this statement with the signatures of an older one, and in words which of
-    /// those were dropped and why. Signatures are kept unchecked where their keys are not at hand.
+    /// those were dropped and why. Signatures are kept unchecked where their keys are not available.
     pub fn continued(bytes: &[u8], statement: &[u8]) -> (Self, Vec<String>) {
         let mut envelope = Self::unsigned(statement);
         let Ok(old) = serde_json::from_slice::<Self>(bytes) else {

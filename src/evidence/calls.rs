@@ -1,5 +1,5 @@
 //! What a call asked for and what it did, in short, for the report and for a terminal. Texts here
-//! are as they were recorded: who shows them escapes them for the output at hand.
+//! are as they were recorded: who shows them escapes them for its own output.
 
 use std::collections::HashMap;
 

@@ -179,7 +179,7 @@ pub fn explain(difference: &Difference) -> Explanation {
         (None, Some(now)) if difference.committed.is_none() => Explanation {
             event: format!("event {seq}, {}", now.event.kind()),
             fields: Vec::new(),
-            meaning: "the committed ledger ends here and the run goes on: it was cut short, or the run has become longer".to_owned(),
+            meaning: "the committed ledger ends here but the run continues: the ledger was cut short, or the run has become longer".to_owned(),
         },
         (Some(committed), None) => Explanation {
             event: format!("event {seq}, {}", committed.event.kind()),
@@ -189,7 +189,7 @@ pub fn explain(difference: &Difference) -> Explanation {
         _ => Explanation {
             event: format!("event {seq}"),
             fields: Vec::new(),
-            meaning: "the committed line is no record: the file was edited or damaged".to_owned(),
+            meaning: "the committed line is not a record: the file was edited or damaged".to_owned(),
         },
     }
 }

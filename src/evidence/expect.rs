@@ -90,8 +90,8 @@ impl Changes {
                 if changed.loosened { ", LOOSENED" } else { "" }
             )
         });
-        let untold = self.decisions.len().saturating_sub(CHANGED_MAX);
-        let rest = (untold > 0).then(|| format!("and {untold} more decisions"));
+        let left_out = self.decisions.len().saturating_sub(CHANGED_MAX);
+        let rest = (left_out > 0).then(|| format!("and {left_out} more decisions"));
         told.chain(rest).chain(self.others.iter().cloned()).collect()
     }
 }

@@ -177,7 +177,7 @@ impl Facts {
         if !about_a_call || denies {
             return match gate.rule_id {
                 Some(_) => Ok(()),
-                None => Err("a deny or a warning names no rule".to_owned()),
+                None => Err("a denial or a warning names no rule".to_owned()),
             };
         }
         if gate.rule_id.is_some() {
@@ -229,7 +229,7 @@ impl Facts {
             }
             (None, None, Some(mode)) => (TerminalReason::FailureModeTerminal, None, Some(mode)),
             (None, None, None) => {
-                return Err("the run ends without an answer, a deny or a failure".to_owned());
+                return Err("the run ends without an answer, a denial or a failure".to_owned());
             }
         };
         let stated = (finished.terminal_reason, finished.rule_id, finished.failure_mode);
@@ -294,7 +294,7 @@ fn same<T: PartialEq + std::fmt::Display>(name: &str, stated: &T, due: &T) -> Re
 }
 
 fn expected(name: &str, stated: impl std::fmt::Display, due: impl std::fmt::Display) -> String {
-    format!("{name} is {stated}, where {due} is due")
+    format!("{name} is {stated}, expected {due}")
 }
 
 fn within(what: &str, used: u64, key: &str, max: Option<u64>) -> Result<(), String> {

@@ -4,7 +4,7 @@
 //! `text` escapes what others wrote; `words` and `calls` say in short what happened.
 //! `summary` counts; `trace`, `report` and `manifest` render; `recorder` drives them all; `compare`
 //! finds what differs; `expect` holds a run against its task; `facts` holds its events against each
-//! other; `origin` holds a run against the inputs at hand. `write` is the only code here that changes a disk, and `open` the only one that reads it.
+//! other; `origin` compares a run with the current inputs. `write` is the only code here that changes a disk, and `open` the only one that reads it.
 //! On top of these, what a stranger can do with a run: `attest` signs it, `verify` checks it without
 //! executing anything, and `diff` compares two.
 

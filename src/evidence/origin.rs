@@ -1,11 +1,11 @@
-//! Whether a run was made from the inputs at hand: what its first event says, against what it would
+//! Whether a run was made from the current inputs: what its first event says, against what it would
 //! say today.
 
 use std::fmt::Display;
 
 use crate::event::RunStarted;
 
-/// What of a run's inputs differs from those at hand, each in a few words; empty where a run that
+/// What of a run's inputs differs from the current ones, each in a few words; empty where a run that
 /// begins now would begin with the same event.
 pub fn differences(recorded: &RunStarted, now: &RunStarted) -> Vec<String> {
     let mut found = Vec::new();
@@ -36,7 +36,7 @@ pub fn differences(recorded: &RunStarted, now: &RunStarted) -> Vec<String> {
     };
     differs(&format!("the corpus {}", recorded.corpus.name), &corpus(recorded), &corpus(now));
     differs("the program's version", &recorded.agent_version, &now.agent_version);
-    // What the files above say is told by naming them; what is left is told in general.
+    // Differences that the files above explain are reported by naming them; others in general.
     if found.is_empty() && recorded != now {
         found.push("the run's first event would say something else today".to_owned());
     }

@@ -17,16 +17,16 @@ use super::summary::{Outcome, Summary, decision_word};
 use super::text::{counted, markdown, quotation, shell_word, shortened, terminal};
 use super::words;
 
-/// How many letters of a name an LLM made up a report shows.
+/// How many characters of a name an LLM made up a report shows.
 const NAME_CHARS_MAX: usize = 80;
 
-/// How many letters of any other text in a table a report shows.
+/// How many characters of any other text in a table a report shows.
 const CELL_CHARS_MAX: usize = 500;
 
-/// How many rows of a table a report tells: half of them from its beginning, half from its end.
+/// How many rows of a table a report shows: half of them from its beginning, half from its end.
 pub const ROWS_MAX: usize = 1000;
 
-/// How much of what happened in one step a report tells.
+/// How much of what happened in one step a report shows.
 const CALLS_MAX: usize = 100;
 
 /// Collects the rows of a report, record by record.
@@ -254,8 +254,8 @@ impl Rows {
     fn write(&self, text: &mut String) {
         text.push_str(&self.first);
         if self.count > ROWS_MAX {
-            let untold = self.count - ROWS_MAX;
-            let _ = writeln!(text, "| … | *{untold} more, which the ledger has* |");
+            let left_out = self.count - ROWS_MAX;
+            let _ = writeln!(text, "| … | *{left_out} more, which the ledger has* |");
         }
         text.extend(self.last.iter().map(String::as_str));
     }

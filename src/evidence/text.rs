@@ -162,7 +162,7 @@ pub fn shell_word(text: &str) -> Cow<'_, str> {
 }
 
 /// A value as one line of JSON in which every character can be seen: those that [`hides`] names
-/// stand there as `\u` and four hexadecimal digits.
+/// are written as `\u` and four hexadecimal digits.
 ///
 /// ```
 /// assert_eq!(gatedrun::evidence::text::json(&"a\u{9b}b\u{e0041}"), r#""a\u009bb\udb40\udc41""#);

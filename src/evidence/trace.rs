@@ -1,4 +1,4 @@
-//! `trace.json`: the run as OTLP/JSON spans, one span a line, each written when it ends.
+//! `trace.json`: the run as OTLP/JSON spans, one span per line, each written when it ends.
 //!
 //! A trace carries no content: names, digests, sizes and decisions. It leaves the machine for places
 //! with other readers than the ledger has, so what an agent, a tool or a person wrote stays in the
@@ -23,7 +23,7 @@ use super::text::shortened;
 /// The version of OpenTelemetry's semantic conventions that attribute names follow.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.41.1";
 
-/// How many letters of a text a span tells: a name that somebody made up must not be able to swell
+/// How many characters of a text a span has: a name that somebody made up must not be able to swell
 /// every span that repeats it.
 pub const TEXT_CHARS_MAX: usize = 1024;
 
@@ -618,7 +618,7 @@ impl Attributes<'_> {
         }
     }
 
-    /// A detail of a decision, so far as it is no content.
+    /// A detail of a decision, unless it is content.
     fn detail(&mut self, detail: Detail, value: &Value) {
         match detail {
             // It may quote the argument that the schema refuses.

@@ -55,7 +55,7 @@ impl JsonText {
         }
     }
 
-    /// Looks at a text that was read: the text that is due for its value, where that is another.
+    /// Looks at a text that was read: the expected text of its value, where that differs.
     ///
     /// # Errors
     /// That no value can be made of it: half a surrogate pair, or nesting without end.

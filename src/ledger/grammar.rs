@@ -66,7 +66,7 @@ impl Grammar {
         matches!(self.state, State::Running { .. })
     }
 
-    /// Takes the next record, or says why it may not stand there.
+    /// Takes the next record, or says why it is not allowed next.
     ///
     /// # Errors
     /// [`LedgerError::Grammar`], with the line.
@@ -81,7 +81,7 @@ impl Grammar {
         self.state = self.follow(state, record).map_err(|what| {
             wrong(match what {
                 Some(what) => what,
-                None => format!("{} stands where {due} is due", record.event.kind()),
+                None => format!("found {}, expected {due}", record.event.kind()),
             })
         })?;
         Ok(())
@@ -100,10 +100,7 @@ impl Grammar {
             (State::Start, Event::RunStarted(started)) => {
                 // The reader has said so more kindly; a writer writes no other.
                 if started.format != FORMAT {
-                    return Err(Some(format!(
-                        "format is {}, where {FORMAT} is due",
-                        started.format
-                    )));
+                    return Err(Some(format!("format is {}, expected {FORMAT}", started.format)));
                 }
                 State::BetweenSteps
             }
@@ -159,7 +156,7 @@ impl Grammar {
             ) if attempted.call_id == call_id => {
                 if attempted.attempt != attempts + 1 {
                     return Err(Some(format!(
-                        "attempt {} stands where attempt {} is due",
+                        "found attempt {}, expected attempt {}",
                         attempted.attempt,
                         attempts + 1
                     )));
@@ -171,7 +168,7 @@ impl Grammar {
                     settled: attempted.outcome != AttemptOutcome::TransientFailure,
                 }
             }
-            // Whoever carries a run on may have to be told what became of the call.
+            // Whoever resumes a run may have to be told what became of the call.
             (
                 State::Running { call_id, attempts, settled: false },
                 Event::ToolReconciled(reconciled),
@@ -203,7 +200,7 @@ impl Grammar {
         if record.step != due_step {
             let name = |step: Option<u64>| step.map_or("null".to_owned(), |step| step.to_string());
             return Err(Some(format!(
-                "step is {}, where {} is due",
+                "step is {}, expected {}",
                 name(record.step),
                 name(due_step)
             )));

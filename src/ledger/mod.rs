@@ -1,4 +1,4 @@
-//! The ledger: one event a line, hash-chained, and the only truth about a run.
+//! The ledger: one event per line, hash-chained, and the only truth about a run.
 //!
 //! It is the only writer of records and the only reader of the clock. `grammar` says which event
 //! may follow which, and is asked when a record is written and again when it is read; `reader`
@@ -45,7 +45,7 @@ pub enum LedgerError {
     /// The reader failed.
     #[error("the ledger cannot be read: {0}")]
     Read(#[source] io::Error),
-    /// A line that is no record of this format at all.
+    /// A line that is not a record of this format.
     #[error("line {line}: {what}")]
     Malformed {
         /// The line, from 1.
@@ -65,7 +65,7 @@ pub enum LedgerError {
         /// What the line before is.
         computed: Digest,
     },
-    /// An event that may not stand there.
+    /// An event that is not allowed next.
     #[error("line {line}: {what}")]
     Grammar {
         /// The line, from 1.
@@ -73,11 +73,11 @@ pub enum LedgerError {
         /// What is wrong with it.
         what: String,
     },
-    /// The loop came to something else than was recorded.
-    #[error("event {} is {} in the record, and the run comes to another {}", .0.recorded.seq, .0.recorded.event.kind(), .0.computed.kind())]
+    /// The loop computed an event that differs from the record.
+    #[error("event {} is {} in the record, but the run now produces a different {}", .0.recorded.seq, .0.recorded.event.kind(), .0.computed.kind())]
     Diverged(Box<Divergence>),
     /// The record ends before the run does.
-    #[error("the record ends after {0} events, and the run goes on")]
+    #[error("the record ends after {0} events, but the run continues")]
     Ends(u64),
     /// Somebody asked the run to stop. Everything up to here is recorded.
     #[error("the run was interrupted; everything up to here is recorded")]
@@ -278,7 +278,7 @@ fn write_unlinked(seq: u64, at_ns: u64, step: Option<u64>, event: &Event, line: 
         step: Option<u64>,
         event: &'e Event,
     }
-    // A `Vec` never fails to be written, and a record holds no map with keys that are no strings.
+    // A `Vec` never fails to be written, and a record holds no map with keys other than strings.
     let _ = serde_json::to_writer(&mut *line, &Unlinked { seq, at_ns, step, event });
     line.pop();
 }

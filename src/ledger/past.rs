@@ -27,7 +27,7 @@ pub struct Recorded {
     pub sha256: Digest,
 }
 
-/// Where the loop came to something else than was recorded.
+/// Where the loop computed an event that differs from the record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Divergence {
     /// What was recorded.
@@ -60,11 +60,11 @@ impl From<Pair<'_>> for Divergence {
 pub enum Answer {
     /// Stop there.
     Stop,
-    /// It does not matter: go on with what was recorded.
+    /// It does not matter: continue with what was recorded.
     Same,
     /// What was computed comes on top: the recorded event is still to come.
     Added,
-    /// What was recorded is not computed any more: look at the next one.
+    /// What was recorded is no longer computed: look at the next one.
     Removed,
 }
 
@@ -109,7 +109,7 @@ impl<'a> Past<'a> {
         Self::of(Reader::new(Box::new(std::io::empty())), 0, true, |_| Answer::Stop)
     }
 
-    /// The events of a run that was cut short, to be carried on: nothing may differ.
+    /// The events of a run that was cut short, to be resumed: nothing may differ.
     pub fn cut_short(ledger: impl Read + Send + 'a) -> Self {
         Self::of(Reader::new(Box::new(ledger)), u64::MAX, true, |_| Answer::Stop)
     }
@@ -137,7 +137,7 @@ impl<'a> Past<'a> {
         Self::of(Reader::trusting(Box::new(ledger)), u64::MAX, false, judge)
     }
 
-    /// The first `records` events of a run, to be gone on from as if nothing had followed.
+    /// The first `records` events of a run, to be continued as if nothing had followed.
     pub fn first(
         records: u64,
         ledger: impl Read + Send + 'a,
@@ -179,7 +179,7 @@ impl<'a> Past<'a> {
         self.is_rehearsal
     }
 
-    /// Whether there is another recorded event.
+    /// Whether there is a further recorded event.
     ///
     /// # Errors
     /// The file system's, and a line that is too long.
@@ -213,7 +213,7 @@ impl<'a> Past<'a> {
         Ok(self.ahead.get(ahead).map(|recorded| &recorded.record))
     }
 
-    /// The next recorded event and, where `two` are asked for, the one after it.
+    /// The next recorded event and, where `two` are wanted, the one after it.
     ///
     /// # Errors
     /// The first line that is wrong.
@@ -251,7 +251,7 @@ impl<'a> Past<'a> {
     /// Takes the recorded event that is the computed one. What is the same in its line is not read.
     ///
     /// # Errors
-    /// [`LedgerError::Diverged`] where it is another, and a line that is wrong.
+    /// [`LedgerError::Diverged`] where it differs, and a line that is wrong.
     pub(super) fn take(
         &mut self,
         step: Option<u64>,

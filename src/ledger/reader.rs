@@ -14,7 +14,7 @@ use super::{LINE_BYTES_MAX, LINK, LedgerError, encode, write_unlinked};
 /// Reads a ledger line by line, in memory bounded by its longest line.
 ///
 /// Every line is checked: its encoding, number, chain and place in the grammar. A last line
-/// without a line feed is what a crash leaves; it is no record, and [`Reader::torn`] tells its
+/// without a line feed is what a crash leaves; it is not a record, and [`Reader::torn`] has its
 /// size.
 pub struct Reader<R> {
     lines: Lines<R>,
@@ -74,9 +74,9 @@ impl<R: Read> Reader<R> {
     /// The record that the line in hand is.
     pub(super) fn record(&mut self) -> Result<Record, LedgerError> {
         let text = std::str::from_utf8(self.lines.line())
-            .map_err(|error| self.malformed(format!("it is no record: {error}")))?;
+            .map_err(|error| self.malformed(format!("not a record: {error}")))?;
         let mut record: Record = serde_json::from_str(text)
-            .map_err(|error| self.malformed(format!("it is no record: {error}")))?;
+            .map_err(|error| self.malformed(format!("not a record: {error}")))?;
         if !self.trusting {
             self.is_as_written(&mut record)?;
         }
@@ -156,7 +156,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The bytes of the line after the one that was just refused, where it is no longer than a line
-    /// may be: it tells which of two lines was changed.
+    /// may be: it shows which of two lines was changed.
     ///
     /// # Errors
     /// The source's.
@@ -169,7 +169,7 @@ impl<R: Read> Reader<R> {
     fn is_as_written(&mut self, record: &mut Record) -> Result<(), LedgerError> {
         if let Event::ToolFinished(ToolFinished { result: Some(result), .. }) = &mut record.event {
             let due = result.check();
-            let due = due.map_err(|error| self.malformed(format!("it is no record: {error}")))?;
+            let due = due.map_err(|error| self.malformed(format!("not a record: {error}")))?;
             if let Some(due) = due {
                 *result = due;
             }

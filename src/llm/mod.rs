@@ -65,7 +65,7 @@ pub struct Reply {
 pub struct LlmError {
     /// The step, from 1.
     pub step: u64,
-    /// What is missing, and how to mend it.
+    /// What is missing, and how to fix it.
     pub what: String,
 }
 

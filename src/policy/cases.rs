@@ -117,7 +117,7 @@ impl Case {
 /// Reads a decision table: a JSON object a line.
 ///
 /// # Errors
-/// Every line that is no case.
+/// Every line that is not a case.
 pub fn read_table(path: &str, bytes: &[u8]) -> Result<Vec<Case>, Problems> {
     let mut cases = Vec::new();
     let mut problems = Vec::new();

@@ -1,6 +1,6 @@
 //! The gate: asks the rules in their order, and turns a call into what its tool may hold.
 //!
-//! The first rule that denies decides. A call that every rule allows comes out as [`Allowed`],
+//! The first rule that denies decides. A call that every rule allows becomes an [`Allowed`],
 //! which only this module can make and without which no tool runs: the check is the opening.
 //! The gate performs no tool and writes no ledger.
 
@@ -61,7 +61,7 @@ pub struct Warning {
     pub details: Details,
 }
 
-/// What a step came to, call by call.
+/// The outcome of a step, one entry per call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StepState {
     /// The tools.
@@ -102,7 +102,7 @@ pub struct Denied {
     pub reason: String,
     /// What was asked and what the limit is.
     pub details: Details,
-    /// What the deny does to the run.
+    /// What the denial does to the run.
     pub on_deny: OnDeny,
 }
 
@@ -133,7 +133,7 @@ pub enum Opening {
     /// Now: the check is the opening.
     Now,
     /// It was opened when this was recorded, and nothing is opened again. What the kernel refused
-    /// then, with the reason and details of the deny, is a fact of that moment.
+    /// then, with the reason and details of the denial, is a fact of that moment.
     Recorded(Option<(String, Details)>),
 }
 
@@ -282,11 +282,11 @@ impl<'a> Gate<'a> {
         self
     }
 
-    /// Decides about a call, now. Whatever it is made of, the answer is an allow or a deny with a
+    /// Decides about a call, now. Whatever it is made of, the answer is to allow or to deny, with a
     /// rule. `standing` is how far the run has come; what comes back besides are warnings.
     ///
     /// # Errors
-    /// What the machine refuses when a path is opened: that is no answer about the call.
+    /// What the machine refuses when a path is opened: that does not decide the call.
     pub fn decide_call(
         &mut self,
         call: &ProposedCall,
@@ -360,7 +360,7 @@ impl<'a> Gate<'a> {
         Ok((verdict, warnings))
     }
 
-    /// Opens what a call needs whose decision was taken from a record: whoever carries a run on
+    /// Opens what a call needs whose decision was taken from a record: whoever resumes a run
     /// may have to do the call again. Nothing is counted.
     ///
     /// # Errors
@@ -501,7 +501,7 @@ impl<'a> Gate<'a> {
     }
 
     /// The warnings about budgets that a call has used up, where nothing else would give them: what
-    /// is asked for next is denied.
+    /// comes next is denied.
     pub fn warn_late(&mut self, standing: &Standing) -> Vec<Warning> {
         let budget = self.policy.loop_budget;
         let time = elapsed(standing, &budget);
@@ -545,7 +545,7 @@ impl<'a> Gate<'a> {
         })
     }
 
-    /// Takes note of what a step came to.
+    /// Takes note of the outcome of a step.
     pub fn observe(&mut self, state: &StepState) {
         let Some(rule) = &self.policy.progress else { return };
         let mut chosen = Map::new();
@@ -570,7 +570,7 @@ impl<'a> Gate<'a> {
         self.last_state = Some((fingerprint, *count));
     }
 
-    /// Rule 7: steps do not come to the same again and again.
+    /// Rule 7: steps do not reach the same state again and again.
     fn progress(&self) -> Result<(), Denied> {
         let (Some(rule), Some((fingerprint, count))) = (&self.policy.progress, self.last_state)
         else {
@@ -849,7 +849,7 @@ impl<'a> Gate<'a> {
         *count
     }
 
-    /// Opens what the call needs. What the kernel refuses here is a deny like one before.
+    /// Opens what the call needs. What the kernel refuses here is a denial like one before.
     fn open(&self, case: &mut Case<'_>, opening: &Opening) -> Result<Vec<Grant>, Unopened> {
         let bytes_max = self.policy.sandbox.max_read_bytes;
         let mut grants = Vec::with_capacity(case.targets.len());
@@ -1017,7 +1017,7 @@ fn exceeded(limit: &Limit) -> Result<(), Denied> {
             "{} of {max} {} are used and the next needs {}; loop_budget.{} allows no more",
             limit.used, limit.kind, limit.next, limit.key
         ),
-        // Steps and calls are told as they stand; what is spent, with what would come.
+        // Steps and calls are reported as counted; what is spent, with what would be added.
         details: limit.details(if limit.next == 1 { limit.used } else { then }, max),
         on_deny: OnDeny::Terminate,
     })

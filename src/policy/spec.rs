@@ -84,14 +84,14 @@ pub struct Examples {
     pub deny: Vec<Value>,
 }
 
-/// What a deny does to the run.
+/// What a denial does to the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDeny {
     /// The run ends.
     #[default]
     Terminate,
-    /// The LLM is told and may plan anew.
+    /// The LLM receives the reason and may plan again.
     Continue,
 }
 
@@ -103,7 +103,7 @@ pub struct ToolRegistry {
     /// Never these.
     #[serde(default)]
     pub denied: BTreeSet<String>,
-    /// What a deny does.
+    /// What a denial does.
     #[serde(default)]
     pub on_deny: OnDeny,
 }
@@ -113,7 +113,7 @@ pub struct ToolRegistry {
 pub struct UrlAllowlist {
     /// By host, in the form that the URL standard gives it, then by path prefix.
     pub hosts: HashMap<String, HashMap<String, Vec<HostRule>>>,
-    /// What a deny does.
+    /// What a denial does.
     pub on_deny: OnDeny,
 }
 
@@ -160,7 +160,7 @@ pub struct Sandbox {
     /// Whether the kernel must hold the process to its mounts.
     #[serde(default)]
     pub isolation: Isolation,
-    /// What a deny does.
+    /// What a denial does.
     #[serde(default)]
     pub on_deny: OnDeny,
 }
@@ -172,7 +172,7 @@ pub struct ArgSchema {
     pub max_bytes: u64,
     /// How deep they nest.
     pub max_depth: u64,
-    /// What a deny does.
+    /// What a denial does.
     #[serde(default)]
     pub on_deny: OnDeny,
 }
@@ -182,7 +182,7 @@ pub struct ArgSchema {
 pub struct CycleDetection {
     /// This often.
     pub max_repeats: u64,
-    /// What a deny does.
+    /// What a denial does.
     #[serde(default)]
     pub on_deny: OnDeny,
 }
@@ -211,7 +211,7 @@ pub struct LoopBudget {
 pub struct Progress {
     /// What of a step counts: its state.
     pub fields: Vec<StateField>,
-    /// How often steps may come to the same state.
+    /// How often steps may reach the same state.
     pub max_repeated_states: u64,
 }
 
@@ -300,7 +300,7 @@ impl Policy {
         })
     }
 
-    /// What a deny of a rule does to the run.
+    /// What a denial by a rule does to the run.
     pub fn on_deny(&self, rule: Rule) -> OnDeny {
         match rule {
             Rule::ToolRegistry => self.tool_registry.on_deny,

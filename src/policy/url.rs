@@ -66,7 +66,7 @@ impl ParsedUrl {
     /// The path, percent-decoded once, without its leading slash.
     ///
     /// # Errors
-    /// A path that hides a slash, or is no UTF-8, behind percent-encoding.
+    /// A path that hides a slash, or bytes that are not UTF-8, behind percent-encoding.
     pub fn decoded_path(&self) -> Result<String, String> {
         decode(self.url.path().trim_start_matches('/'))
     }
@@ -75,7 +75,7 @@ impl ParsedUrl {
 /// Reads a text as a URL.
 ///
 /// # Errors
-/// What the standard refuses, and what this project refuses besides: control characters, blanks
+/// What the standard refuses, and what this project refuses besides: control characters, spaces
 /// and backslashes, credentials, a host that is spelled otherwise than it is read.
 pub fn parse(text: &str) -> Result<Target, Refusal> {
     let refuse = |reason: String| Err(Refusal { host: None, reason });

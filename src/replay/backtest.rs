@@ -35,15 +35,15 @@ use super::limits::Limits;
 pub struct Backtest {
     /// How much of the run is known under it.
     pub standing: Standing,
-    /// The first step whose course is another; null where nothing changed.
+    /// The first step that differs; null where nothing changed.
     pub from_step: Option<u64>,
     /// How many decisions the record holds.
     pub decisions: u64,
     /// Those that change.
     pub changes: Vec<Change>,
-    /// Whether the run was gone on with for real from the change on, its LLM being a stub.
+    /// Whether the run was continued live after the change, with a stub LLM.
     pub continued: bool,
-    /// Recorded decisions of which nothing is known.
+    /// Recorded decisions with an unknown result.
     pub unknown: Vec<Change>,
     /// What there is to say besides.
     pub notes: Vec<String>,
@@ -82,7 +82,7 @@ pub enum Standing {
 
 /// Tries the policy of `inputs` on the run in `folder`. What is continued with real tool calls writes
 /// to `work`; without it nothing is executed. `before` is the policy that the run was made with, where
-/// it is at hand. Whether the record holds together is for [`crate::evidence::verify`] to say.
+/// it is available. Whether the record holds together is for [`crate::evidence::verify`] to say.
 ///
 /// # Errors
 /// Why it cannot be tried.
@@ -296,7 +296,7 @@ fn continued(
     })
 }
 
-/// Whether the run ends with what is now: by a deny, or since a deny that was recorded ends it.
+/// Whether the run ends with what is now: by a denial, or because a recorded denial ends it.
 fn ends_the_run(divergence: &Divergence, inputs: &Inputs) -> bool {
     match &divergence.computed {
         Event::GateDecided(now) => {
@@ -310,11 +310,11 @@ fn ends_the_run(divergence: &Divergence, inputs: &Inputs) -> bool {
     }
 }
 
-/// How the run takes another course where no decision is made anew.
+/// How the run takes another course where no decision is made again.
 fn other_course(divergence: &Divergence, ends: bool) -> Option<&'static str> {
     match (&divergence.recorded.event, &divergence.computed) {
         (_, Event::GateDecided(_)) => None,
-        (Event::RunFinished(_), _) => Some("the run goes on, where it ended before"),
+        (Event::RunFinished(_), _) => Some("the run continues where it ended before"),
         _ if ends => Some("the run ends, where it went on before"),
         _ => None,
     }

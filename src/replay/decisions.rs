@@ -145,7 +145,7 @@ pub(super) struct Until {
 }
 
 /// What differs between two lists of decisions, each held against the one about the same thing: the
-/// changes, and the recorded decisions of which nothing is known. A rule that ended a run before a
+/// changes, and the recorded decisions with an unknown result. A rule that ended a run before a
 /// step lets it continue where that step has begun.
 pub(super) fn differences(was: &[Made], now: &[Made], until: Until) -> (Vec<Change>, Vec<Change>) {
     let mut by_subject: BTreeMap<About, Vec<&Made>> = BTreeMap::new();

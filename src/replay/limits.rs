@@ -93,7 +93,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits under `now`, and those that the run was made under, where that policy is at hand.
+    /// The limits under `now`, and those that the run was made under, where that policy is available.
     pub fn of(was: Option<&Policy>, now: &Policy) -> Self {
         // Each field is named: whoever adds one decides here, and in `KEYS`, how it is tried.
         let Policy {
@@ -133,7 +133,7 @@ impl Limits {
                     // What tools do inside is not recorded.
                     max_read_bytes: read,
                     max_write_bytes: write,
-                    // How the process is confined, and how its files are kept, is no event.
+                    // How the process is confined, and how its files are kept, is not an event.
                     isolation: _,
                 },
             durability: _,

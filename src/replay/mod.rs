@@ -30,7 +30,7 @@ use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
 pub enum Replay {
     /// Every byte of every artifact is the same.
     Identical,
-    /// An event, or a file, is another.
+    /// An event, or a file, differs.
     Diverged(Diverged),
     /// The record ends before the run does, or goes on after it.
     Incomplete(String),
@@ -40,7 +40,7 @@ pub enum Replay {
     Host(HostFault),
 }
 
-/// Where a replay came to something else, and what is the likely cause.
+/// Where a replay differs from the record, and what is the likely cause.
 #[derive(Debug)]
 pub struct Diverged {
     /// Where.
@@ -49,7 +49,7 @@ pub struct Diverged {
     pub cause: String,
 }
 
-/// Where a replay came to something else.
+/// Where a replay differs from the record.
 #[derive(Debug)]
 pub enum Place {
     /// At an event.
@@ -150,7 +150,7 @@ fn failed(error: RunError, beginning: Option<&Divergence>) -> Replay {
             Replay::Diverged(Diverged { at: Place::Event(divergence), cause })
         }
         RunError::Ledger(LedgerError::Ends(records)) => Replay::Incomplete(format!(
-            "the record ends after {records} events, and the run goes on: it was cut short"
+            "the record ends after {records} events, but the run continues: the record was cut short"
         )),
         RunError::Ledger(LedgerError::Read(error) | LedgerError::Sink(error)) => {
             unread(STATE, &error)
@@ -158,7 +158,7 @@ fn failed(error: RunError, beginning: Option<&Divergence>) -> Replay {
         RunError::Ledger(error) => Replay::Unreadable(format!("{STATE}: {error}")),
         RunError::Llm(error) => Replay::Diverged(Diverged {
             at: Place::Reply(error.to_string()),
-            cause: "the task's script is another one than the run was made with".to_owned(),
+            cause: "the task's script differs from the one that the run was made with".to_owned(),
         }),
         RunError::InDoubt(halt) => Replay::Incomplete(halt.to_string()),
         RunError::Host(fault) => Replay::Host(fault),

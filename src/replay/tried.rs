@@ -44,11 +44,11 @@ pub struct Tested {
     /// What the policy would have done.
     #[serde(flatten)]
     pub test: Backtest,
-    /// Decisions that were required and are lost, or of which nothing is known.
+    /// Decisions that were required and are lost, or have an unknown result.
     pub lost: Vec<Change>,
     /// How many decisions change, and which way.
     pub counts: Counts,
-    /// Whether no change at all was required, and there is one that is no decision.
+    /// Whether no change at all was required, and there is one that is not a decision.
     #[serde(skip)]
     is_another: bool,
     #[serde(skip)]
@@ -64,7 +64,7 @@ pub struct Counts {
     pub allow_to_deny: u64,
     /// Any other change.
     pub other: u64,
-    /// Decisions of which nothing is known.
+    /// Decisions with an unknown result.
     pub unknown: u64,
 }
 
@@ -139,8 +139,8 @@ impl Requirement {
         }
     }
 
-    /// Whether a change loses what is required. A call that is not reached any more is not let
-    /// through; one of which nothing is known may be.
+    /// Whether a change loses what is required. A call that is no longer reached is not let
+    /// through; one with an unknown result may be.
     fn is_lost(&self, change: &Change, is_unknown: bool) -> bool {
         let Self::Decision(required) = self else { return true };
         let Some(was) = change.was.as_deref().filter(|was| self.matches(was)) else { return false };
@@ -188,7 +188,7 @@ impl Tested {
         self.is_another || !self.lost.is_empty()
     }
 
-    /// The decisions that change, and those of which nothing is known.
+    /// The decisions that change, and those with an unknown result.
     pub fn told(&self) -> impl Iterator<Item = Told<'_>> {
         let changes = self.test.changes.iter().map(|change| (change, false));
         let unknown = self.test.unknown.iter().map(|change| (change, true));

@@ -332,12 +332,12 @@ impl<'p> Reader<'p> {
         let code = self.hex(4).ok_or_else(wrong)?;
         if (0xd800..0xdc00).contains(&code) && self.eat("\\u") {
             let low = self.hex(4).filter(|low| (0xdc00..0xe000).contains(low));
-            let low = low.ok_or("half a surrogate pair is no character; write \\u{…}")?;
+            let low = low.ok_or("half a surrogate pair is not a character; write \\u{…}")?;
             return Ok(0x1_0000 + ((code - 0xd800) << 10) + (low - 0xdc00));
         }
         char::from_u32(code)
             .map(u32::from)
-            .ok_or_else(|| "half a surrogate pair is no character; write \\u{…}".to_owned())
+            .ok_or_else(|| "half a surrogate pair is not a character; write \\u{…}".to_owned())
     }
 
     fn category(&mut self, meant: bool) -> Result<Escape, String> {

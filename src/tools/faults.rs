@@ -47,7 +47,7 @@ pub fn run(
             "injected: an error that nobody classified",
         )
         .into()),
-        // Unwinding without the panic hook: the panic is meant, and nobody needs to hear of it.
+        // Unwinding without the panic hook: the panic is intended, and not to be reported.
         Some(FaultMode::Panic) => isolated(|| std::panic::resume_unwind(Box::new("injected"))),
         Some(FaultMode::Hang) => return Ok(Attempted::Hung),
         Some(FaultMode::Oversized { bytes }) => production().map(|output| padded(output, bytes)),

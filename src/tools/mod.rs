@@ -66,7 +66,7 @@ pub fn check_effects(contracts: &Contracts) -> Result<(), Problems> {
     Problems::check(problems, ())
 }
 
-/// What a tool came to.
+/// The outcome of a tool.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// The result, of the shape that the contract promises.
@@ -79,7 +79,7 @@ pub struct Output {
 ///
 /// # Errors
 /// The tool's own, or `panicked` where it panicked: a tool takes nothing else down with it. And what
-/// the machine refuses, which is no answer of the tool.
+/// the machine refuses, which is not the tool's answer.
 pub fn run(allowed: &Allowed, idempotency_key: &str) -> Result<Output, Failure> {
     isolated(|| dispatch(allowed, idempotency_key))
 }

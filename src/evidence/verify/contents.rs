@@ -1,4 +1,4 @@
-//! What lies in a run's folder: the files that the run wrote itself, and nothing that is no part of
+//! What lies in a run's folder: the files that the run wrote itself, and nothing that is not part of
 //! a run.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The inputs at hand, against those that the run was made with. Whatever they are, the evidence is
+//! The current inputs, against those that the run was made with. Whatever they are, the evidence is
 //! what it is: an input that differs, or that cannot be read, accuses nobody.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use super::rewritten::{self, with_crlf, with_lf};
 use super::{Cause, Check, Finding, Verdict};
 
 impl Check<'_> {
-    /// The inputs at hand, by their digests.
+    /// The current inputs, by their digests.
     pub(super) fn inputs(&mut self, ledger: &Ledger) {
         let Some(started) = &ledger.recorded.summary.started else { return };
         let Some(project) = self.asked.project else {
@@ -45,7 +45,7 @@ impl Check<'_> {
         let bytes = match project.read(path) {
             Ok(bytes) => bytes,
             Err(problem) => {
-                let what = format!("the {role} at hand cannot be compared: {}", problem.what);
+                let what = format!("the current {role} cannot be compared: {}", problem.what);
                 let (verdict, cause) = unread(&problem);
                 self.add(verdict, cause, path, what);
                 return;
@@ -87,7 +87,7 @@ impl Check<'_> {
                 verdict,
                 cause,
                 &problem.file,
-                format!("a document at hand cannot be compared: {}", problem.what),
+                format!("a current document cannot be compared: {}", problem.what),
             );
             self.find(finding);
         }
@@ -136,7 +136,7 @@ fn unread(problem: &Problem) -> (Verdict, Cause) {
     }
 }
 
-/// The budgets of the policy that a run was made with, where that policy is at hand.
+/// The budgets of the policy that a run was made with, where that policy is available.
 pub(super) fn budget(project: &Library, started: &RunStarted) -> Option<LoopBudget> {
     let path = |role: InputRole| started.inputs.iter().find(|input| input.role == role);
     let policy = path(InputRole::Policy)?;

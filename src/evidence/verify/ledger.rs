@@ -39,7 +39,7 @@ struct Stated {
 }
 
 impl Check<'_> {
-    /// Reads the ledger, checking every line; `None` where it cannot be read to its end.
+    /// Reads the ledger, checking every line; `None` if it is not readable to its end.
     pub(super) fn ledger(&mut self) -> Option<Ledger> {
         let is_partial = self.resumed_as().is_some();
         let state: Box<dyn BufRead> = match self.open(STATE) {
@@ -190,7 +190,7 @@ impl Check<'_> {
     }
 
     /// A link that does not fit: whether the line that holds it or the line before it was changed
-    /// is told by what the line after them says.
+    /// is found from what the line after them says.
     fn unlinked(
         &mut self,
         reader: &mut Reader<impl Read>,

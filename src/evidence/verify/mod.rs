@@ -40,11 +40,11 @@ pub enum Verdict {
     Verified,
     /// Nothing contradicts, but something could not be checked.
     Unconfirmed,
-    /// The evidence is whole; the inputs at hand are not those that the run was made with.
+    /// The evidence is whole; the current inputs differ from those of the run.
     InputsDiffer,
     /// The ledger is intact up to where it stops, and nothing says that the run has ended.
     Unfinished,
-    /// It cannot be read as a run.
+    /// The folder is not readable as a run.
     Malformed,
     /// It can be read, and it contradicts itself.
     Tampered,
@@ -100,9 +100,9 @@ pub enum Cause {
     LineEnds,
     /// White space at the ends of lines or of the file was changed, and nothing else.
     WhiteSpace,
-    /// An input at hand differs from that of the run.
+    /// A current input differs from that of the run.
     Input,
-    /// An input is not at hand or cannot be read.
+    /// An input is missing or unreadable.
     InputUnread,
     /// The signature's envelope is wrong, or a required signature could not be checked.
     Signature,
@@ -205,9 +205,9 @@ pub const WORK_FILES_MAX: usize = 65_536;
 /// With what a run is checked.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Asked<'a> {
-    /// The inputs at hand.
+    /// The current inputs.
     pub project: Option<&'a Library>,
-    /// Whose signatures are asked for.
+    /// Whose signatures are required.
     pub keys: &'a [VerifyingKey],
     /// Whether a run without a signature that was checked is unconfirmed.
     pub signature_required: bool,
@@ -215,7 +215,7 @@ pub struct Asked<'a> {
     pub signature_ignored: bool,
 }
 
-/// Checks a run's folder. `project` has the inputs at hand; `keys` are those whose signatures are
+/// Checks a run's folder. `project` has the current inputs; `keys` are those whose signatures are
 /// asked for.
 pub fn verify(run: &Utf8Path, project: Option<&Library>, keys: &[VerifyingKey]) -> Verification {
     verify_as(run, &Asked { project, keys, ..Asked::default() })

@@ -171,7 +171,7 @@ pub(super) fn with_crlf(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Which rewriting makes a file with this digest the file at hand; `None` where none does.
+/// Which rewriting makes a file with this digest the current file; `None` where none does.
 pub(super) fn cause(bytes: &[u8], due: Digest) -> Option<Cause> {
     let is_due = |text: &[u8]| Digest::of(text) == due;
     let lf = with_lf(bytes);

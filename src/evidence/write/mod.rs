@@ -85,7 +85,7 @@ pub enum WriteError {
     NoProposal(Utf8PathBuf),
     /// There is something in the way that no run has written.
     #[error(
-        "{path}: it holds {name:?}, which is no part of a run; move it away, or name another folder with --out"
+        "{path}: contains {name:?}, which is not part of a run; move it away, or name another folder with --out"
     )]
     Foreign {
         /// The folder.

@@ -25,7 +25,7 @@ pub struct Mounts {
 pub enum Opened<T> {
     /// The capability.
     Open(T),
-    /// The path leads where it may not: a deny of `sandbox_path`.
+    /// The path leads where it may not: a denial by `sandbox_path`.
     Refused(Refusal),
 }
 
@@ -107,7 +107,7 @@ impl MountPath {
 pub enum Failure {
     /// What the tool found: a fact of the recorded world, the same on every machine.
     Tool(ToolError),
-    /// What the machine refused. It stops the run, and is no answer of the tool.
+    /// What the machine refused. It stops the run, and is not the tool's answer.
     Host(HostFault),
 }
 
