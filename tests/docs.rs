@@ -369,6 +369,21 @@ fn the_evidence_page_shows_what_the_program_prints() {
     shown_in(&folder, "check json", &["gatedrun check runs/failure_modes/cycle_detection --json"]);
 }
 
+#[test]
+fn the_defaults_of_a_policy_are_in_its_page() {
+    use gatedrun::policy::defaults::{DEFAULTS, Fallback, flow};
+    let mut table = String::from("| key | default |\n|---|---|\n");
+    for (key, fallback) in DEFAULTS {
+        let default = match fallback {
+            Fallback::Required => "required".to_owned(),
+            Fallback::Unset(meaning) => (*meaning).to_owned(),
+            _ => format!("`{}`", flow(&fallback.value().unwrap())),
+        };
+        let _ = writeln!(table, "| `{key}` | {default} |");
+    }
+    generated_part("policy/README.md", "defaults", table.trim_end());
+}
+
 /// Every page that a person wrote.
 fn pages() -> Vec<String> {
     let mut pages = vec![

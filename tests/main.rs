@@ -15,6 +15,8 @@ mod formats;
 mod ledger;
 /// Decision tables: every rule, every pair of rules, URLs and paths.
 mod policy;
+/// The policy as a file: what may be left out, what is wrong with it, what is hardly meant.
+mod policy_file;
 /// One text, one reading: patterns, hosts, numbers, the service, messages.
 mod readers;
 /// Folders and links swapped while the gate opens.

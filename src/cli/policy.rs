@@ -10,9 +10,12 @@ use crate::corpus::Corpus;
 use crate::evidence::text::{counted, terminal as escape};
 use crate::inputs::{Library, Project, read_file};
 use crate::policy::cases::{self, Judge};
+use crate::policy::defaults::{self, Setting};
 use crate::policy::path::Mount;
 use crate::policy::spec::Policy;
-use crate::problem::{Problems, SHOWN_MAX, cut};
+use crate::policy::warnings;
+use crate::problem::{Problem, Problems, SHOWN_MAX, cut};
+use crate::yaml::Document;
 
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries};
@@ -39,9 +42,10 @@ pub enum Command {
         after_help = "Example: echo '{\"tool\": \"fetch\", \"arguments\": {\"url\": \"https://example.com/\"}}' | gatedrun policy decide policy/v1.yaml"
     )]
     Decide(Decide),
-    /// Explain what each rule decides about a call
+    /// Explain what each rule decides about a call; without a call, print every key of the policy with
+    /// its value, stated or by default
     #[command(
-        after_help = "Example: gatedrun policy explain policy/v1.yaml '{\"tool\": \"read\", \"arguments\": {\"path\": \"/etc/passwd\"}}'"
+        after_help = "Examples: gatedrun policy explain policy/v1.yaml\n          gatedrun policy explain policy/v1.yaml '{\"tool\": \"read\", \"arguments\": {\"path\": \"/etc/passwd\"}}'"
     )]
     Explain(Explain),
 }
@@ -73,9 +77,12 @@ pub struct World {
 pub struct Check {
     #[command(flatten)]
     named: Named,
-    /// Print the findings as JSON
+    /// Print the findings and warnings as JSON
     #[arg(long)]
     json: bool,
+    /// Exit with 1 if there are warnings
+    #[arg(long)]
+    deny_warnings: bool,
 }
 
 /// The arguments of `policy test`.
@@ -109,7 +116,10 @@ pub struct Explain {
     world: World,
     /// The call, as JSON
     #[arg(value_name = "CALL")]
-    call: String,
+    call: Option<String>,
+    /// Print the values as JSON, one line per key
+    #[arg(long, conflicts_with = "call")]
+    json: bool,
 }
 
 pub(super) fn main(command: &Command, terminal: &mut Terminal) -> Result<u8, Stop> {
@@ -126,6 +136,11 @@ pub(super) fn main(command: &Command, terminal: &mut Terminal) -> Result<u8, Sto
 
 /// Loads the policy, its examples checked.
 fn load(named: &Named) -> Result<(Policy, Arc<Contracts>), Problems> {
+    read(named).map(|(policy, _, contracts)| (policy, contracts))
+}
+
+/// Loads the policy, with the document that states it.
+fn read(named: &Named) -> Result<(Policy, Document, Arc<Contracts>), Problems> {
     let library = Library::new(Project::Folder(Utf8PathBuf::new()));
     let contracts = library.contracts(&named.contracts)?.0;
     let path = named.policy.as_str();
@@ -133,8 +148,8 @@ fn load(named: &Named) -> Result<(Policy, Arc<Contracts>), Problems> {
         Some(_) => library.read(path)?,
         None => read_file(&named.policy, path)?,
     };
-    let policy = Policy::load(path, &bytes, &contracts)?;
-    Ok((policy, contracts))
+    let (policy, document) = Policy::read(path, &bytes, &contracts)?;
+    Ok((policy, document, contracts))
 }
 
 /// A policy, and the world that it decides in.
@@ -189,26 +204,13 @@ fn load_within(named: &Named, world: &World) -> Result<Within, Stop> {
 }
 
 fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let problems = match load(&args.named) {
-        Ok((policy, _)) => {
-            let examples =
-                policy.examples.iter().map(|e| e.allow.len() + e.deny.len()).sum::<usize>();
-            if args.json {
-                let verdict = serde_json::json!({"policy_version": policy.version, "examples": examples, "findings": []});
-                terminal.line(&verdict.to_string())?;
-            } else {
-                terminal.line(&format!(
-                    "{}: {}, version {}, {}",
-                    args.named.policy,
-                    terminal.paint(Tone::Good, "good"),
-                    policy.version,
-                    match examples {
-                        1 => "1 example holds".to_owned(),
-                        _ => format!("{examples} examples hold"),
-                    }
-                ))?;
-            }
-            return Ok(exit::OK);
+    let problems = match read(&args.named) {
+        Ok((policy, document, contracts)) => {
+            let file = args.named.policy.as_str();
+            let warnings = warnings::of(file, &policy, &document, &contracts);
+            good(args, &policy, &warnings, terminal)?;
+            let is_denied = args.deny_warnings && !warnings.is_empty();
+            return Ok(if is_denied { exit::DRIFT } else { exit::OK });
         }
         Err(problems) => problems,
     };
@@ -217,12 +219,11 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
         const LISTED_MAX: usize = 100;
         let listed: Vec<_> = problems.in_order().into_iter().take(LISTED_MAX).collect();
         let omitted = all.saturating_sub(LISTED_MAX);
-        let verdict = serde_json::json!({"findings": listed, "omitted": omitted});
+        let verdict = serde_json::json!({"findings": listed, "omitted": omitted, "warnings": []});
         terminal.line(&verdict.to_string())?;
         return Ok(exit::USAGE);
     }
-    let source = read_file(&args.named.policy, args.named.policy.as_str()).unwrap_or_default();
-    let source = String::from_utf8_lossy(&source);
+    let source = source(&args.named);
     let mut message = String::new();
     for problem in problems.in_order().into_iter().take(SHOWN_MAX) {
         message.push_str(&format!("{problem}\n"));
@@ -235,6 +236,47 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     message.push_str(&counted(all as u64, "finding", "findings"));
     Err(Stop::usage(message))
+}
+
+/// The text of the policy, for excerpts.
+fn source(named: &Named) -> String {
+    let source = read_file(&named.policy, named.policy.as_str()).unwrap_or_default();
+    String::from_utf8_lossy(&source).into_owned()
+}
+
+/// Prints what is said of a policy that can be loaded.
+fn good(
+    args: &Check,
+    policy: &Policy,
+    warnings: &[Problem],
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    let examples: usize = policy.examples.iter().map(|e| e.allow.len() + e.deny.len()).sum();
+    if args.json {
+        let verdict = serde_json::json!({"policy_version": policy.version, "examples": examples, "findings": [], "warnings": warnings});
+        return Ok(terminal.line(&verdict.to_string())?);
+    }
+    let source = if warnings.is_empty() { String::new() } else { source(&args.named) };
+    for warning in warnings {
+        terminal.line(&format!("{}: {warning}", terminal.paint(Tone::Strong, "warning")))?;
+        for line in excerpt(&source, &warning.at) {
+            terminal.line(&line)?;
+        }
+    }
+    let held = match examples {
+        1 => "1 example holds".to_owned(),
+        _ => format!("{examples} examples hold"),
+    };
+    let warned = match warnings.len() {
+        0 => String::new(),
+        count => format!(", {}", counted(count as u64, "warning", "warnings")),
+    };
+    Ok(terminal.line(&format!(
+        "{}: {}, version {}, {held}{warned}",
+        args.named.policy,
+        terminal.paint(Tone::Good, "good"),
+        policy.version,
+    ))?)
 }
 
 /// The line that a place names, with a mark under its column.
@@ -293,13 +335,20 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
                             "" => String::new(),
                             note => format!("{}: ", escape(note)),
                         };
-                        terminal.line(&format!(
-                            "{path}:{}: {note}{} {}: {}",
-                            case.line,
-                            escape(subject.tool.as_deref().unwrap_or("run")),
-                            escape(&cut(&subject.arguments.to_string())),
-                            terminal.paint(Tone::Bad, &escape(&what))
-                        ))?;
+                        let judged = match (&subject.tool, &subject.run) {
+                            (Some(tool), _) => {
+                                format!(
+                                    "{} {}",
+                                    escape(tool),
+                                    escape(&cut(&subject.arguments.to_string()))
+                                )
+                            }
+                            (None, used) => {
+                                format!("a run that used {}", used.unwrap_or_default().words())
+                            }
+                        };
+                        let what = terminal.paint(Tone::Bad, &escape(&what));
+                        terminal.line(&format!("{path}:{}: {note}{judged}: {what}", case.line))?;
                     }
                 }
             }
@@ -311,9 +360,44 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(if failed == 0 { exit::OK } else { exit::DRIFT })
 }
 
+/// Prints the policy that holds, key by key.
+fn effective(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let (policy, document, _) = read(&args.named)?;
+    let settings = defaults::settings(&document);
+    let width = |of: fn(&Setting) -> &str| {
+        let widths = settings.iter().map(|setting| of(setting).chars().count());
+        widths.filter(|width| *width <= COLUMN_CHARS_MAX).max().unwrap_or(0)
+    };
+    let (keys, values) = (width(|setting| &setting.key), width(|setting| &setting.value));
+    for setting in &settings {
+        if args.json {
+            let shown = serde_json::json!({"key": setting.key, "value": setting.value, "line": setting.line});
+            terminal.line(&shown.to_string())?;
+            continue;
+        }
+        let origin = match setting.line {
+            Some(line) => format!("line {line}"),
+            None => "default".to_owned(),
+        };
+        terminal.line(&format!(
+            "{:keys$}  {:values$}  {origin}",
+            setting.key,
+            escape(&cut(&setting.value))
+        ))?;
+    }
+    if !args.json {
+        terminal.line(&format!("policy version {}", policy.version))?;
+    }
+    Ok(exit::OK)
+}
+
+/// The width from which a value no longer widens its column, in characters.
+const COLUMN_CHARS_MAX: usize = 48;
+
 fn explain(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let Some(call) = &args.call else { return effective(args, terminal) };
     let loaded = load_within(&args.named, &args.world)?;
-    let call = decide::read_call(args.call.as_bytes(), 1).map_err(|no_call| {
+    let call = decide::read_call(call.as_bytes(), 1).map_err(|no_call| {
         Stop::usage(format!(
             "the call: {}; write {{\"tool\": \"…\", \"arguments\": {{…}}}}",
             no_call.what

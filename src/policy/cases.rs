@@ -55,6 +55,23 @@ pub struct Used {
     pub elapsed_ms: u64,
 }
 
+impl Used {
+    /// What is not zero, in words.
+    pub fn words(self) -> String {
+        let used = [
+            (self.steps, "steps"),
+            (self.tokens, "tokens"),
+            (self.tool_calls, "tool calls"),
+            (self.attempts, "attempts"),
+            (self.cost_microusd, "microusd"),
+            (self.elapsed_ms, "ms"),
+        ];
+        let used = used.into_iter().filter(|(amount, _)| *amount > 0);
+        let words: Vec<String> = used.map(|(amount, unit)| format!("{amount} {unit}")).collect();
+        if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+    }
+}
+
 /// A row of a decision table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,20 +114,33 @@ impl Case {
 
     /// What is wrong with the decision that the policy takes; `None` if nothing is.
     pub fn judge(&self, judge: &Judge<'_>) -> Option<String> {
-        let (decision, reason) = match judge.decide(&self.subject()) {
-            None => ("allow".to_owned(), String::new()),
-            Some(denied) => (format!("deny:{}", denied.rule.as_str()), denied.reason),
+        let denied = judge.decide(&self.subject());
+        let got = match &denied {
+            None => "it is allowed".to_owned(),
+            Some(denied) => format!("{} denies it: {}", denied.rule.as_str(), denied.reason),
         };
-        let is_met = match self.decision.as_str() {
-            "deny" => decision != "allow",
-            expected => decision == expected,
+        let is_met = match (&denied, self.decision.as_str()) {
+            (None, expected) => expected == "allow",
+            (Some(_), "deny") => true,
+            (Some(denied), expected) => {
+                expected.strip_prefix("deny:") == Some(denied.rule.as_str())
+            }
         };
         if !is_met {
-            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-            return Some(format!("expected {}, got {decision}{why}", self.decision));
+            let expected = match self.decision.strip_prefix("deny:") {
+                Some(rule) => format!("{rule} to deny it"),
+                None if self.decision == "deny" => "it to be denied".to_owned(),
+                None => "it to be allowed".to_owned(),
+            };
+            return Some(format!("expected {expected}, but {got}"));
         }
-        (!reason.contains(&self.reason))
-            .then(|| format!("the reason {reason:?} does not hold {:?}", self.reason))
+        let reason = denied.map_or_else(String::new, |denied| denied.reason);
+        (!reason.contains(&self.reason)).then(|| {
+            format!(
+                "denied as expected, but the reason does not contain {:?}: {reason}",
+                self.reason
+            )
+        })
     }
 }
 

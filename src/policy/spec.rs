@@ -10,23 +10,19 @@ use serde_json::Value;
 
 use crate::contract::Contracts;
 use crate::event::{ExecutionPath, Rule};
-use crate::json::{Digest, pointer_token};
-use crate::problem::{Problem, Problems, cut, nearest};
-use crate::schema::{Embedded, Schema, Violation};
+use crate::json::Digest;
+use crate::problem::{Problem, Problems};
 use crate::yaml;
 
 use super::cases::Judge;
-use super::listed;
-use super::names;
-use super::path::MountPath;
+use super::defaults;
+use super::findings::{self, Findings};
 
 /// The meta-schema of a policy, embedded: the file beside the policy must equal it.
 pub const META_SCHEMA: &str = include_str!("../../policy/v1.schema.json");
 
 /// The name of the meta-schema's file beside a policy.
 pub const META_SCHEMA_FILE: &str = "v1.schema.json";
-
-static META: Embedded = Embedded::new(|| Schema::embedded(META_SCHEMA));
 
 /// A policy, checked.
 #[derive(Debug, Clone)]
@@ -85,11 +81,10 @@ pub struct Examples {
 }
 
 /// What a denial does to the run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDeny {
     /// The run ends.
-    #[default]
     Terminate,
     /// The LLM receives the reason and may plan again.
     Continue,
@@ -101,10 +96,8 @@ pub struct ToolRegistry {
     /// These, if not denied.
     pub allowed: BTreeSet<String>,
     /// Never these.
-    #[serde(default)]
     pub denied: BTreeSet<String>,
     /// What a denial does.
-    #[serde(default)]
     pub on_deny: OnDeny,
 }
 
@@ -128,7 +121,6 @@ pub struct HostRule {
     #[serde(default)]
     pub ports: Vec<u16>,
     /// What the path must begin with.
-    #[serde(default = "root")]
     pub path_prefix: String,
 }
 
@@ -137,10 +129,6 @@ impl HostRule {
     pub fn allows_port(&self, port: u16, default_port: u16) -> bool {
         if self.ports.is_empty() { port == default_port } else { self.ports.contains(&port) }
     }
-}
-
-fn root() -> String {
-    "/".to_owned()
 }
 
 /// Which mounts may be read and written.
@@ -155,13 +143,10 @@ pub struct Sandbox {
     /// The largest file that is written, in bytes.
     pub max_write_bytes: u64,
     /// Names that may be written although the rule refuses them otherwise.
-    #[serde(default)]
     pub allow_names: BTreeSet<String>,
     /// Whether the kernel must hold the process to its mounts.
-    #[serde(default)]
     pub isolation: Isolation,
     /// What a denial does.
-    #[serde(default)]
     pub on_deny: OnDeny,
 }
 
@@ -173,7 +158,6 @@ pub struct ArgSchema {
     /// How deep they nest.
     pub max_depth: u64,
     /// What a denial does.
-    #[serde(default)]
     pub on_deny: OnDeny,
 }
 
@@ -183,7 +167,6 @@ pub struct CycleDetection {
     /// This often.
     pub max_repeats: u64,
     /// What a denial does.
-    #[serde(default)]
     pub on_deny: OnDeny,
 }
 
@@ -237,13 +220,12 @@ pub struct Execution {
 }
 
 /// Whether the kernel must hold the process to its mounts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// It must, or nothing runs.
     Required,
     /// Where it can.
-    #[default]
     BestEffort,
     /// It need not.
     Off,
@@ -287,7 +269,6 @@ struct RawPolicy {
 #[derive(Deserialize)]
 struct RawUrlAllowlist {
     hosts: Vec<HostRule>,
-    #[serde(default)]
     on_deny: OnDeny,
 }
 
@@ -317,6 +298,18 @@ impl Policy {
     /// # Errors
     /// Everything that is wrong with it, each with its line and column.
     pub fn load(path: &str, bytes: &[u8], contracts: &Contracts) -> Result<Self, Problems> {
+        Self::read(path, bytes, contracts).map(|(policy, _)| policy)
+    }
+
+    /// As [`Policy::load`], with the document that states the policy.
+    ///
+    /// # Errors
+    /// As [`Policy::load`].
+    pub fn read(
+        path: &str,
+        bytes: &[u8],
+        contracts: &Contracts,
+    ) -> Result<(Self, yaml::Document), Problems> {
         let document = yaml::parse(bytes).map_err(|errors| {
             let problem = |error: yaml::YamlError| {
                 let mut at = error.place.map_or_else(String::new, |place| place.to_string());
@@ -327,16 +320,9 @@ impl Policy {
             };
             Problems(errors.into_iter().map(problem).collect())
         })?;
-        let findings = Findings { path, document: &document };
-        let violations = META.violations(&document.value);
-        let mut problems: Vec<Problem> =
-            violations.iter().flat_map(|violation| findings.of(violation)).collect();
-        findings.check_registry(&contracts.names(), &mut problems);
-        findings.check_hosts(&mut problems);
-        findings.check_retry(&mut problems);
-        findings.check_names(&mut problems);
-        Problems::check(problems, ())?;
-        let raw: RawPolicy = serde_json::from_value(document.value.clone())
+        let effective = defaults::filled(&document.value);
+        Problems::check(Findings::of(path, &document, &effective, &contracts.names()), ())?;
+        let raw: RawPolicy = serde_json::from_value(effective)
             .map_err(|error| Problem::new(path, error.to_string()))?;
         let mut hosts: HashMap<String, HashMap<String, Vec<HostRule>>> = HashMap::new();
         for rule in raw.url_allowlist.hosts {
@@ -364,10 +350,10 @@ impl Policy {
         if problems.is_empty() {
             for (rule, pointer, what) in Judge::new(&policy, contracts).contradicted() {
                 let mend = format!("change the example or the rule {}", rule.as_str());
-                problems.push(findings.problem(&pointer, &what, &mend));
+                problems.push(findings::problem(path, &document, &pointer, &what, &mend));
             }
         }
-        Problems::check(problems, policy)
+        Problems::check(problems, (policy, document))
     }
 }
 
@@ -398,121 +384,4 @@ fn examples(document: &Value) -> Vec<Examples> {
             })
         })
         .collect()
-}
-
-/// Makes problems with the line and column of what they are about.
-struct Findings<'a> {
-    path: &'a str,
-    document: &'a yaml::Document,
-}
-
-impl Findings<'_> {
-    fn problem(&self, pointer: &str, what: &str, mend: &str) -> Problem {
-        let place = self.document.place(pointer).map(|place| format!("{place} ({pointer})"));
-        Problem::new(self.path, what).at(place.unwrap_or_else(|| pointer.to_owned())).mend(mend)
-    }
-
-    /// The problems of a violation: one for each key that may not be there, at the key itself.
-    fn of(&self, violation: &Violation) -> Vec<Problem> {
-        if violation.unknown.len() < 2 {
-            let key = violation.unknown.first().map(|key| self.key(&violation.pointer, key));
-            let problem = self.problem(&violation.pointer, violation.told(), "");
-            return vec![match key.flatten() {
-                Some(at) => problem.at(at),
-                None => problem,
-            }];
-        }
-        let unknown = violation.unknown.iter().map(|key| {
-            let problem = Problem::new(self.path, format!("unknown key {:?}", cut(key)));
-            let at = self.key(&violation.pointer, key);
-            problem.at(at.unwrap_or_else(|| violation.pointer.clone())).mend("remove it")
-        });
-        unknown.collect()
-    }
-
-    /// The place of a key of an object.
-    fn key(&self, object: &str, key: &str) -> Option<String> {
-        let pointer = format!("{}/{}", object.trim_end_matches('/'), pointer_token(key));
-        let place = self.document.key_place(&pointer)?;
-        Some(format!("{place} ({pointer})"))
-    }
-
-    /// The value with this pointer, if it is there.
-    fn value(&self, pointer: &str) -> Option<&Value> {
-        self.document.value.pointer(pointer)
-    }
-
-    fn check_registry(&self, tools: &[&str], problems: &mut Vec<Problem>) {
-        for list in ["/tool_registry/allowed", "/tool_registry/denied"] {
-            let names = self.value(list).and_then(Value::as_array).into_iter().flatten();
-            for (index, name) in names.enumerate() {
-                let Some(name) = name.as_str().filter(|name| !tools.contains(name)) else {
-                    continue;
-                };
-                let name = cut(name);
-                let hint = nearest(&name, tools)
-                    .map_or_else(String::new, |known| format!("did you mean {known:?}? "));
-                problems.push(self.problem(
-                    &format!("{list}/{index}"),
-                    &format!("unknown tool {name:?}"),
-                    &format!("{hint}the tools are {}", tools.join(", ")),
-                ));
-            }
-        }
-    }
-
-    fn check_hosts(&self, problems: &mut Vec<Problem>) {
-        let hosts = self.value("/url_allowlist/hosts").and_then(Value::as_array);
-        for (index, rule) in hosts.into_iter().flatten().enumerate() {
-            type Check = fn(&str) -> Result<(), listed::Misspelt>;
-            let checks: [(&str, Check); 2] =
-                [("host", listed::check_host), ("path_prefix", listed::check_prefix)];
-            for (key, check) in checks {
-                let text = rule.get(key).and_then(Value::as_str);
-                if let Some(Err((what, fix))) = text.map(check) {
-                    let pointer = format!("/url_allowlist/hosts/{index}/{key}");
-                    problems.push(self.problem(&pointer, &what, &fix));
-                }
-            }
-        }
-    }
-
-    /// A name that changes nothing is a mistake: a pattern, a path, or a name that may be written.
-    fn check_names(&self, problems: &mut Vec<Problem>) {
-        let names = self.value("/sandbox/allow_names").and_then(Value::as_array);
-        for (index, name) in names.into_iter().flatten().enumerate() {
-            let Some(name) = name.as_str() else { continue };
-            let path = MountPath::parse(&format!("work/{name}"));
-            let is_one = path.as_ref().is_ok_and(|path| path.names() == [name]);
-            let (what, mend) = match path {
-                Err(refusal) => (refusal.reason, "name a file that a path can name"),
-                Ok(_) if !is_one => {
-                    ("it is a path".to_owned(), "write one name, which holds in every folder")
-                }
-                Ok(_) if name.contains(['*', '?']) => (
-                    "it is a pattern".to_owned(),
-                    "write out each name; patterns are not known here",
-                ),
-                Ok(_) if names::refused(name).is_none() => {
-                    ("it may be written without this".to_owned(), "remove it")
-                }
-                Ok(_) => continue,
-            };
-            let what = format!("allow_names: {name:?}: {what}");
-            problems.push(self.problem(&format!("/sandbox/allow_names/{index}"), &what, mend));
-        }
-    }
-
-    fn check_retry(&self, problems: &mut Vec<Problem>) {
-        let number = |key: &str| self.value(&format!("/retry/{key}")).and_then(Value::as_u64);
-        if let (Some(base), Some(cap)) = (number("backoff_base_ms"), number("backoff_cap_ms"))
-            && cap < base
-        {
-            problems.push(self.problem(
-                "/retry/backoff_cap_ms",
-                &format!("the cap {cap} is below the base {base}"),
-                "raise the cap or lower the base",
-            ));
-        }
-    }
 }

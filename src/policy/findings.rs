@@ -1,0 +1,559 @@
+//! What is wrong with a policy, in the words of a policy: each slip once, at its own line, with what
+//! to write.
+//!
+//! The meta-schema decides whether there is anything wrong. This module looks at the value that it
+//! refuses and at the keywords that stand there, and finds the words; it accepts nothing.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::json::pointer_token;
+use crate::problem::{Problem, cut, nearest};
+use crate::schema::{Embedded, Schema};
+use crate::yaml::Document;
+
+use super::defaults::{self, flow};
+use super::path::MountPath;
+use super::spec::META_SCHEMA;
+use super::{listed, names};
+
+static META: Embedded = Embedded::new(|| Schema::embedded(META_SCHEMA));
+
+/// The meta-schema as a value, to look keywords up in.
+static KEYWORDS: LazyLock<Value> =
+    LazyLock::new(|| crate::json::parse(META_SCHEMA.as_bytes()).unwrap_or_default());
+
+/// A problem at the value with this pointer, or at the nearest one around it.
+pub(super) fn problem(
+    path: &str,
+    document: &Document,
+    pointer: &str,
+    what: &str,
+    mend: &str,
+) -> Problem {
+    // A key without a value stands where the key does.
+    let is_null = document.value.pointer(pointer).is_some_and(Value::is_null);
+    let key = document.key_place(pointer).filter(|_| is_null);
+    let place = key.or_else(|| document.place(pointer));
+    let shown = if pointer.is_empty() { "/" } else { pointer };
+    let at = place.map_or_else(|| shown.to_owned(), |place| format!("{place} ({shown})"));
+    Problem::new(path, what).at(at).mend(mend)
+}
+
+/// Collects what is wrong with one policy.
+pub(super) struct Findings<'a> {
+    path: &'a str,
+    document: &'a Document,
+    /// The policy with its defaults.
+    effective: &'a Value,
+    tools: &'a [&'a str],
+    problems: Vec<Problem>,
+    /// The values that something was found about.
+    about: HashSet<String>,
+}
+
+impl<'a> Findings<'a> {
+    /// Everything that is wrong with a policy about these tools.
+    pub(super) fn of(
+        path: &'a str,
+        document: &'a Document,
+        effective: &'a Value,
+        tools: &'a [&'a str],
+    ) -> Vec<Problem> {
+        let (problems, about) = (Vec::new(), HashSet::new());
+        let mut found = Self { path, document, effective, tools, problems, about };
+        let violations = META.violations(&document.value);
+        if let Some(version) = document.value.get("version").filter(|version| version.is_number())
+            && violations.iter().any(|violation| violation.pointer == "/version")
+        {
+            // What another version means by its keys is not known here.
+            let what =
+                format!("the policy has version {version}, and this program reads version 1");
+            found.add("/version", &what, "write `version: 1`, or use a newer program");
+            return found.problems;
+        }
+        found.check_registry();
+        found.check_hosts();
+        found.check_retry();
+        found.check_names();
+        let mut described = HashSet::new();
+        for violation in &violations {
+            let pointer = violation.pointer.trim_end_matches('/');
+            if described.insert(pointer.to_owned())
+                && !found.about.contains(pointer)
+                && !found.describe(pointer)
+            {
+                found.add(pointer, violation.told(), "");
+            }
+        }
+        found.problems
+    }
+
+    fn add(&mut self, pointer: &str, what: &str, mend: &str) {
+        self.about.insert(pointer.to_owned());
+        self.problems.push(problem(self.path, self.document, pointer, what, mend));
+    }
+
+    /// Adds a problem about a value that has none yet.
+    fn add_first(&mut self, pointer: &str, what: &str, mend: &str) {
+        if !self.about.contains(pointer) {
+            self.add(pointer, what, mend);
+        }
+    }
+
+    /// The value with this pointer, if it is there.
+    fn value(&self, pointer: &str) -> Option<&'a Value> {
+        self.document.value.pointer(pointer)
+    }
+
+    /// Finds the words for a value that the meta-schema refuses; whether there are any.
+    fn describe(&mut self, pointer: &str) -> bool {
+        let (Some(rules), Some(value)) = (keywords_at(pointer), self.value(pointer)) else {
+            return false;
+        };
+        let before = self.problems.len();
+        let expected = rules.get("type").and_then(Value::as_str);
+        if let Some(expected) = expected.filter(|expected| !is_of_type(value, expected)) {
+            let (what, mend) = self.wrong_type(pointer, value, expected);
+            self.add(pointer, &what, &mend);
+            return true;
+        }
+        match value {
+            Value::Object(_) => {
+                self.unknown_keys(pointer, value, rules);
+                self.missing_keys(pointer, value, rules);
+            }
+            Value::Array(items) => self.wrong_list(pointer, items, rules),
+            _ => self.wrong_value(pointer, value, rules),
+        }
+        self.problems.len() > before
+    }
+
+    fn wrong_type(&self, pointer: &str, value: &Value, expected: &str) -> (String, String) {
+        let name = name_of(pointer);
+        let key = last(pointer);
+        let sample = self.sample(pointer);
+        if pointer.is_empty() {
+            let what = match value {
+                Value::Null => "the policy is empty".to_owned(),
+                _ => format!("the policy is {}, not keys with values", kind_of(value)),
+            };
+            let tools = self.sample("/tool_registry/allowed");
+            let smallest = format!("version: 1\ntool_registry:\n  {tools}");
+            return (what, format!("the smallest policy is\n{smallest}"));
+        }
+        if value.is_null() {
+            let what = match expected {
+                "object" => format!("nothing stands below `{key}:`"),
+                _ => format!("{name} has no value"),
+            };
+            let whole = match expected {
+                "object" => format!("write `{sample}` below it, indented"),
+                _ => format!("write `{sample}`"),
+            };
+            let may_go = defaults::of(&dotted(pointer)) != Some(defaults::Fallback::Required)
+                && pointer != "/tool_registry"
+                && !is_entry(pointer);
+            return (what, if may_go { format!("{whole}, or remove the key") } else { whole });
+        }
+        let found = found(value);
+        if is_host_entry(pointer) {
+            let what = format!("an entry of hosts has keys of its own (found {found})");
+            let host = value.as_str().map_or_else(|| "api.example.com".to_owned(), cut_owned);
+            return (what, format!("write `- host: {host}`"));
+        }
+        match expected {
+            "array" if pointer == "/url_allowlist/hosts" && value.is_string() => {
+                let mend = format!(
+                    "write `- host: {}` on a line of its own below it",
+                    cut_owned(value.as_str().unwrap_or_default())
+                );
+                (format!("{name} is a list (found {found})"), mend)
+            }
+            "object" if is_entry(pointer) => (
+                format!("{name} has keys of its own (found {found})"),
+                format!("write `- {sample}`"),
+            ),
+            "object" => (
+                format!("`{key}:` has keys below it (found {found})"),
+                format!("write them on lines of their own, indented, such as `{sample}`"),
+            ),
+            "array" => {
+                let mend = match value {
+                    Value::String(_) | Value::Number(_) | Value::Bool(_) => {
+                        format!("write `{key}: [{}]`", cut(&flow(value)))
+                    }
+                    _ => format!("write `{sample}`"),
+                };
+                (format!("{name} is a list (found {found})"), mend)
+            }
+            "integer" => {
+                let number = value.as_str().and_then(|text| text.trim().parse::<u64>().ok());
+                let mend = match number {
+                    Some(number) if is_entry(pointer) => format!("write {number} without quotes"),
+                    Some(number) => format!("write `{key}: {number}`, without quotes"),
+                    None => format!("write a number such as `{sample}`"),
+                };
+                (format!("{name} is a whole number (found {found})"), mend)
+            }
+            _ => (
+                format!("{name} is a text (found {found})"),
+                "write it in double quotes".to_owned(),
+            ),
+        }
+    }
+
+    /// The keys of an object that may not be there, each at its own place.
+    fn unknown_keys(&mut self, pointer: &str, value: &Value, rules: &Value) {
+        let known = keys_of(rules);
+        if rules.get("additionalProperties") != Some(&Value::Bool(false)) {
+            return;
+        }
+        for key in value.as_object().into_iter().flatten().map(|(key, _)| key) {
+            if known.contains(&key.as_str()) {
+                continue;
+            }
+            let shown = cut(key);
+            let homes: Vec<String> =
+                homes(key).into_iter().map(|home| format!("`{home}:`")).collect();
+            let mend = match nearest(&shown, &known) {
+                Some(known) if value.get(known).is_some() => {
+                    format!("remove it; `{known}` is there already")
+                }
+                Some(known) => format!("rename it to `{known}`"),
+                None if !homes.is_empty() => format!("move it below {}", homes.join(" or ")),
+                None => format!("remove it; the keys here are {}", known.join(", ")),
+            };
+            let at = format!("{pointer}/{}", pointer_token(key));
+            self.about.insert(at.clone());
+            let what = format!("unknown key {shown:?}");
+            let problem = match self.document.key_place(&at) {
+                Some(place) => {
+                    Problem::new(self.path, what).at(format!("{place} ({})", cut(&at))).mend(mend)
+                }
+                None => problem(self.path, self.document, &at, &what, &mend),
+            };
+            self.problems.push(problem);
+        }
+    }
+
+    fn missing_keys(&mut self, pointer: &str, value: &Value, rules: &Value) {
+        let required = rules.get("required").and_then(Value::as_array);
+        for key in required.into_iter().flatten().filter_map(Value::as_str) {
+            // A key that is misspelt is one slip: it is told where it stands.
+            let known = keys_of(rules);
+            let is_misspelt = |other: &String| {
+                !known.contains(&other.as_str()) && nearest(&cut(other), &known) == Some(key)
+            };
+            let keys = || value.as_object().into_iter().flatten().map(|(key, _)| key);
+            if value.get(key).is_some() || keys().any(is_misspelt) {
+                continue;
+            }
+            let sample = self.sample(&format!("{pointer}/{key}"));
+            let mend = match key {
+                "tool_registry" => {
+                    format!("add `tool_registry:`, and `{sample}` below it, indented")
+                }
+                _ => format!("add `{sample}`"),
+            };
+            self.add(pointer, &format!("{key} is missing"), &mend);
+        }
+    }
+
+    fn wrong_list(&mut self, pointer: &str, items: &[Value], rules: &Value) {
+        let (name, key) = (name_of(pointer), last(pointer));
+        let bound = |keyword: &str| rules.get(keyword).and_then(Value::as_u64);
+        if items.is_empty() && bound("minItems").is_some() {
+            let mend = format!("write `{}`, or remove the key", self.sample(pointer));
+            self.add(pointer, &format!("{name} is empty, so nothing would match"), &mend);
+        }
+        if let Some(max) = bound("maxItems").filter(|max| items.len() as u64 > *max) {
+            let what = format!("{name} has {} entries, and the limit is {max}", items.len());
+            self.add(pointer, &what, "remove some");
+        }
+        if rules.get("uniqueItems") == Some(&Value::Bool(true)) {
+            let mut seen = HashSet::new();
+            for (index, item) in items.iter().enumerate() {
+                if !seen.insert(item.to_string()) {
+                    let what = format!("{} is in {key} twice", cut(&flow(item)));
+                    self.add(&format!("{pointer}/{index}"), &what, "remove one of the two");
+                }
+            }
+        }
+    }
+
+    /// A text or a number that is not one of those that may be there.
+    fn wrong_value(&mut self, pointer: &str, value: &Value, rules: &Value) {
+        let (name, key, found) = (name_of(pointer), last(pointer), found(value));
+        let options = match (rules.get("enum"), rules.get("const")) {
+            (Some(Value::Array(options)), _) => options.iter().map(flow).collect(),
+            (_, Some(only)) => vec![flow(only)],
+            _ => Vec::new(),
+        };
+        if !options.is_empty() {
+            let known: Vec<&str> = options.iter().map(String::as_str).collect();
+            let text = value.as_str().unwrap_or_default();
+            let mount = text.split('/').next().filter(|mount| *mount != text);
+            let mount = mount.filter(|mount| known.contains(mount));
+            let near = nearest(&text.to_ascii_lowercase(), &known);
+            let write = |word: &str| match is_entry(pointer) {
+                true => format!("write {word}"),
+                false => format!("write `{key}: {word}`"),
+            };
+            let mend = match (mount, near, known.as_slice()) {
+                (Some(mount), ..) => format!("write {mount}; a mount is granted whole"),
+                (None, _, ["1"]) => format!("{}, without quotes", write("1")),
+                (None, Some(word), _) => write(word),
+                (None, None, [word]) => write(word),
+                (None, None, _) => "write one of them".to_owned(),
+            };
+            let what = match known.as_slice() {
+                [only] if is_entry(pointer) => {
+                    format!("{name} can only be {only} (found {found})")
+                }
+                _ => format!("{name} is {} (found {found})", known.join(" or ")),
+            };
+            return self.add(pointer, &what, &mend);
+        }
+        let bound = |keyword: &str| rules.get(keyword).and_then(Value::as_u64);
+        let range = |least: Option<u64>, most: Option<u64>| match (least, most) {
+            (Some(least), Some(most)) => format!("{least} to {most}"),
+            (Some(least), None) => format!("at least {least}"),
+            (None, Some(most)) => format!("at most {most}"),
+            (None, None) => String::new(),
+        };
+        match value {
+            Value::Number(_) => {
+                let range = range(bound("minimum"), bound("maximum"));
+                if !range.is_empty() {
+                    let what = format!("{name} is {found}, which is out of range");
+                    self.add(pointer, &what, &format!("write a number: {range}"));
+                }
+            }
+            Value::String(text) => {
+                let range = range(bound("minLength"), bound("maxLength"));
+                let chars = text.chars().count();
+                let fits = bound("minLength").is_none_or(|least| chars as u64 >= least)
+                    && bound("maxLength").is_none_or(|most| chars as u64 <= most);
+                if text.is_empty() && !fits {
+                    self.add(
+                        pointer,
+                        &format!("{name} is an empty text"),
+                        "write a name, or remove it",
+                    );
+                } else if !fits {
+                    let what = format!("{name} has {chars} characters (found {found})");
+                    self.add(pointer, &what, &format!("write a text of {range} characters"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A line that could stand there.
+    fn sample(&self, pointer: &str) -> String {
+        let tool = self.tools.iter().find(|tool| **tool == "search").or(self.tools.first());
+        let tool = tool.copied().unwrap_or("search");
+        let key = last(pointer);
+        match (dotted(pointer).as_str(), key) {
+            ("tool_registry" | "tool_registry.allowed", _) => format!("allowed: [{tool}]"),
+            ("url_allowlist", _) => "hosts: []".to_owned(),
+            (_, "host") => "host: api.example.com".to_owned(),
+            (_, "ports") => "ports: [8443]".to_owned(),
+            ("sandbox", _) => "read: [work]".to_owned(),
+            ("arg_schema_enforcement" | "results", _) => "max_bytes: 65536".to_owned(),
+            ("cycle_detection", _) => "max_repeats: 3".to_owned(),
+            ("loop_budget", _) => "max_iterations: 10".to_owned(),
+            ("loop_budget.warn_at_percent", _) => "warn_at_percent: 80".to_owned(),
+            ("progress" | "progress.fields", _) => "fields: [tools, results]".to_owned(),
+            ("progress.max_repeated_states", _) => "max_repeated_states: 3".to_owned(),
+            ("retry", _) => "max_retries: 3".to_owned(),
+            ("execution", _) => "timeout_ms: 10000".to_owned(),
+            ("version", _) => "version: 1".to_owned(),
+            (_, "examples") => "deny: [{tool: shell}]".to_owned(),
+            (_, "allow" | "deny") => format!("{key}: [{{tool: shell}}]"),
+            (dotted, _) => match defaults::of(dotted).and_then(defaults::Fallback::value) {
+                Some(value) => format!("{key}: {}", flow(&value)),
+                None if is_entry(pointer) => "tool: shell".to_owned(),
+                None => format!("{key}: 10"),
+            },
+        }
+    }
+
+    fn check_registry(&mut self) {
+        for list in ["/tool_registry/allowed", "/tool_registry/denied"] {
+            let names = self.value(list).and_then(Value::as_array).into_iter().flatten();
+            for (index, name) in names.enumerate() {
+                let Some(name) = name.as_str().filter(|name| !self.tools.contains(name)) else {
+                    continue;
+                };
+                let name = cut(name);
+                let tools = self.tools.join(", ");
+                let (what, mend) = match nearest(&name, self.tools) {
+                    _ if name.contains(['*', '?']) => (
+                        format!("{name:?} is a pattern, and a tool is listed by its name"),
+                        format!("list each tool; the tools are {tools}"),
+                    ),
+                    Some(known) => {
+                        (format!("unknown tool {name:?}"), format!("rename it to {known}"))
+                    }
+                    None => (format!("unknown tool {name:?}"), format!("the tools are {tools}")),
+                };
+                self.add_first(&format!("{list}/{index}"), &what, &mend);
+            }
+        }
+    }
+
+    fn check_hosts(&mut self) {
+        let hosts = self.value("/url_allowlist/hosts").and_then(Value::as_array);
+        for (index, rule) in hosts.into_iter().flatten().enumerate() {
+            type Check = fn(&str) -> Result<(), listed::Misspelt>;
+            let checks: [(&str, Check); 2] =
+                [("host", listed::check_host), ("path_prefix", listed::check_prefix)];
+            for (key, check) in checks {
+                let text = rule.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+                if let Some(Err((what, fix))) = text.map(check) {
+                    self.add(&format!("/url_allowlist/hosts/{index}/{key}"), &what, &fix);
+                }
+            }
+        }
+    }
+
+    /// A name that changes nothing is a mistake: a pattern, a path, or a name that may be written.
+    fn check_names(&mut self) {
+        let names = self.value("/sandbox/allow_names").and_then(Value::as_array);
+        for (index, name) in names.into_iter().flatten().enumerate() {
+            let Some(name) = name.as_str().filter(|name| !name.is_empty()) else { continue };
+            let path = MountPath::parse(&format!("work/{name}"));
+            let is_one = path.as_ref().is_ok_and(|path| path.names() == [name]);
+            let (what, mend) = match path {
+                Err(refusal) => (refusal.reason, "name a file that a path can name"),
+                Ok(_) if !is_one => {
+                    ("it is a path".to_owned(), "write one name, which holds in every folder")
+                }
+                Ok(_) if name.contains(['*', '?']) => (
+                    "it is a pattern".to_owned(),
+                    "write out each name; patterns are not supported",
+                ),
+                Ok(_) if names::refused(name).is_none() => {
+                    ("it may be written without this".to_owned(), "remove it")
+                }
+                Ok(_) => continue,
+            };
+            let what = format!("allow_names: {:?}: {what}", cut(name));
+            self.add(&format!("/sandbox/allow_names/{index}"), &what, mend);
+        }
+    }
+
+    fn check_retry(&mut self) {
+        let number =
+            |key: &str| self.effective.pointer(&format!("/retry/{key}")).and_then(Value::as_u64);
+        if let (Some(base), Some(cap)) = (number("backoff_base_ms"), number("backoff_cap_ms"))
+            && cap < base
+        {
+            let is_stated = self.value("/retry/backoff_cap_ms").is_some();
+            let (key, by_default) =
+                if is_stated { ("backoff_cap_ms", "") } else { ("backoff_base_ms", " by default") };
+            self.add(
+                &format!("/retry/{key}"),
+                &format!(
+                    "backoff_cap_ms is {cap}{by_default}, below backoff_base_ms, which is {base}"
+                ),
+                "raise the cap or lower the base",
+            );
+        }
+    }
+}
+
+/// The part of the meta-schema that a value with this pointer must satisfy.
+fn keywords_at(pointer: &str) -> Option<&'static Value> {
+    let mut at: &'static Value = &KEYWORDS;
+    for token in pointer.split('/').skip(1) {
+        let name = token.replace("~1", "/").replace("~0", "~");
+        let below = at.get("properties").and_then(|properties| properties.get(&name));
+        at = resolved(below.or_else(|| at.get("items"))?)?;
+    }
+    Some(at)
+}
+
+/// A schema, or the one that it refers to.
+fn resolved(schema: &'static Value) -> Option<&'static Value> {
+    match schema.get("$ref").and_then(Value::as_str) {
+        Some(target) => KEYWORDS.pointer(target.strip_prefix('#')?),
+        None => Some(schema),
+    }
+}
+
+fn keys_of(rules: &Value) -> Vec<&str> {
+    let properties = rules.get("properties").and_then(Value::as_object);
+    properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect()
+}
+
+/// The sections that have this key.
+fn homes(key: &str) -> Vec<&'static str> {
+    let sections = KEYWORDS.get("properties").and_then(Value::as_object);
+    let has =
+        |section: &Value| section.get("properties").is_some_and(|keys| keys.get(key).is_some());
+    let homes = sections.into_iter().flatten().filter(|(_, section)| has(section));
+    homes.map(|(name, _)| name.as_str()).collect()
+}
+
+fn is_of_type(value: &Value, expected: &str) -> bool {
+    match expected {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
+        _ => true,
+    }
+}
+
+fn last(pointer: &str) -> &str {
+    pointer.rsplit('/').next().unwrap_or_default()
+}
+
+/// A pointer as people write keys: `sandbox.read`.
+fn dotted(pointer: &str) -> String {
+    pointer.trim_start_matches('/').replace('/', ".")
+}
+
+/// Whether a pointer leads to an entry of a list.
+fn is_entry(pointer: &str) -> bool {
+    last(pointer).parse::<usize>().is_ok()
+}
+
+fn is_host_entry(pointer: &str) -> bool {
+    pointer.strip_prefix("/url_allowlist/hosts/").is_some_and(|rest| rest.parse::<usize>().is_ok())
+}
+
+/// What a value is called in a message.
+fn name_of(pointer: &str) -> String {
+    let (around, name) = pointer.rsplit_once('/').unwrap_or_default();
+    if is_entry(pointer) { format!("an entry of {}", last(around)) } else { name.to_owned() }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "keys",
+    }
+}
+
+/// A value as a message shows it.
+fn found(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{:?}", cut(text)),
+        Value::Number(_) | Value::Bool(_) => value.to_string(),
+        _ => kind_of(value).to_owned(),
+    }
+}
+
+fn cut_owned(text: &str) -> String {
+    flow(&Value::from(cut(text).as_ref()))
+}
