@@ -55,6 +55,8 @@ mod text;
 mod evidence;
 /// The program as a process: output, exit codes, files, environment.
 mod cli;
+/// What every command has in common: colour, quiet, progress, errors as JSON, typos, long lines.
+mod habits;
 /// Completion scripts and manual pages.
 mod shell;
 /// What CI relies on: nothing checked is never green, verdicts name their cause, reports are readable.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, Read, stdin};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
 
 use crate::evidence::diff::diff;
 use crate::evidence::text::counted;
@@ -32,6 +33,17 @@ pub struct Args {
     /// Reject every proposal without asking
     #[arg(long)]
     reject: bool,
+    /// Print the outcomes as JSON, one line per proposal; only with --accept or --reject
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    run: &'a Utf8Path,
+    verdict: &'static str,
+    message: Option<String>,
 }
 
 /// How much of an answer is read.
@@ -48,6 +60,11 @@ enum Choice {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     refuse_in_ci("nothing can be accepted or rejected")?;
+    if args.json && !args.accept && !args.reject {
+        return Err(Stop::usage(
+            "--json: a program cannot answer the questions; add --accept or --reject",
+        ));
+    }
     let proposals = find(&args.folder)?;
     let mut libraries = Libraries::default();
     let (mut accepted, mut rejected) = (0, 0);
@@ -62,8 +79,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             ask(terminal)?
         };
         let done = match choice {
-            Choice::Accept => accept(target, &mut libraries, terminal),
-            Choice::Reject => reject(target, terminal),
+            Choice::Accept => accept(target, &mut libraries, args.json, terminal),
+            Choice::Reject => reject(target, args.json, terminal),
             Choice::Skip => {
                 terminal.line(&format!("{target}: skipped"))?;
                 continue;
@@ -74,17 +91,23 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             (Ok(()), Choice::Accept) => accepted += 1,
             (Ok(()), _) => rejected += 1,
             // One that is refused does not stop the others.
-            (Err(Stop { message, code: why }), _) => {
-                for line in message.lines() {
-                    terminal.error(line);
+            (Err(stop), _) => {
+                code = exit::worse(code, stop.code);
+                if args.json {
+                    let message = Some(stop.message);
+                    terminal.json(&Line { run: target, verdict: "refused", message })?;
+                } else {
+                    terminal.stop(&stop);
                 }
-                code = exit::worse(code, why);
             }
         }
     }
     let left = proposals.len() - accepted - rejected;
     let proposed = counted(proposals.len(), "proposal", "proposals");
-    terminal.line(&format!("{proposed}: {accepted} accepted, {rejected} rejected, {left} left"))?;
+    if !args.json {
+        terminal
+            .line(&format!("{proposed}: {accepted} accepted, {rejected} rejected, {left} left"))?;
+    }
     Ok(if left == 0 { code } else { exit::worse(code, exit::DRIFT) })
 }
 
@@ -92,6 +115,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
 fn accept(
     target: &Utf8Path,
     libraries: &mut Libraries,
+    json: bool,
     terminal: &mut Terminal,
 ) -> Result<(), Stop> {
     let claim = Claim::take(target)?;
@@ -110,7 +134,7 @@ fn accept(
     }
     let signers = signers(target);
     claim.accept()?;
-    terminal.line(&format!("{target}: {}", terminal.paint(Tone::Good, "accepted")))?;
+    settled(target, Tone::Good, "accepted", json, terminal)?;
     if at_home.is_none() {
         terminal
             .note(&format!("  {target}: it lies in no project, so its inputs were not compared"));
@@ -119,9 +143,23 @@ fn accept(
     Ok(())
 }
 
-fn reject(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
+fn reject(target: &Utf8Path, json: bool, terminal: &mut Terminal) -> Result<(), Stop> {
     Claim::take(target)?.reject()?;
-    Ok(terminal.line(&format!("{target}: {}", terminal.paint(Tone::Bad, "rejected")))?)
+    settled(target, Tone::Bad, "rejected", json, terminal)
+}
+
+/// Prints what became of a proposal.
+fn settled(
+    target: &Utf8Path,
+    tone: Tone,
+    verdict: &'static str,
+    json: bool,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    if json {
+        return Ok(terminal.json(&Line { run: target, verdict, message: None })?);
+    }
+    Ok(terminal.line(&format!("{target}: {}", terminal.paint(tone, verdict)))?)
 }
 
 /// The runs for which there is a proposal, in order. What killed commands have left is finished.
@@ -159,7 +197,7 @@ fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
 
 fn ask(terminal: &mut Terminal) -> Result<Choice, Stop> {
     loop {
-        terminal.note("accept (a), reject (r), skip (s), or leave (q)?");
+        terminal.ask("accept (a), reject (r), skip (s), or leave (q)?");
         let mut line = Vec::new();
         let read = stdin().lock().take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line);
         if read.map_err(|error| Stop::host(format!("stdin: {}", said(&error))))? == 0 {

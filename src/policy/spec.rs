@@ -422,10 +422,9 @@ impl Findings<'_> {
                 None => problem,
             }];
         }
-        let unknown = violation.unknown.iter().map(|key| {
-            let problem = Problem::new(self.path, format!("unknown key {:?}", cut(key)));
+        let unknown = violation.unknown_keys().map(|(key, what)| {
             let at = self.key(&violation.pointer, key);
-            problem.at(at.unwrap_or_else(|| violation.pointer.clone())).mend("remove it")
+            Problem::new(self.path, what).at(at.unwrap_or_else(|| violation.pointer.clone()))
         });
         unknown.collect()
     }
