@@ -162,10 +162,19 @@ fn limited(text: &str, chars_max: usize) -> std::borrow::Cow<'_, str> {
 /// assert_eq!(gatedrun::problem::nearest("delete", &["search", "fetch"]), None);
 /// ```
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    nearest_within(name, known, |candidate| candidate.chars().count().max(3) / 3)
+}
+
+/// As [`nearest`], with the most edits that a candidate may be away.
+pub fn nearest_within<'a>(
+    name: &str,
+    known: &[&'a str],
+    edits_max: impl Fn(&str) -> usize,
+) -> Option<&'a str> {
     known
         .iter()
         .map(|candidate| (distance(name, candidate), *candidate))
-        .filter(|(edits, candidate)| *edits <= candidate.chars().count().max(3) / 3)
+        .filter(|(edits, candidate)| *edits <= edits_max(candidate))
         .min()
         .map(|(_, candidate)| candidate)
 }

@@ -214,7 +214,7 @@ fn another_policy_on_recorded_runs() {
     let place = &lost[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
     assert_eq!(place, "runs/policy_gates/pg1_off_allowlist_url/state.jsonl");
     let line = &json_lines(&folder.gatedrun(&[&args[..], &["--json"]].concat()))[0];
-    assert!(line["lost"].is_array() && line["standing"] == "exact", "{line}");
+    assert!(line["lost"].is_array() && line["verdict"] == "exact", "{line}");
     // A budget that is lifted: the denial has no counterpart, and nothing denies.
     folder.write("more.yaml", policy.replace("max_iterations: 10", "max_iterations: 11"));
     let args = ["replay", "runs/policy_gates/pg3_loop_budget", "--policy", "more.yaml"];
@@ -630,7 +630,7 @@ fn a_run_that_cannot_be_tried_does_not_hide_what_the_others_come_to() {
     let args = ["replay", all[0], "--policy", "policy/v1.yaml", "--require", "deny"];
     let ran = folder.gatedrun(&[&args[..], &["--json"]].concat());
     let due = ["exact", "unreadable", "failed", "exact", "exact"];
-    assert_eq!((ran.code, verdicts(&ran, "standing")), (5, due.map(str::to_owned).to_vec()));
+    assert_eq!((ran.code, verdicts(&ran, "verdict")), (5, due.map(str::to_owned).to_vec()));
     let reports = ["--junit", "out.xml", "--sarif", "out.sarif"];
     insta::assert_snapshot!(
         "backtest_refused",

@@ -59,6 +59,8 @@ mod evidence;
 mod cli;
 /// What a new user does first: README's commands in an empty folder and in a clone.
 mod first;
+/// What every command has in common: colour, quiet, progress, errors as JSON, typos, long lines.
+mod habits;
 /// Completion scripts and manual pages.
 mod shell;
 /// What CI relies on: nothing checked is never green, verdicts name their cause, reports are readable.

@@ -8,7 +8,7 @@ use gatedrun::inputs::{Inputs, Library, Project};
 use gatedrun::ledger::Reader;
 
 /// Every command, as its user types it.
-pub const COMMANDS: [&str; 19] = [
+pub const COMMANDS: [&str; 20] = [
     "run",
     "check",
     "verify",
@@ -19,6 +19,7 @@ pub const COMMANDS: [&str; 19] = [
     "diff",
     "review",
     "regression",
+    "list",
     "show",
     "policy check",
     "policy test",

@@ -27,6 +27,7 @@ use crate::run::Course;
 use super::checked::{Checked, Drift, Line, print_checked, print_json};
 use super::destination::Destination;
 use super::output::Terminal;
+use super::progress::Progress;
 use super::project::{self, Libraries, Refused, find_tasks};
 use super::report::{Detail, Outputs, Place, Row, State, Suite};
 use super::scratch::{Scratch, Workplace};
@@ -86,6 +87,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut code = exit::OK;
     let mut checked = 0_u64;
     let scratch = Scratch::new()?;
+    let progress = terminal.progress();
     let (inputs, rows) = (BTreeSet::new(), Vec::new());
     let mut checks = Checks { args, rows, inputs, unchanged: 0 };
     for path in &args.paths {
@@ -109,7 +111,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
         found.note_unfinished(terminal);
         let runs = found.runs();
-        for run in &runs {
+        for (run, number) in runs.iter().zip(1..) {
             let (project, task) = match task_of(run, args.task.as_deref()) {
                 Ok(task) => task,
                 Err(stop) if runs.len() > 1 || args.paths.len() > 1 => {
@@ -120,6 +122,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
                 Err(stop) => return Err(stop),
             };
             checked += 1;
+            progress.item(run, number, runs.len());
             let work = scratch.folder(checked)?;
             let library = libraries.get(&project);
             let one = if library.has(&task) {
@@ -267,7 +270,7 @@ impl Checks<'_> {
         let recorded = seed_of(run);
         let loaded = library.load(task, recorded.filter(|_| !is_placed)).map_err(Stop::from);
         let compared = loaded.and_then(|inputs| {
-            let mut checked = compare_run(run, &inputs, work)?;
+            let mut checked = compare_run(run, &inputs, work, &terminal.progress())?;
             if let Some(seed) = recorded.filter(|seed| *seed != inputs.task.seed) {
                 checked.seed = Some(format!(
                     "made with seed {seed}, the task says {}: run it with `gatedrun run {} --accept`",
@@ -328,11 +331,16 @@ pub(super) fn seed_of(run: &Utf8Path) -> Option<u64> {
 
 /// Executes the task again and compares it with the committed run, which is read as one run
 /// whatever is put in its place meanwhile.
-fn compare_run(run: &Utf8Path, inputs: &Inputs, work: &Workplace<'_>) -> Result<Checked, Stop> {
+fn compare_run(
+    run: &Utf8Path,
+    inputs: &Inputs,
+    work: &Workplace<'_>,
+    progress: &Progress,
+) -> Result<Checked, Stop> {
     let mut again = 0_u64;
     let compare = |committed: &Folder| {
         again += 1;
-        compare_held(committed, inputs, &work.part(again))
+        compare_held(committed, inputs, &work.part(again), progress)
     };
     let is_whole = |checked: &Result<Checked, Stop>| {
         checked.as_ref().is_ok_and(|checked| checked.differences.is_empty())
@@ -347,6 +355,7 @@ fn compare_held(
     committed: &Folder,
     inputs: &Inputs,
     work: &Workplace<'_>,
+    progress: &Progress,
 ) -> Result<Checked, Stop> {
     let mut differences: Vec<(String, Drift)> = Vec::new();
     let mut comparison = |name: &str| match committed.open_file(name) {
@@ -363,6 +372,7 @@ fn compare_held(
     // What is observed grows with the run; it is kept only where somebody asks for it.
     let expects = inputs.task.expected.is_some();
     let watch = |record: &Record| {
+        progress.event();
         if expects {
             observed.push(record);
         }
@@ -408,7 +418,7 @@ fn compare_held(
         unmet,
     };
     if !checked.differences.is_empty() {
-        classify(committed.path(), inputs, &work.part(0), &mut checked)?;
+        classify(committed.path(), inputs, &work.part(0), progress, &mut checked)?;
     }
     Ok(checked)
 }
@@ -419,11 +429,12 @@ fn classify(
     run: &Utf8Path,
     inputs: &Inputs,
     work: &Workplace<'_>,
+    progress: &Progress,
     checked: &mut Checked,
 ) -> Result<(), Stop> {
     checked.class = Class::Bytes;
     let Ok(Some(was)) = Shape::of_run(run) else { return Ok(()) };
-    let is = shape_of(run, inputs, work)?;
+    let is = shape_of(run, inputs, work, progress)?;
     checked.inputs = is.changed_inputs(&was);
     checked.behaviour = is.observed.changes_from(&was.observed).words();
     checked.class = match is.class_from(&was) {
@@ -440,13 +451,17 @@ pub(super) fn shape_of(
     run: &Utf8Path,
     inputs: &Inputs,
     work: &Workplace<'_>,
+    progress: &Progress,
 ) -> Result<Shape, Stop> {
     let mut shape = Shape::default();
     let course = Course { recovery: settled_in(run), ..work.course() };
     let (made, _) = confined(inputs.policy.sandbox.isolation, work.scratch, || {
         let (state, trace) = (io::sink(), io::sink());
         let folder = work.folder.clone();
-        crate::run::run(inputs, folder, course, state, trace, |record| shape.push(record))
+        crate::run::run(inputs, folder, course, state, trace, |record| {
+            progress.event();
+            shape.push(record);
+        })
     })?;
     work.continues()?;
     made.map_err(|error| run::stop(inputs, &error))?;
@@ -484,7 +499,8 @@ pub(super) fn settled_in(run: &Utf8Path) -> Recovery {
 fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
     let proposed = Staging::aside(run).map_err(Stop::from).and_then(|mut staging| {
         let course = Course { recovery: settled_in(run), ..Course::fresh() };
-        match run::execute(inputs, &mut staging, course, run::Begun::default(), None) {
+        let progress = terminal.progress();
+        match run::execute(inputs, &mut staging, course, run::Begun::default(), &progress, None) {
             Ok(_) => Ok(staging.settle(Settlement::Propose)?),
             Err(failed) => {
                 let stop = failed.stop(inputs, run);

@@ -12,7 +12,7 @@ use crate::json::Digest;
 
 use super::destination::Destination;
 use super::output::{Terminal, Tone};
-use super::{Stop, exit};
+use super::{Stop, exit, typos};
 
 /// The subcommands of `corpus`.
 #[derive(Debug, clap::Subcommand)]
@@ -32,11 +32,14 @@ pub struct Build {
     #[arg(value_name = "FOLDER")]
     folder: Utf8PathBuf,
     /// The generator's seed
-    #[arg(long, value_name = "N", default_value_t = build::SEED)]
+    #[arg(long, value_name = "N", default_value_t = build::SEED, value_parser = typos::seed, allow_negative_numbers = true)]
     seed: u64,
     /// Replace files that differ
     #[arg(long)]
     force: bool,
+    /// Print what was written as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// The arguments of `corpus check`.
@@ -78,6 +81,12 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
     fs::create_dir_all(&args.folder).map_err(|error| Stop::writing(&args.folder, &error))?;
     for (name, bytes) in &changed {
         Destination::of(&args.folder.join(name))?.replace(bytes)?;
+    }
+    if args.json {
+        let written: Vec<&&String> = changed.keys().collect();
+        let told = serde_json::json!({"folder": args.folder, "seed": args.seed, "files": files.len(), "written": written});
+        terminal.json(&told)?;
+        return Ok(exit::OK);
     }
     terminal.line(&format!(
         "{}: {} files, {} of them written",

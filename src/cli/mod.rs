@@ -23,9 +23,15 @@ mod attributes;
 mod shell;
 mod steps;
 mod ci;
+mod list;
+mod tasks;
+mod typos;
+pub mod look;
+pub mod progress;
 pub mod output;
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -38,6 +44,7 @@ use crate::host::HostFault;
 use crate::isolation::Refused;
 
 use ci::{in_ci, refuse_in_ci};
+use look::Look;
 use output::Terminal;
 
 /// Exit codes. They are part of the contract with scripts.
@@ -83,6 +90,16 @@ pub mod exit {
         (INTERNAL, "a bug in the program: please report it"),
     ];
 
+    /// The end of the help: an example, and every code.
+    pub(super) fn help() -> String {
+        let mut help = "Example: gatedrun run tasks/canonical/v1.json\n\nExit codes:".to_owned();
+        for (code, says) in ALL {
+            let line = format!("  {code:>3}  {says}");
+            help.push_str(&format!("\n{}", super::output::folded(&line, 98, 7)));
+        }
+        help
+    }
+
     /// From the code that says least to the one that says most: what a command over many runs ends
     /// with.
     const BY_WEIGHT: [u8; 11] = [
@@ -115,8 +132,10 @@ pub mod exit {
 /// Run an LLM agent under a written policy, and keep the run as evidence that anyone can recompute.
 #[derive(Debug, Parser)]
 #[command(name = "gatedrun", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Example: gatedrun run tasks/canonical/v1.json")]
+#[command(after_help = exit::help())]
 pub struct Cli {
+    #[command(flatten)]
+    look: Look,
     #[command(subcommand)]
     command: Command,
 }
@@ -143,6 +162,8 @@ enum Command {
     Review(review::Args),
     /// Compare the outcome and decisions of every task with its committed run
     Regression(regression::Args),
+    /// List the tasks and runs of a project: what is committed, unfinished, proposed or missing
+    List(list::Args),
     /// Show a run: its steps as a table, or as JSON
     Show(show::Args),
     /// Check, test or explain a policy, or decide calls with it, without a run
@@ -242,16 +263,14 @@ pub fn main() -> ExitCode {
             "internal error: {panic}; this is a bug in gatedrun, please report it"
         ));
     }));
-    let cli = match Cli::try_parse() {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    // Every command with data to print has the flag, and it is asked for before anything is parsed.
+    let json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are not errors; clap knows which stream is whose.
-            let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
-            let printed = error.print().and_then(|()| io::stdout().flush());
-            return ExitCode::from(exit::worse(code, Terminal::new().unprinted(printed.err())));
-        }
+        Err(error) => return unparsed(error, &args, json),
     };
-    let mut terminal = Terminal::new();
+    let mut terminal = Terminal::with(cli.look, json);
     let result = match cli.command {
         Command::Run(args) => run::main(&args, &mut terminal),
         Command::Check(args) => check::main(&args, &mut terminal),
@@ -263,6 +282,7 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::main(&args, &mut terminal),
         Command::Review(args) => review::main(&args, &mut terminal),
         Command::Regression(args) => regression::main(&args, &mut terminal),
+        Command::List(args) => list::main(&args, &mut terminal),
         Command::Show(args) => show::main(&args, &mut terminal),
         Command::Policy(command) => policy::main(&command, &mut terminal),
         Command::Corpus(command) => corpus::main(&command, &mut terminal),
@@ -270,10 +290,26 @@ pub fn main() -> ExitCode {
         Command::Man(args) => shell::man(&args, &mut terminal),
     };
     let verdict = result.unwrap_or_else(|stop| {
-        for line in stop.message.lines() {
-            terminal.error(line);
-        }
+        terminal.stop(&stop);
         stop.code
     });
     ExitCode::from(exit::worse(verdict, terminal.finish()))
+}
+
+/// Prints why the command line cannot be read, or the help that was asked for.
+fn unparsed(error: clap::Error, args: &[OsString], json: bool) -> ExitCode {
+    let mut terminal = Terminal::with(Look::default(), json);
+    // Help and version are no errors; clap knows which stream is whose.
+    if !error.use_stderr() {
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        return ExitCode::from(terminal.unprinted(printed.err()));
+    }
+    let told = typos::explained(error, args).render().to_string();
+    if json {
+        let message = told.strip_prefix("error: ").unwrap_or(&told).trim_end();
+        terminal.stop(&Stop::usage(message));
+    } else {
+        told.lines().for_each(|line| terminal.say(&crate::evidence::text::terminal(line)));
+    }
+    ExitCode::from(exit::worse(exit::USAGE, terminal.finish()))
 }

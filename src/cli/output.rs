@@ -1,5 +1,5 @@
 //! Where a command prints: results on stdout, everything else on stderr. Colour, and lines folded to
-//! the width of the screen, only on a terminal; no colour with `NO_COLOR` or on a dumb one.
+//! the width of the screen, only on a terminal, unless a user or the environment says otherwise.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -11,7 +11,9 @@ use unicode_width::UnicodeWidthChar;
 use crate::evidence::text;
 use crate::file::said;
 
-use super::exit;
+use super::look::{Look, is_dumb};
+use super::progress::Progress;
+use super::{Stop, exit};
 
 /// The most columns that anything is laid out for.
 pub const COLUMNS_MAX: usize = 1000;
@@ -28,6 +30,25 @@ pub struct Terminal {
     failed: Option<io::Error>,
     /// How many columns a line may have, on a terminal.
     columns: Option<usize>,
+    /// The same of errors and remarks.
+    err_columns: Option<usize>,
+    /// Whether only results and errors are printed.
+    quiet: bool,
+    /// Whether errors are results too, for a program.
+    json: bool,
+    progress: Progress,
+}
+
+/// What `--json` prints of an error.
+#[derive(Debug, Serialize)]
+struct ErrorLine<'a> {
+    error: ErrorBody<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorBody<'a> {
+    message: &'a str,
+    code: u8,
 }
 
 /// The result of printing: it never stops a command.
@@ -50,15 +71,26 @@ pub enum Tone {
 impl Terminal {
     /// The process's own streams.
     pub fn new() -> Self {
-        let out = io::stdout();
-        let is_terminal = out.is_terminal();
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let colour = is_terminal && !is_set("NO_COLOR") && !is_dumb;
-        let size = rustix::termios::tcgetwinsize(&out).ok().filter(|_| is_terminal);
-        let columns =
-            size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns >= COLUMNS_MIN);
-        Self { out, err: io::stderr(), colour, failed: None, columns }
+        Self::with(Look::default(), false)
+    }
+
+    /// The process's own streams, as the user wants them.
+    pub fn with(look: Look, json: bool) -> Self {
+        let (out, err) = (io::stdout(), io::stderr());
+        let variable =
+            |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let colour = look.color.is_on(variable, out.is_terminal());
+        let columns = out.is_terminal().then(|| columns_of(&out)).flatten();
+        let err_columns = err.is_terminal().then(|| columns_of(&err)).flatten();
+        let is_watched = err.is_terminal() && !look.quiet && !json && !is_dumb(variable);
+        let progress = if is_watched { Progress::on_stderr() } else { Progress::default() };
+        let quiet = look.quiet;
+        Self { out, err, colour, failed: None, columns, err_columns, quiet, json, progress }
+    }
+
+    /// How far the command has come, for whoever waits for it.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// How many columns a line may have: the terminal's, or 100 where there is none.
@@ -73,13 +105,23 @@ impl Terminal {
     /// None: see [`Printed`].
     pub fn line(&mut self, text: &str) -> Printed {
         if self.failed.is_none() {
-            let written = match self.columns {
-                Some(columns) => writeln!(self.out, "{}", folded(text, columns)),
-                None => writeln!(self.out, "{text}"),
-            };
+            let Self { out, columns, progress, .. } = self;
+            let written = progress.aside(|| match columns {
+                Some(columns) => writeln!(out, "{}", folded_deeper(text, *columns)),
+                None => writeln!(out, "{text}"),
+            });
             self.failed = written.err();
         }
         Ok(())
+    }
+
+    /// Prints a line that leads to the result, such as a step. Who wants the result alone does not
+    /// see it.
+    ///
+    /// # Errors
+    /// None: see [`Printed`].
+    pub fn detail(&mut self, text: &str) -> Printed {
+        if self.quiet { Ok(()) } else { self.line(text) }
     }
 
     /// Prints a value as one line of JSON, in which every character can be seen.
@@ -96,6 +138,7 @@ impl Terminal {
     /// Prints what is still held, and reports where not everything was printed; the exit code of
     /// that.
     pub fn finish(&mut self) -> u8 {
+        self.progress.end();
         let failed = self.failed.take().or_else(|| self.out.flush().err());
         self.unprinted(failed)
     }
@@ -113,15 +156,44 @@ impl Terminal {
         }
     }
 
+    /// Prints why a command, or a part of it, stopped: for a person on stderr, for a program as a line
+    /// of JSON among the results.
+    pub fn stop(&mut self, stop: &Stop) {
+        let Stop { message, code } = stop;
+        if self.json {
+            let Ok(()) = self.json(&ErrorLine { error: ErrorBody { message, code: *code } });
+            return;
+        }
+        for line in message.lines() {
+            self.error(line);
+        }
+    }
+
     /// Prints an error. Control characters in it are shown, not sent.
     pub fn error(&mut self, message: &str) {
-        // There is nobody left to tell when stderr is gone.
-        let _ = writeln!(self.err, "gatedrun: {}", text::terminal(message));
+        self.say(&format!("gatedrun: {}", text::terminal(message)));
     }
 
     /// Prints a remark.
     pub fn note(&mut self, message: &str) {
-        let _ = writeln!(self.err, "{}", text::terminal(message));
+        if !self.quiet {
+            self.say(&text::terminal(message));
+        }
+    }
+
+    /// Asks a question.
+    pub fn ask(&mut self, question: &str) {
+        self.say(question);
+    }
+
+    /// Prints a line on stderr as it is, folded where a terminal is narrower.
+    pub(super) fn say(&mut self, line: &str) {
+        let Self { err, err_columns, progress, .. } = self;
+        // There is nobody left to tell when stderr is gone.
+        let _ = progress.aside(|| match err_columns {
+            Some(columns) => writeln!(err, "{}", folded_deeper(line, *columns)),
+            None => writeln!(err, "{line}"),
+        });
     }
 
     /// Prints that something is not as it should be, and why: a line, and those that follow it
@@ -150,14 +222,25 @@ impl Terminal {
     }
 }
 
+/// How many columns a terminal has, where it has enough to fold lines to.
+fn columns_of(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns >= COLUMNS_MIN)
+}
+
 /// How much deeper than a line the rest of it stands.
 const REST_INDENT: usize = 2;
 
 /// A line folded to so many columns: after a space where there is one, the rest indented a little
 /// deeper than the line. A colour takes no column.
-fn folded(text: &str, columns: usize) -> String {
+fn folded_deeper(text: &str, columns: usize) -> String {
     let lead = text.len() - text.trim_start_matches(' ').len();
-    let indent = " ".repeat((lead + REST_INDENT).min(columns / 2));
+    folded(text, columns, lead + REST_INDENT)
+}
+
+/// A line folded to so many columns, the rest indented so far.
+pub(super) fn folded(text: &str, columns: usize, indent: usize) -> String {
+    let indent = " ".repeat(indent.min(columns / 2));
     let mut folded = String::with_capacity(text.len());
     let (mut line, mut width, mut space) = (String::new(), 0, None);
     let mut in_colour = false;

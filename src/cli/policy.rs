@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
+use serde::Serialize;
 
 use crate::contract::Contracts;
 use crate::corpus::Corpus;
+use crate::event::ProposedCall;
 use crate::evidence::text::{counted, terminal as escape};
 use crate::inputs::{Library, Project, read_file};
 use crate::policy::cases::{self, Judge};
@@ -105,6 +107,9 @@ pub struct Decide {
     named: Named,
     #[command(flatten)]
     world: World,
+    /// Print errors as JSON too; the decisions always are
+    #[arg(long)]
+    json: bool,
 }
 
 /// The arguments of `policy explain`.
@@ -117,8 +122,8 @@ pub struct Explain {
     /// The call, as JSON
     #[arg(value_name = "CALL")]
     call: Option<String>,
-    /// Print the values as JSON, one line per key
-    #[arg(long, conflicts_with = "call")]
+    /// Print the answer of each rule as JSON; without a call, one line per key
+    #[arg(long)]
     json: bool,
 }
 
@@ -403,6 +408,9 @@ fn explain(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
             no_call.what
         ))
     })?;
+    if args.json {
+        return explain_json(&loaded, &call, terminal);
+    }
     let mut denied_by = None;
     for (rule, answer) in loaded.judge().gate().explain(&call) {
         let line = match answer {
@@ -426,5 +434,35 @@ fn explain(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
         None => "allowed, unless the run has made this call too often or used up a budget (cycle_detection, loop_budget, progress)".to_owned(),
     };
     terminal.line(&format!("{conclusion}; policy version {}", loaded.policy.version))?;
+    Ok(exit::OK)
+}
+
+/// What `explain --json` prints of a rule.
+#[derive(Debug, Serialize)]
+struct Answer {
+    rule: &'static str,
+    decision: &'static str,
+    reason: Option<String>,
+}
+
+fn explain_json(loaded: &Within, call: &ProposedCall, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let judge = loaded.judge();
+    let gate = judge.gate();
+    let answers = gate.explain(call).into_iter().map(|(rule, answer)| match answer {
+        Ok(()) => Answer { rule: rule.as_str(), decision: "allow", reason: None },
+        Err(denied) => {
+            Answer { rule: rule.as_str(), decision: "deny", reason: Some(denied.reason) }
+        }
+    });
+    let rules: Vec<Answer> = answers.collect();
+    let denied_by = rules.iter().find(|answer| answer.decision == "deny").map(|one| one.rule);
+    let told = serde_json::json!({
+        "tool": call.tool,
+        "decision": if denied_by.is_some() { "deny" } else { "allow" },
+        "rule_id": denied_by,
+        "rules": rules,
+        "policy_version": loaded.policy.version,
+    });
+    terminal.json(&told)?;
     Ok(exit::OK)
 }

@@ -206,19 +206,6 @@ pub fn upwards(path: &Utf8Path) -> Utf8PathBuf {
     path.to_owned()
 }
 
-/// The folder of the project that a folder lies in: itself or the nearest one above it that has
-/// `tasks/` or `runs/`; `None` where there is none.
-pub fn above(folder: &Utf8Path) -> Option<Utf8PathBuf> {
-    let is_project =
-        |folder: &Utf8Path| ["tasks", "runs"].iter().any(|part| folder.join(part).is_dir());
-    if is_project(folder) {
-        return Some(folder.to_owned());
-    }
-    let real = folder.canonicalize_utf8().ok()?;
-    let found = real.ancestors().skip(1).find(|folder| is_project(folder))?;
-    Some(relative(found).unwrap_or_else(|| found.to_owned()))
-}
-
 /// The task that runs when none is named: the project's own canonical task, or, where there is none,
 /// the one in the program.
 ///
@@ -477,14 +464,65 @@ fn place_and_reason(error: &walkdir::Error, top: &Utf8Path) -> (String, String) 
     (place, error.io_error().map_or_else(|| error.to_string(), ToString::to_string))
 }
 
+/// The project that a folder is, or else the nearest one that it lies in.
+pub fn root(folder: &Utf8Path) -> Option<Utf8PathBuf> {
+    let is_root = |folder: &Utf8Path| folder.join("tasks").is_dir() || folder.join("runs").is_dir();
+    if is_root(folder) {
+        // What is printed of the working folder's project begins with `runs`.
+        return Some(if folder == "." { Utf8PathBuf::new() } else { folder.to_owned() });
+    }
+    if folder != "." {
+        return None;
+    }
+    let depth = std::env::current_dir().map_or(0, |folder| folder.components().count());
+    let mut above = Utf8PathBuf::new();
+    (1..depth).find_map(|_| {
+        above.push("..");
+        is_root(&above).then(|| above.clone())
+    })
+}
+
+/// As [`find_runs`] of a whole project, which may have none.
+///
+/// # Errors
+/// That the folder cannot be read.
+pub fn find_all_runs(runs: &Utf8Path) -> Result<Found, Stop> {
+    if !runs.exists() {
+        return Ok(Found::default());
+    }
+    match find_runs(runs) {
+        Err(_) if runs.is_dir() && runs.read_dir().is_ok() => Ok(Found::default()),
+        found => found,
+    }
+}
+
+/// The folder of tasks that a user named: of a project, its `tasks`.
+pub fn task_folder(path: &Utf8Path) -> Option<Utf8PathBuf> {
+    if path.as_str().starts_with(BUILTIN) {
+        return None;
+    }
+    let path = upwards(path);
+    if !path.is_dir() || is_run(&path) {
+        return None;
+    }
+    let tasks = path.join("tasks");
+    if tasks.is_dir() { Some(tasks) } else { Some(path) }
+}
+
 /// The ids of a project's tasks, in order, and what is not looked into.
 pub fn find_tasks(root: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
-    let tasks = root.join("tasks");
-    let (mut ids, mut refused) = (Vec::new(), Vec::new());
+    let (paths, refused) = tasks_below(&root.join("tasks"));
+    let id = |path: &String| path.strip_suffix(".json").map(str::to_owned);
+    (paths.iter().filter_map(id).collect(), refused)
+}
+
+/// The paths of the tasks in a folder, in order, and what is not looked into.
+pub fn tasks_below(tasks: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
+    let (mut paths, mut refused) = (Vec::new(), Vec::new());
     if !tasks.exists() {
-        return (ids, refused);
+        return (paths, refused);
     }
-    for entry in WalkDir::new(&tasks).sort_by_file_name() {
+    for entry in WalkDir::new(tasks).sort_by_file_name() {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
@@ -499,10 +537,10 @@ pub fn find_tasks(root: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
             refused.push(Refused { path, what });
             continue;
         };
-        let path = file.strip_prefix(&tasks).map(Utf8Path::as_str).unwrap_or_default();
-        if let Some(id) = path.strip_suffix(".json").filter(|id| !id.ends_with(".schema")) {
-            ids.push(id.to_owned());
+        let path = file.strip_prefix(tasks).map(Utf8Path::as_str).unwrap_or_default();
+        if path.ends_with(".json") && !path.ends_with(".schema.json") {
+            paths.push(path.to_owned());
         }
     }
-    (ids, refused)
+    (paths, refused)
 }

@@ -12,6 +12,7 @@ use crate::policy::path::probe;
 
 use super::check::shape_of;
 use super::output::{Terminal, Tone};
+use super::progress::Progress;
 use super::project::{self, Libraries, Refused, find_tasks};
 use super::report::{Detail, Outputs, Place, Row as ReportRow, State, Suite};
 use super::scratch::{Scratch, Workplace};
@@ -128,8 +129,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         return Err(Stop::usage(format!("{named}: no such folder; name a project's folder")));
     }
     // A project that is not in the working folder is looked for above it, as runs and tasks are.
-    let above = (named == ".").then(|| project::above(named)).flatten();
-    let project = above.as_ref().unwrap_or(named);
+    let root = project::root(named);
+    let project = root.as_ref().unwrap_or(named);
     let mut libraries = Libraries::default();
     let library = libraries.get(&Project::Folder(project.clone()));
     let scratch = Scratch::new()?;
@@ -143,10 +144,12 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         code: exit::UNCONFIRMED,
         ..Row::of(&path, Verdict::Failed, vec![what])
     }));
+    let progress = terminal.progress();
     for (index, id) in tasks.iter().enumerate() {
+        progress.item(id, index + 1, tasks.len());
         let work = scratch.folder(index)?;
         let library = if built.contains(id) { &builtin } else { &library };
-        rows.push(match compare(project, library, id, &work) {
+        rows.push(match compare(project, library, id, &work, &progress) {
             Err(stop) if stop.code == exit::INTERRUPTED => return Err(stop),
             // One that cannot be loaded does not hide the results of the others.
             Err(stop) => {
@@ -231,6 +234,7 @@ fn compare(
     library: &Library,
     id: &str,
     work: &Workplace<'_>,
+    progress: &Progress,
 ) -> Result<Row, Stop> {
     let inputs = library.load(&format!("tasks/{id}.json"), None)?;
     let run = project.join("runs").join(id);
@@ -238,7 +242,7 @@ fn compare(
         message: format!("{}: {error}", run.join(STATE)),
         code: exit::MALFORMED,
     })?;
-    let now = shape_of(&run, &inputs, work)?;
+    let now = shape_of(&run, &inputs, work, progress)?;
     let ended = now.observed.terminal_reason().to_owned();
     let Some(committed) = committed else {
         let what =

@@ -13,7 +13,7 @@ use crate::inputs::{Inputs, Library, Project};
 use crate::policy::path::probe;
 use crate::replay::backtest::{Untried, backtest};
 use crate::replay::tried::{Counts, Refused, Requirement, Tested, Told, Tried, tested, unmatched};
-use crate::replay::{Diverged, Place, Replay, as_record, replay};
+use crate::replay::{Diverged, Place, Replay, as_record, replay_watched};
 
 use super::check::{seed_of, task_of};
 use super::output::{Terminal, Tone, differing};
@@ -128,7 +128,8 @@ fn replay_all(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut code = exit::OK;
     let runs = named_runs(args, terminal)?;
     let is_one = runs.len() == 1;
-    for run in &runs {
+    let progress = terminal.progress();
+    for (run, number) in runs.iter().zip(1..) {
         let (run, loaded) = match run {
             Ok(run) => {
                 let task = task_of(run, args.task.as_deref());
@@ -150,7 +151,8 @@ fn replay_all(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
                 continue;
             }
         };
-        let replayed = replay(run, inputs);
+        progress.item(run, number, runs.len());
+        let replayed = replay_watched(run, inputs, |_| progress.event());
         if args.json {
             print_json(run, &replayed, terminal)?;
         } else {
@@ -262,7 +264,10 @@ fn backtest_all(args: &Args, policy: &Utf8Path, terminal: &mut Terminal) -> Resu
         tried: Vec::new(),
     };
     let mut code = exit::OK;
-    for found in named_runs(args, terminal)? {
+    let runs = named_runs(args, terminal)?;
+    let (progress, total) = (terminal.progress(), runs.len());
+    for (found, number) in runs.into_iter().zip(1..) {
+        progress.item(found.as_ref().unwrap_or_else(|(path, _)| path), number, total);
         let one = trial.one(found)?;
         code = exit::worse(
             code,
@@ -276,7 +281,7 @@ fn backtest_all(args: &Args, policy: &Utf8Path, terminal: &mut Terminal) -> Resu
             one if args.json => terminal.json(one)?,
             Tried::Tested(tested) => print_tested(tested, terminal)?,
             Tried::Refused(refused) => {
-                terminal.refusal(&refused.run, refused.standing, &refused.message)?;
+                terminal.refusal(&refused.run, refused.verdict, &refused.message)?;
             }
         }
         trial.tried.push(one);
@@ -288,10 +293,11 @@ fn backtest_all(args: &Args, policy: &Utf8Path, terminal: &mut Terminal) -> Resu
     // Nothing checked is never green.
     let unmatched = unmatched(&tried, &required);
     for requirement in &unmatched {
-        terminal.error(&format!(
+        let message = format!(
             "--require {0}: no recorded decision matches {0}, so nothing was checked",
             requirement.as_str()
-        ));
+        );
+        terminal.stop(&Stop { message, code: exit::DRIFT });
         code = exit::worse(code, exit::DRIFT);
     }
     let suite = report::backtest(policy, &tried, &unmatched);
@@ -313,8 +319,8 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// Tries the policy on a run. One on which it cannot be tried hides no other's result.
     fn one(&mut self, found: Named) -> Result<Tried, Stop> {
-        let refused = |run: &Utf8Path, standing, message, code| {
-            Tried::Refused(Refused { run: run.to_owned(), standing, message, code })
+        let refused = |run: &Utf8Path, verdict, message, code| {
+            Tried::Refused(Refused { run: run.to_owned(), verdict, message, code })
         };
         let run = match found {
             Ok(run) => run,
@@ -326,8 +332,8 @@ impl Trial<'_> {
             Ok(inputs) => inputs,
             Err(stop) => return Ok(refused(&run, "failed", stop.message, stop.code)),
         };
-        if let Some((standing, message, code)) = unsound(&run) {
-            return Ok(refused(&run, standing, message, code));
+        if let Some((verdict, message, code)) = unsound(&run) {
+            return Ok(refused(&run, verdict, message, code));
         }
         let before = match inputs.replace_policy(&self.here, self.policy.as_str()) {
             Ok(before) => before,

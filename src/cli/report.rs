@@ -359,7 +359,7 @@ fn tested_row(one: &Tested, sections: &Sections) -> Row {
 fn refused_row(refused: &Refused) -> Row {
     Row {
         name: refused.run.to_string(),
-        verdict: refused.standing.to_owned(),
+        verdict: refused.verdict.to_owned(),
         state: State::Error,
         message: refused.message.clone(),
         details: Vec::new(),

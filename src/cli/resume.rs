@@ -96,8 +96,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         interrupt: Some(&interrupt),
     };
     let begun = Begun { bytes: recorded.bytes, line: Some(resumed(&recorded)) };
+    let progress = terminal.progress();
+    progress.item(&target, 1, 1);
     let lines = (!args.json).then_some(&mut *terminal);
-    let done = execute(&inputs, &mut staging, course, begun, lines)
+    let done = execute(&inputs, &mut staging, course, begun, &progress, lines)
         .map_err(|failed| failed.stop(&inputs, &target))?;
     // What lies below runs/ is evidence-to-be, and CI cannot make evidence.
     let may_create = !in_ci() || super::project::run(&target).is_none();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{BufRead, Read, stdin};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
 
 use crate::evidence::behaviour::{Class, class};
 use crate::evidence::diff::diff;
@@ -38,6 +39,17 @@ pub struct Args {
     /// Reject every proposal without asking
     #[arg(long)]
     reject: bool,
+    /// Print the outcomes as JSON, one line per proposal; only with --accept or --reject
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    run: &'a Utf8Path,
+    verdict: &'static str,
+    message: Option<String>,
 }
 
 /// How much of an answer is read.
@@ -85,6 +97,11 @@ enum Choice {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     refuse_in_ci("nothing can be accepted or rejected")?;
+    if args.json && !args.accept && !args.accept_unchanged && !args.reject {
+        return Err(Stop::usage(
+            "--json: a program cannot answer the questions; add --accept or --reject",
+        ));
+    }
     let proposals = find(&args.folder)?;
     let mut libraries = Libraries::default();
     let (mut accepted, mut rejected) = (0, 0);
@@ -99,8 +116,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             ask(terminal)?
         };
         let done = match choice {
-            Choice::Accept => accept(target, args.accept_unchanged, &mut libraries, terminal),
-            Choice::Reject => reject(target, terminal).map(|()| true),
+            Choice::Accept => {
+                accept(target, args.accept_unchanged, &mut libraries, args.json, terminal)
+            }
+            Choice::Reject => reject(target, args.json, terminal).map(|()| true),
             Choice::Skip => {
                 terminal.line(&format!("{target}: skipped"))?;
                 continue;
@@ -112,17 +131,23 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             (Ok(true), _) => rejected += 1,
             (Ok(false), _) => {}
             // One that is refused does not stop the others.
-            (Err(Stop { message, code: why }), _) => {
-                for line in message.lines() {
-                    terminal.error(line);
+            (Err(stop), _) => {
+                code = exit::worse(code, stop.code);
+                if args.json {
+                    let message = Some(stop.message);
+                    terminal.json(&Line { run: target, verdict: "refused", message })?;
+                } else {
+                    terminal.stop(&stop);
                 }
-                code = exit::worse(code, why);
             }
         }
     }
     let left = proposals.len() - accepted - rejected;
     let proposed = counted(proposals.len(), "proposal", "proposals");
-    terminal.line(&format!("{proposed}: {accepted} accepted, {rejected} rejected, {left} left"))?;
+    if !args.json {
+        terminal
+            .line(&format!("{proposed}: {accepted} accepted, {rejected} rejected, {left} left"))?;
+    }
     Ok(if left == 0 { code } else { exit::worse(code, exit::DRIFT) })
 }
 
@@ -132,12 +157,13 @@ fn accept(
     target: &Utf8Path,
     only_unchanged: bool,
     libraries: &mut Libraries,
+    json: bool,
     terminal: &mut Terminal,
 ) -> Result<bool, Stop> {
     let claim = Claim::take(target)?;
     let change = Change::of(target);
     if only_unchanged && !matches!(change, Change::Class(Class::InputsOnly)) {
-        terminal.line(&format!("{target}: left: {change}"))?;
+        settled(target, Tone::Strong, "left", Some(change.to_string()), json, terminal)?;
         return Ok(false);
     }
     let home = project::run(target).filter(|(_, id)| !id.is_empty()).map(|(root, id)| {
@@ -153,7 +179,7 @@ fn accept(
     }
     let signers = signers(target);
     claim.accept()?;
-    terminal.line(&format!("{target}: {}: {change}", terminal.paint(Tone::Good, "accepted")))?;
+    settled(target, Tone::Good, "accepted", Some(change.to_string()), json, terminal)?;
     if at_home.is_none() {
         terminal
             .note(&format!("  {target}: it lies in no project, so its inputs were not compared"));
@@ -162,9 +188,26 @@ fn accept(
     Ok(true)
 }
 
-fn reject(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
+fn reject(target: &Utf8Path, json: bool, terminal: &mut Terminal) -> Result<(), Stop> {
     Claim::take(target)?.reject()?;
-    Ok(terminal.line(&format!("{target}: {}", terminal.paint(Tone::Bad, "rejected")))?)
+    settled(target, Tone::Bad, "rejected", None, json, terminal)
+}
+
+/// Prints what became of a proposal.
+fn settled(
+    target: &Utf8Path,
+    tone: Tone,
+    verdict: &'static str,
+    message: Option<String>,
+    json: bool,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    if json {
+        return Ok(terminal.json(&Line { run: target, verdict, message })?);
+    }
+    let verdict = terminal.paint(tone, verdict);
+    let message = message.map_or_else(String::new, |message| format!(": {message}"));
+    Ok(terminal.line(&format!("{target}: {verdict}{message}"))?)
 }
 
 /// The runs for which there is a proposal, in order. What killed commands have left is finished.
@@ -204,7 +247,7 @@ fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
 
 fn ask(terminal: &mut Terminal) -> Result<Choice, Stop> {
     loop {
-        terminal.note("accept (a), reject (r), skip (s), or leave (q)?");
+        terminal.ask("accept (a), reject (r), skip (s), or leave (q)?");
         let mut line = Vec::new();
         let read = stdin().lock().take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line);
         if read.map_err(|error| Stop::host(format!("stdin: {}", said(&error))))? == 0 {

@@ -25,9 +25,10 @@ use crate::replay::as_record;
 use crate::run::Course;
 
 use super::output::{Terminal, Tone};
+use super::progress::Progress;
 use super::project::{self, Libraries, TaskPath};
 use super::steps::{self, Steps};
-use super::{Stop, attributes, check, checked, exit, in_ci, interrupt, refuse_in_ci};
+use super::{Stop, attributes, check, checked, exit, in_ci, interrupt, refuse_in_ci, tasks, typos};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -35,11 +36,12 @@ use super::{Stop, attributes, check, checked, exit, in_ci, interrupt, refuse_in_
     after_help = "Examples:\n  gatedrun run                              the canonical task, into runs/canonical/v1\n  gatedrun run tasks/canonical/v1.json      a task of this project\n  gatedrun run tasks/canonical/v1.json --seed 1 --out seed-1"
 )]
 pub struct Args {
-    /// Task files. If none is named: tasks/canonical/v1.json, or the built-in copy if the project has none
-    #[arg(value_name = "TASK")]
+    /// Task files, or folders of tasks. If none is named: tasks/canonical/v1.json, or the built-in copy
+    /// if the project has none
+    #[arg(value_name = "TASK or FOLDER")]
     tasks: Vec<Utf8PathBuf>,
     /// Use this seed instead of the task's own
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = typos::seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Write the run to this folder instead of runs/ID
     #[arg(long, value_name = "FOLDER")]
@@ -60,7 +62,7 @@ pub struct Args {
 struct Line<'a> {
     task: &'a str,
     run: Option<&'a Utf8Path>,
-    standing: &'static str,
+    verdict: &'static str,
     unmet: &'a [String],
     isolation: &'static str,
     outcome: Option<Outcome>,
@@ -75,22 +77,35 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             "--out {out:?}: the path holds a control character; choose another name"
         )));
     }
-    if args.out.is_some() && args.tasks.len() > 1 {
+    let tasks: Vec<tasks::Named> = match args.tasks.as_slice() {
+        [] => vec![Ok(project::default_task()?)],
+        named => tasks::named(named)?,
+    };
+    if args.out.is_some() && tasks.len() > 1 {
         return Err(Stop::usage(
             "--out: it takes one task at a time, or the runs would overwrite each other",
         ));
     }
-    let tasks: Vec<TaskPath> = match args.tasks.as_slice() {
-        [] => vec![project::default_task()?],
-        named => named.iter().map(|path| project::task(path)).collect::<Result<_, _>>()?,
-    };
     probe()?;
     let mut libraries = Libraries::default();
     let interrupt = interrupt::flag()?;
-    let mut code = exit::OK;
-    for task in &tasks {
-        let inputs = libraries.get(&task.project).load(&task.path, args.seed)?;
-        code = exit::worse(code, run_one(args, task, &inputs, &interrupt, terminal)?);
+    let progress = terminal.progress();
+    let (total, mut code) = (tasks.len(), exit::OK);
+    for (task, number) in tasks.into_iter().zip(1..) {
+        let ran = task.and_then(|task| {
+            progress.item(&task.path, number, total);
+            let inputs = libraries.get(&task.project).load(&task.path, args.seed)?;
+            run_one(args, &task, &inputs, &interrupt, terminal)
+        });
+        code = match ran {
+            Ok(one) => exit::worse(code, one),
+            // One that cannot be run hides no other, unless a signal has ended the command.
+            Err(stop) if total > 1 && stop.code != exit::INTERRUPTED => {
+                terminal.stop(&stop);
+                exit::worse(code, stop.code)
+            }
+            Err(stop) => return Err(stop),
+        };
     }
     Ok(code)
 }
@@ -115,6 +130,7 @@ fn run_one(
         &mut staging,
         course,
         Begun::default(),
+        &terminal.progress(),
         (!args.json).then_some(&mut *terminal),
     ) {
         Ok(done) => done,
@@ -151,7 +167,7 @@ pub(super) fn print_head(inputs: &Inputs, json: bool, terminal: &mut Terminal) -
         return Ok(());
     }
     let id = terminal.paint(Tone::Strong, &inputs.task.id);
-    Ok(terminal.line(&format!("{id}  {}", escape(&inputs.task.question)))?)
+    Ok(terminal.detail(&format!("{id}  {}", escape(&inputs.task.question)))?)
 }
 
 /// What the user of a run asked for.
@@ -203,7 +219,7 @@ pub(super) fn conclude(
         let line = Line {
             task: id,
             run,
-            standing: word,
+            verdict: word,
             unmet: &unmet,
             isolation: status.as_str(),
             outcome: summary.outcome(),
@@ -334,6 +350,7 @@ pub(super) fn execute(
     staging: &mut Staging,
     course: Course<'_>,
     begun: Begun,
+    progress: &Progress,
     mut terminal: Option<&mut Terminal>,
 ) -> Result<Done, Failed> {
     let durability = inputs.policy.durability(crate::inputs::llm(inputs).identity().path);
@@ -341,12 +358,13 @@ pub(super) fn execute(
     let trace = BufWriter::with_capacity(1 << 16, staging.create(TRACE)?);
     if let (Some(terminal), Some(line)) = (&mut terminal, &begun.line) {
         // A run continues whether or not somebody reads along.
-        let _ = terminal.line(line);
+        let _ = terminal.detail(line);
     }
     let mut observed = Observed::default();
     let mut rows = Steps::default();
     let expects = inputs.task.expected.is_some();
     let watch = |record: &Record| {
+        progress.event();
         if expects {
             observed.push(record);
         }
@@ -355,7 +373,7 @@ pub(super) fn execute(
         let lines = lines.into_iter().chain(steps::notice(record, terminal));
         for line in lines {
             // A run continues whether or not somebody reads along.
-            let _ = terminal.line(&line);
+            let _ = terminal.detail(&line);
         }
     };
     let (result, status) = confined(inputs.policy.sandbox.isolation, staging.folder(), || {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ed25519_dalek::SigningKey;
+use serde::Serialize;
 
 use crate::evidence::attest::{self, ENVELOPE_BYTES_MAX, Envelope, KEY_BYTES_MAX};
 use crate::evidence::recorder::project;
@@ -42,6 +43,29 @@ pub struct SignArgs {
     /// The private key, in PEM; make one with `gatedrun keygen`
     #[arg(long, value_name = "FILE")]
     key: Utf8PathBuf,
+    /// Print the signatures as JSON, one line per run
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `sign --json` prints.
+#[derive(Debug, Serialize)]
+struct Signed<'a> {
+    run: &'a Utf8Path,
+    verdict: &'static str,
+    envelope: &'a Utf8Path,
+    /// The key that signed it now.
+    keyid: &'a str,
+    /// The other keys whose signatures it keeps.
+    others: Vec<&'a str>,
+}
+
+/// What `keygen --json` prints.
+#[derive(Debug, Serialize)]
+struct Keys<'a> {
+    private: &'a Utf8Path,
+    public: &'a Utf8Path,
+    keyid: String,
 }
 
 /// The arguments of `keygen`.
@@ -51,6 +75,9 @@ pub struct KeygenArgs {
     /// The file for the private key; the public key is written beside it, as NAME.pub.pem
     #[arg(value_name = "FILE")]
     private: Utf8PathBuf,
+    /// Print the files and the key's id as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn sign(args: &SignArgs, terminal: &mut Terminal) -> Result<u8, Stop> {
@@ -59,10 +86,10 @@ pub(super) fn sign(args: &SignArgs, terminal: &mut Terminal) -> Result<u8, Stop>
     for folder in &args.runs {
         // A run that cannot be signed leaves the others their signatures.
         let signed = named_run(folder).and_then(|named| named.finished());
-        match signed.and_then(|folder| sign_one(&folder, &key, terminal)) {
+        match signed.and_then(|folder| sign_one(&folder, &key, args.json, terminal)) {
             Ok(()) => {}
             Err(stop) => {
-                terminal.error(&stop.message);
+                terminal.stop(&stop);
                 code = exit::worse(code, stop.code);
             }
         }
@@ -70,7 +97,12 @@ pub(super) fn sign(args: &SignArgs, terminal: &mut Terminal) -> Result<u8, Stop>
     Ok(code)
 }
 
-fn sign_one(folder: &Utf8Path, key: &SigningKey, terminal: &mut Terminal) -> Result<(), Stop> {
+fn sign_one(
+    folder: &Utf8Path,
+    key: &SigningKey,
+    json: bool,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
     let destination = Destination::in_run(folder, ATTESTATION)?;
     let claim = claim(folder);
     // Nobody should sign what does not hold together. Where that is refused, the signatures that
@@ -120,6 +152,12 @@ fn sign_one(folder: &Utf8Path, key: &SigningKey, terminal: &mut Terminal) -> Res
         terminal.note(&format!("{path}: {dropped}"));
     }
     let id = attest::key_id(&key.verifying_key());
+    if json {
+        let others = envelope.key_ids().filter(|other| *other != id).collect();
+        let (run, envelope, keyid) = (folder, path.as_path(), id.as_str());
+        terminal.json(&Signed { run, verdict: "signed", envelope, keyid, others })?;
+        return Ok(());
+    }
     terminal.line(&format!("{path}: signed with the key {id}"))?;
     for other in envelope.key_ids().filter(|other| *other != id) {
         terminal.line(&format!("{path}: keeps the signature of the key {}", escape(other)))?;
@@ -192,6 +230,12 @@ pub(super) fn keygen(args: &KeygenArgs, terminal: &mut Terminal) -> Result<u8, S
         (&private, pair.private.as_bytes(), 0o600),
         (&public, pair.public.as_bytes(), 0o644),
     ])?;
+    if args.json {
+        let key = attest::signing_key(&pair.private).map_err(Stop::usage)?;
+        let keyid = attest::key_id(&key.verifying_key());
+        terminal.json(&Keys { private: path, public: &beside, keyid })?;
+        return Ok(exit::OK);
+    }
     terminal.line(&format!("{path}: the private key; keep it, and never commit it"))?;
     terminal.line(&format!("{beside}: the public key, for `gatedrun verify --key`"))?;
     Ok(exit::OK)

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::evidence::attest;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::evidence::verify::{
-    Asked, Cause, Finding, SignatureState, Verdict, Verification, verify_as,
+    Asked, Cause, Finding, SignatureState, Verdict, Verification, Watch, verify_as,
 };
 use crate::file;
 use crate::inputs::{Library, Project};
@@ -65,15 +65,19 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         items.extend(found.items);
     }
     let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
+    let (progress, mut number) = (terminal.progress(), 0);
     let mut print = |run: &str, verification: &Verification| -> Result<(), Stop> {
         *counts.entry(verification.verdict).or_insert(0) += 1;
+        number += 1;
+        progress.item(run, number, items.len());
         if args.json {
             let line = Line { run, verification };
             return Ok(terminal.json(&line)?);
         }
         print_one(run, verification, terminal)
     };
-    in_parallel(args, &items, &keys, &mut print)?;
+    let count = || progress.event();
+    in_parallel(args, &items, &keys, Watch(&count), &mut print)?;
     if !args.json {
         if items.len() != 1 {
             let counted =
@@ -114,6 +118,7 @@ fn in_parallel(
     args: &Args,
     items: &[Item],
     keys: &[VerifyingKey],
+    watch: Watch<'_>,
     print: &mut impl FnMut(&str, &Verification) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -124,7 +129,7 @@ fn in_parallel(
         for _ in 0..cores.min(items.len()) {
             let (sender, next) = (sender.clone(), &next);
             let work = move || {
-                let mut verifier = Verifier { args, keys, libraries: HashMap::new() };
+                let mut verifier = Verifier { args, keys, watch, libraries: HashMap::new() };
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(index) else { return };
@@ -142,7 +147,7 @@ fn in_parallel(
         }
         drop(sender);
         if started == 0 {
-            let mut verifier = Verifier { args, keys, libraries: HashMap::new() };
+            let mut verifier = Verifier { args, keys, watch, libraries: HashMap::new() };
             return items.iter().try_for_each(|item| print(name(item), &verifier.verify(item)));
         }
         let mut waiting = BTreeMap::new();
@@ -171,6 +176,7 @@ fn name(item: &Item) -> &str {
 struct Verifier<'a> {
     args: &'a Args,
     keys: &'a [VerifyingKey],
+    watch: Watch<'a>,
     libraries: HashMap<Utf8PathBuf, Library>,
 }
 
@@ -192,7 +198,9 @@ impl Verifier<'_> {
                 .or_insert_with(|| Library::new(Project::Folder(root)))
         });
         let (keys, signature_required) = (self.keys, self.args.require_signature);
-        verify_as(run, &Asked { project: library, keys, signature_required, ..Asked::default() })
+        let watch = Some(self.watch);
+        let asked = Asked { project: library, keys, signature_required, watch, ..Asked::default() };
+        verify_as(run, &asked)
     }
 }
 

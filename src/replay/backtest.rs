@@ -34,6 +34,7 @@ use super::limits::Limits;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Backtest {
     /// How much of the run is known under it.
+    #[serde(rename = "verdict")]
     pub standing: Standing,
     /// The first step that differs; null where nothing changed.
     pub from_step: Option<u64>,

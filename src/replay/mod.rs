@@ -62,6 +62,11 @@ pub enum Place {
 
 /// Runs the run in `folder` again.
 pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
+    replay_watched(folder, inputs, |_| {})
+}
+
+/// As [`replay`]; `watch` sees each record.
+pub fn replay_watched(folder: &Utf8Path, inputs: &Inputs, watch: impl FnMut(&Record)) -> Replay {
     const NAMES: [&str; 5] = [STATE, STATE, TRACE, REPORT, MANIFEST];
     // All of one run, whatever is put in its place meanwhile.
     let [past, state, trace, report, manifest] = match Folder::open_all(folder, NAMES) {
@@ -87,7 +92,7 @@ pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
     };
     let course = Course::from(Past::whole(past, judge));
     let (state, trace) = (Comparison::new(state), Comparison::new(trace));
-    let result = run(inputs, folder.join("never"), course, state, trace, |_| {});
+    let result = run(inputs, folder.join("never"), course, state, trace, watch);
     let recorded = match result {
         Ok(recorded) => recorded,
         Err(error) => return failed(error, beginning.as_ref()),

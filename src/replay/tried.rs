@@ -28,7 +28,7 @@ pub struct Refused {
     pub run: Utf8PathBuf,
     /// `failed` where what it was made with cannot be loaded; else the word of `verify`, or
     /// `unreadable`.
-    pub standing: &'static str,
+    pub verdict: &'static str,
     /// Why.
     pub message: String,
     /// The exit code that it is worth.

@@ -77,16 +77,29 @@ pub struct Violation {
     pub unknown: Vec<String>,
     /// The same in the words of a message, where evidence has older ones.
     told: Option<String>,
+    /// The key that is missing, where that is what is wrong.
+    missing: Option<String>,
+    /// The known keys that the unknown ones were probably meant to be.
+    meant: Vec<String>,
 }
 
 impl Violation {
     fn new(pointer: String, what: String) -> Self {
-        Self { pointer, what, unknown: Vec::new(), told: None }
+        let (unknown, told, missing, meant) = (Vec::new(), None, None, Vec::new());
+        Self { pointer, what, unknown, told, missing, meant }
     }
 
     /// What is wrong, in the words of a message.
     pub fn told(&self) -> &str {
         self.told.as_deref().unwrap_or(&self.what)
+    }
+
+    /// What to say of each key that is not known.
+    pub fn unknown_keys(&self) -> impl Iterator<Item = (&str, String)> {
+        let known: Vec<&str> = self.meant.iter().map(String::as_str).collect();
+        self.unknown
+            .iter()
+            .map(move |name| (name.as_str(), unknown_key(name, nearest(name, &known))))
     }
 
     /// The problem of a file that breaks its schema so.
@@ -109,11 +122,24 @@ impl Embedded {
 
     /// Everything that is wrong with a value. An embedded schema that is none would find
     /// everything wrong, and no input would be accepted.
+    ///
+    /// A key that is missing and was misspelt is one slip: only the misspelling is reported.
     pub fn violations(&self, value: &Value) -> Vec<Violation> {
-        match &*self.0 {
+        let mut found = match &*self.0 {
             Ok(schema) => schema.violations(value),
-            Err(broken) => broken.clone(),
-        }
+            Err(broken) => return broken.clone(),
+        };
+        let misspelt: Vec<(String, String)> = found
+            .iter()
+            .flat_map(|one| one.meant.iter().map(|key| (one.pointer.clone(), key.clone())))
+            .collect();
+        found.retain(|one| {
+            let is_missing = |(pointer, key): &(String, String)| {
+                *pointer == one.pointer && one.missing.as_ref() == Some(key)
+            };
+            !misspelt.iter().any(is_missing)
+        });
+        found
     }
 }
 
@@ -171,13 +197,43 @@ fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violati
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected.clone(),
         _ => Vec::new(),
     };
+    let missing = match error.kind() {
+        ValidationErrorKind::Required { property } => property.as_str().map(str::to_owned),
+        _ => None,
+    };
+    let known = if unknown.is_empty() { Vec::new() } else { known_keys(error, schema) };
+    // A key that is there already cannot be what another one was meant to be.
+    let is_there = |key: &str| error.instance().get(key).is_some();
+    let meant_by = |name: &String| nearest(name, &known).filter(|known| !is_there(known));
+    let meant = unknown.iter().filter_map(meant_by).map(str::to_owned).collect();
     let told = match error.kind() {
         ValidationErrorKind::Type { kind } => {
             Some(format!("expected {}, found {}", wanted(kind), shown(error.instance())))
         }
+        ValidationErrorKind::Enum { options } => {
+            let options = options.as_array().map_or(&[][..], Vec::as_slice);
+            let names: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
+            let hint = error.instance().as_str().and_then(|name| nearest(name, &names));
+            let hint = hint.map_or_else(String::new, |known| format!(" (did you mean {known:?}?)"));
+            let listed: Vec<String> = options.iter().map(Value::to_string).collect();
+            let found = shown(error.instance());
+            Some(format!("expected one of {}, found {found}{hint}", listed.join(", ")))
+        }
+        ValidationErrorKind::AdditionalProperties { .. } => match unknown.as_slice() {
+            [name] => meant_by(name).map(|meant| unknown_key(name, Some(meant))),
+            _ => None,
+        },
         _ => None,
     };
-    Violation { pointer, what: describe(error, schema), unknown, told }
+    Violation { pointer, what: describe(error, schema), unknown, told, missing, meant }
+}
+
+/// What to say of a key that is not known, and what it was probably meant to be.
+fn unknown_key(name: &str, meant: Option<&str>) -> String {
+    match meant {
+        Some(meant) => format!("unknown key {:?}; rename it to {meant:?}", cut(name)),
+        None => format!("unknown key {:?}; remove it", cut(name)),
+    }
 }
 
 /// The words for an error. A value is shown by its type, not its content, where it may be long.

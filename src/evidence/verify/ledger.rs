@@ -79,6 +79,9 @@ impl Check<'_> {
                 }
             };
             lines += 1;
+            if let Some(watch) = self.asked.watch {
+                (watch.0)();
+            }
             match &record.event {
                 Event::RunStarted(started) => {
                     if let Some(budget) =

@@ -213,6 +213,18 @@ pub struct Asked<'a> {
     pub signature_required: bool,
     /// Whether nobody asks who has signed the run: for who is about to.
     pub signature_ignored: bool,
+    /// Who is told of every event that was read.
+    pub watch: Option<Watch<'a>>,
+}
+
+/// Called for every event that is read.
+#[derive(Clone, Copy)]
+pub struct Watch<'a>(pub &'a (dyn Fn() + Sync));
+
+impl std::fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 /// Checks a run's folder. `project` has the current inputs; `keys` are those whose signatures are

@@ -1,0 +1,228 @@
+//! `gatedrun list`: the tasks and runs of a project in one table. It executes nothing and checks
+//! nothing: what a ledger says of itself is for `gatedrun verify` to judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+
+use crate::evidence::summary::{Summary, word};
+use crate::evidence::text::terminal as escape;
+use crate::evidence::write::proposal;
+use crate::evidence::{ATTESTATION, STATE, open};
+use crate::ledger::Reader;
+use crate::task::PARTIAL_ENDING;
+
+use super::output::{Terminal, Tone};
+use super::project::{self, Refused, find_tasks};
+use super::{Stop, exit};
+
+/// The arguments of `list`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  gatedrun list\n  gatedrun list --json | jq 'select(.standing != \"committed\")'"
+)]
+pub struct Args {
+    /// The project
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    project: Utf8PathBuf,
+    /// Print the table as JSON, one line per run
+    #[arg(long)]
+    json: bool,
+}
+
+/// What there is of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Standing {
+    /// A run in its task's place.
+    Committed,
+    /// A run that was cut short, or is being made.
+    Unfinished,
+    /// A run that waits for `gatedrun review`.
+    Proposal,
+    /// A run whose task does not exist.
+    NoTask,
+    /// A task whose run does not exist.
+    NoRun,
+    /// Something in the place of a run or task that cannot be read.
+    Unreadable,
+}
+
+impl Standing {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Unfinished => "unfinished",
+            Self::Proposal => "proposal",
+            Self::NoTask => "no task",
+            Self::NoRun => "no run",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// One row.
+#[derive(Debug, Serialize)]
+struct Row {
+    /// The run's folder; null where there is none.
+    run: Option<String>,
+    /// The task's file; null where there is none.
+    task: Option<String>,
+    standing: Standing,
+    /// Why the run ended; null where it has not.
+    end: Option<&'static str>,
+    /// How often each decision was made.
+    decisions: BTreeMap<String, u64>,
+    /// Whether a signature lies with the run. Nobody checked it.
+    signed: bool,
+    /// How many events the ledger holds.
+    events: u64,
+    /// Why it cannot be read, or not to its end.
+    error: Option<String>,
+    #[serde(skip)]
+    name: String,
+}
+
+impl Row {
+    fn of(name: &str, standing: Standing) -> Self {
+        let (run, task, end, error) = (None, None, None, None);
+        let (decisions, signed, events) = (BTreeMap::new(), false, 0);
+        let name = name.to_owned();
+        Self { run, task, standing, end, decisions, signed, events, error, name }
+    }
+
+    fn refused(Refused { path, what }: &Refused) -> Self {
+        let (run, error) = (Some(path.clone()), Some(what.clone()));
+        Self { run, error, ..Self::of(path, Standing::Unreadable) }
+    }
+}
+
+pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
+    let root = project::root(&args.project).ok_or_else(|| {
+        Stop::usage(format!(
+            "{}: no folder tasks/ or runs/ is in it; name a project's folder",
+            args.project
+        ))
+    })?;
+    let rows = rows(&root, terminal)?;
+    if args.json {
+        rows.iter().try_for_each(|row| terminal.json(row))?;
+    } else {
+        print(&rows, terminal)?;
+    }
+    let is_known = rows.iter().all(|row| row.error.is_none());
+    Ok(if is_known { exit::OK } else { exit::UNCONFIRMED })
+}
+
+fn rows(root: &Utf8Path, terminal: &Terminal) -> Result<Vec<Row>, Stop> {
+    let (tasks, refused) = find_tasks(root);
+    let found = project::find_all_runs(&root.join("runs"))?;
+    let mut rows: Vec<Row> = refused.iter().chain(found.refused()).map(Row::refused).collect();
+    let mut known = BTreeSet::new();
+    let runs = found.runs();
+    let progress = terminal.progress();
+    let (number, total) = (1.., runs.len() + found.unfinished.len());
+    let folders = runs.iter().chain(&found.unfinished);
+    for (folder, number) in folders.zip(number) {
+        progress.item(folder, number, total);
+        let name = folder.strip_prefix(root.join("runs")).unwrap_or(folder).as_str();
+        let id = name.strip_suffix(PARTIAL_ENDING).unwrap_or(name);
+        let task = tasks.iter().any(|task| task == id).then(|| task_path(root, id));
+        let standing = match (&task, id == name) {
+            (_, false) => Standing::Unfinished,
+            (Some(_), true) => Standing::Committed,
+            (None, true) => Standing::NoTask,
+        };
+        known.insert(id.to_owned());
+        rows.push(read(folder, Row { task, ..Row::of(id, standing) }));
+    }
+    for id in runs_proposed(root, &known, &tasks) {
+        let folder = proposal(&root.join("runs").join(&id));
+        let task = tasks.contains(&id).then(|| task_path(root, &id));
+        rows.push(read(&folder, Row { task, ..Row::of(&id, Standing::Proposal) }));
+        known.insert(id);
+    }
+    for id in tasks.iter().filter(|id| !known.contains(*id)) {
+        let task = Some(task_path(root, id));
+        rows.push(Row { task, ..Row::of(id, Standing::NoRun) });
+    }
+    // A proposal follows the run that it may replace.
+    rows.sort_by(|a, b| (&a.name, a.standing as u8).cmp(&(&b.name, b.standing as u8)));
+    Ok(rows)
+}
+
+fn task_path(root: &Utf8Path, id: &str) -> String {
+    root.join("tasks").join(format!("{id}.json")).into_string()
+}
+
+/// The runs and tasks beside which a proposal lies.
+fn runs_proposed(root: &Utf8Path, runs: &BTreeSet<String>, tasks: &[String]) -> BTreeSet<String> {
+    let is_proposed = |id: &&String| proposal(&root.join("runs").join(id)).is_dir();
+    runs.iter().chain(tasks).filter(is_proposed).cloned().collect()
+}
+
+/// Fills in what the ledger says.
+fn read(folder: &Utf8Path, mut row: Row) -> Row {
+    row.run = Some(folder.to_string());
+    row.signed = folder.join(ATTESTATION).exists();
+    let mut summary = Summary::default();
+    let path = folder.join(STATE);
+    let result = open::open(&path).map_err(|error| error.to_string()).and_then(|file| {
+        let mut reader = Reader::new(file);
+        while let Some(record) = reader.next_record().map_err(|error| error.to_string())? {
+            summary.push(&record);
+        }
+        Ok(())
+    });
+    // A run that was cut short before its first event has no ledger.
+    let is_begun = row.standing != Standing::Unfinished || path.exists();
+    row.error = result.err().filter(|_| is_begun).map(|what| format!("{STATE}: {what}"));
+    row.end = summary.finished.as_ref().map(|finished| finished.terminal_reason.as_str());
+    row.events = summary.records;
+    row.decisions = summary
+        .decisions
+        .iter()
+        .map(|((decision, rule), count)| (word(*decision, *rule), *count))
+        .collect();
+    row
+}
+
+const HEAD: [&str; 6] = ["name", "standing", "end", "events", "signed", "decisions"];
+
+fn print(rows: &[Row], terminal: &mut Terminal) -> Result<(), Stop> {
+    let cells: Vec<[String; 6]> = rows.iter().map(cells).collect();
+    let mut widths = HEAD.map(|head| head.chars().count());
+    for row in &cells {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; 6]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    terminal.line(&terminal.paint(Tone::Strong, &line(&HEAD.map(str::to_owned))))?;
+    for (row, cells) in rows.iter().zip(&cells) {
+        terminal.line(&line(cells))?;
+        if let Some(error) = &row.error {
+            terminal.line(&format!("  {}", terminal.paint(Tone::Bad, &escape(error))))?;
+        }
+    }
+    Ok(())
+}
+
+fn cells(row: &Row) -> [String; 6] {
+    let has_run = row.run.is_some();
+    let decisions: Vec<String> =
+        row.decisions.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    let or_nothing = |text: String| if has_run { text } else { String::new() };
+    [
+        escape(&row.name),
+        row.standing.words().to_owned(),
+        row.end.unwrap_or_default().to_owned(),
+        or_nothing(row.events.to_string()),
+        or_nothing(if row.signed { "yes" } else { "no" }.to_owned()),
+        decisions.join(", "),
+    ]
+}

@@ -1,0 +1,53 @@
+//! What a user meant who typed something else.
+
+use std::ffi::OsString;
+
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::problem::nearest_within;
+
+use super::Cli;
+
+/// An error about the command line, with the option that was probably meant.
+pub fn explained(mut error: clap::Error, args: &[OsString]) -> clap::Error {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    // What clap suggests is near in its own measure, or `-- --ouput`, which nobody means.
+    error.remove(ContextKind::Suggested);
+    error.remove(ContextKind::SuggestedArg);
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let name = given.split('=').next().unwrap_or_default();
+    let Some(name) = name.strip_prefix("--") else { return error };
+    let known = options(args);
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    // An option is short, and what is typed for it is often longer: `--output` for `--out`.
+    let near = |known: &str| known.len().max(name.len()) / 2;
+    if let Some(meant) = nearest_within(name, &known, near) {
+        let meant = ContextValue::String(format!("--{meant}"));
+        error.insert(ContextKind::SuggestedArg, meant);
+    }
+    error
+}
+
+/// The long options of the command that these arguments name.
+fn options(args: &[OsString]) -> Vec<String> {
+    let mut command = Cli::command();
+    command.build();
+    let mut named = &command;
+    for arg in args.iter().skip(1) {
+        named = named.find_subcommand(arg).unwrap_or(named);
+    }
+    named.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
+}
+
+/// Reads a seed.
+///
+/// # Errors
+/// What a seed is.
+pub fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
+}
