@@ -111,9 +111,9 @@ fn commands_find_the_project_from_any_folder_of_it() {
         ("tasks/canonical", &["run", "v1.json"], "../../runs/canonical/v1: identical"),
         ("tasks", &["run", "tasks/canonical/v1.json"], "../runs/canonical/v1: identical"),
         ("runs/canonical", &["show", "v1"], "expectations: met"),
-        ("data/corpus", &["regression"], "1 tasks: 1 same"),
-        ("tasks/canonical", &["regression"], "1 tasks: 1 same"),
-        ("runs/canonical/v1", &["regression"], "1 tasks: 1 same"),
+        ("data/corpus", &["regression"], "1 task: 1 same"),
+        ("tasks/canonical", &["regression"], "1 task: 1 same"),
+        ("runs/canonical/v1", &["regression"], "1 task: 1 same"),
         ("data", &["replay"], "../runs/canonical/v1: identical"),
         ("tools", &["review"], "0 proposals"),
     ] {
