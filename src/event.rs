@@ -52,7 +52,7 @@ pub enum Event {
     ToolStarted(ToolStarted),
     /// One attempt of a tool has ended.
     ToolAttempted(ToolAttempted),
-    /// Somebody has said what became of a call that was cut short.
+    /// A person has said what happened to an interrupted call.
     ToolReconciled(ToolReconciled),
     /// A tool call has ended, whatever its attempts did.
     ToolFinished(ToolFinished),
@@ -442,7 +442,7 @@ pub enum Rule {
     CycleDetection,
     /// The run is within its budgets.
     LoopBudget,
-    /// The run gets somewhere: what its steps come to is not the same again and again.
+    /// The run makes progress: its steps do not repeat the same state too often.
     Progress,
 }
 
@@ -458,7 +458,7 @@ impl Rule {
         Self::Progress,
     ];
 
-    /// How a run ends that a deny of this rule ends.
+    /// How a run ends if a denial by this rule ends it.
     pub fn end(self) -> (TerminalReason, Option<FailureMode>) {
         match self {
             Self::ArgSchema => {
@@ -553,11 +553,11 @@ pub enum Detail {
     MaxElapsedMs,
     /// The share of a limit from which a budget warns.
     WarnAtPercent,
-    /// The first 12 hexadecimal digits of what the steps come to.
+    /// The first 12 hexadecimal digits of the SHA-256 of the repeated state.
     Fingerprint,
-    /// How often steps have come to this.
+    /// How many steps had this state.
     RepeatedStates,
-    /// How often they may.
+    /// How many steps may have the same state.
     MaxRepeatedStates,
     /// What the kernel refused when the path was opened: a fact of that moment, not of the call.
     OpenRefused,
@@ -629,7 +629,7 @@ pub struct ToolAttempted {
     pub attempt: u32,
     /// How it ended.
     pub outcome: AttemptOutcome,
-    /// Milliseconds that were waited for a result that did not come; 0 where one came.
+    /// Milliseconds spent waiting for a result that did not arrive; 0 if one arrived.
     pub waited_ms: u64,
     /// The error, if there was one.
     pub error: Option<ToolError>,
@@ -647,7 +647,7 @@ pub enum AttemptOutcome {
     TransientFailure,
     /// It failed in a way that may pass, and no attempt is left.
     Exhausted,
-    /// It failed in a way that trying again does not mend.
+    /// It failed in a way that a retry cannot fix.
     Failed,
 }
 
@@ -702,7 +702,7 @@ pub enum ErrorClass {
     ResultLost,
     /// Nothing exists under that name.
     NotFound,
-    /// The name stands for something that is no regular file, or leads out of its mount.
+    /// The name is not that of a regular file, or leads out of its mount.
     NotPermitted,
     /// The content is larger than policy lets through.
     TooLarge,
@@ -716,7 +716,7 @@ pub enum ErrorClass {
     OutputSchema,
     /// The tool panicked.
     Panicked,
-    /// An error that nobody classified.
+    /// An error without a class of its own.
     Unclassified,
     /// A rule of policy forbids the call.
     PolicyDenied,
@@ -726,7 +726,7 @@ pub enum ErrorClass {
     RepeatedCall,
     /// The run has used up a budget.
     BudgetExhausted,
-    /// The run comes to the same again and again.
+    /// The steps of the run repeat the same state too often.
     NoProgress,
 }
 
@@ -832,7 +832,7 @@ impl ErrorClass {
         }
     }
 
-    /// The error that a deny of this rule is.
+    /// The error class of a denial by this rule.
     pub fn of_rule(rule: Rule) -> Self {
         match rule {
             Rule::ToolRegistry | Rule::UrlAllowlist | Rule::SandboxPath => Self::PolicyDenied,
@@ -880,27 +880,27 @@ impl ErrorSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCategory {
-    /// More than is granted.
+    /// A budget is used up.
     RateLimited,
-    /// Not what was asked for.
+    /// The arguments do not fit the contract.
     InvalidArguments,
-    /// Not there at present.
+    /// Not available now.
     Unavailable,
-    /// Not there in time.
+    /// No answer in time.
     Timeout,
-    /// Not there at all.
+    /// It does not exist.
     NotFound,
-    /// There, but not for this caller.
+    /// It exists, but the caller may not use it.
     Permission,
-    /// More than a limit lets through.
+    /// Larger than a limit allows.
     TooLarge,
-    /// Not of the shape that was promised.
+    /// The output does not fit the contract or is not text.
     MalformedOutput,
-    /// The same again.
+    /// The run repeats itself.
     NoProgress,
-    /// A defect of the program.
+    /// A bug in a tool or in the program.
     Internal,
-    /// Nobody knows.
+    /// The cause is unknown.
     Unknown,
 }
 
@@ -923,7 +923,7 @@ impl ErrorCategory {
     }
 }
 
-/// Somebody has said what became of a call that was cut short: its intent is recorded, its outcome
+/// A person has said what happened to an interrupted call: its intent is recorded, its outcome
 /// is not, and doing it again would do it twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -990,7 +990,7 @@ pub struct Totals {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum FailureMode {
-    /// F1: an attempt or a call failed, in a foreseen way; the run goes on.
+    /// F1: an attempt or a call failed, in a foreseen way; the run continues.
     ToolCallFailure,
     /// F2: a failure that may pass did not, and no attempt is left.
     RetryExhaustion,
@@ -998,7 +998,7 @@ pub enum FailureMode {
     SchemaMismatch,
     /// F4: the same call too often.
     CycleDetection,
-    /// F5: an error that nobody classified, a panic included.
+    /// F5: an unclassified error, or a panic.
     CataloguedUnhandled,
 }
 
@@ -1052,7 +1052,7 @@ pub enum TerminalReason {
     PolicyDenialTerminal,
     /// A failure mode that ends a run.
     FailureModeTerminal,
-    /// The run came to the same again and again.
+    /// The steps of the run repeated the same state too often.
     NoProgress,
 }
 

@@ -156,7 +156,8 @@ fn the_meta_schema_states_the_defaults_of_the_code() {
     let mut stated = BTreeMap::new();
     keys(&schema, "", &schema, &mut stated);
     for (key, fallback) in DEFAULTS {
-        let (default, required) = stated.remove(*key).unwrap_or_else(|| panic!("{key} is no key"));
+        let (default, required) =
+            stated.remove(*key).unwrap_or_else(|| panic!("{key} is not a key"));
         assert_eq!(default, fallback.value().unwrap_or_default(), "{key}");
         assert_eq!(required, *fallback == Fallback::Required, "{key}");
     }

@@ -78,7 +78,7 @@ struct Row {
     signed: bool,
     /// How many events the ledger holds.
     events: u64,
-    /// Why it cannot be read, or not to its end.
+    /// Why the ledger cannot be read completely.
     error: Option<String>,
     #[serde(skip)]
     name: String,

@@ -264,7 +264,7 @@ pub fn main() -> ExitCode {
         ));
     }));
     let args: Vec<OsString> = std::env::args_os().collect();
-    // Every command with data to print has the flag, and it is asked for before anything is parsed.
+    // Every command with data to print has the flag, and the flag is looked up before anything is parsed.
     let json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
@@ -299,7 +299,7 @@ pub fn main() -> ExitCode {
 /// Prints why the command line cannot be read, or the help that was asked for.
 fn unparsed(error: clap::Error, args: &[OsString], json: bool) -> ExitCode {
     let mut terminal = Terminal::with(Look::default(), json);
-    // Help and version are no errors; clap knows which stream is whose.
+    // Help and version are not errors; clap knows which stream is whose.
     if !error.use_stderr() {
         let printed = error.print().and_then(|()| io::stdout().flush());
         return ExitCode::from(terminal.unprinted(printed.err()));

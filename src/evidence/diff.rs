@@ -225,7 +225,7 @@ pub fn differing_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<FileDifference>
 /// How a file differs; none where it does not.
 fn file_difference(a: &Folder, b: &Folder, file: String) -> Result<Option<FileDifference>, Unread> {
     let opened = |run: &Folder| match run.open_file(&file) {
-        // A file that the machine refuses to read is no difference between the runs.
+        // A file that the machine refuses to read does not make the runs differ.
         Err(error) if HostFault::is_one(&error) => {
             Err(Unread::new(&run.path().join(&file), &error))
         }

@@ -2,7 +2,7 @@
 //! to write.
 //!
 //! The meta-schema decides whether there is anything wrong. This module looks at the value that it
-//! refuses and at the keywords that stand there, and finds the words; it accepts nothing.
+//! refuses and at the keywords of that place, and finds the words; it accepts nothing.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -352,7 +352,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// A line that could stand there.
+    /// A line that would be valid there.
     fn sample(&self, pointer: &str) -> String {
         let tool = self.tools.iter().find(|tool| **tool == "search").or(self.tools.first());
         let tool = tool.copied().unwrap_or("search");

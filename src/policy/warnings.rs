@@ -109,9 +109,9 @@ impl Warnings<'_> {
                 )),
                 _ => None,
             });
-            if let Some((what, mend)) = missing {
-                let mend = format!("{mend}, or remove {tool} from the list");
-                self.add(&pointer, &format!("{tool} is allowed, but {what}"), &mend);
+            if let Some((what, remedy)) = missing {
+                let remedy = format!("{remedy}, or remove {tool} from the list");
+                self.add(&pointer, &format!("{tool} is allowed, but {what}"), &remedy);
             }
         }
     }

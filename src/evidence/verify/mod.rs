@@ -213,7 +213,7 @@ pub struct Asked<'a> {
     pub signature_required: bool,
     /// Whether nobody asks who has signed the run: for who is about to.
     pub signature_ignored: bool,
-    /// Who is told of every event that was read.
+    /// Who receives every event that was read.
     pub watch: Option<Watch<'a>>,
 }
 
