@@ -47,7 +47,9 @@ fn on_terminal(
         .args(args)
         .output();
     let Ok(output) = output else {
-        eprintln!("SKIPPED: python3 is missing, so nothing was tried on a terminal");
+        // Written past the test's capture, so that it is seen.
+        let skipped = "SKIPPED: python3 is missing, so nothing was tried on a terminal\n";
+        std::io::Write::write_all(&mut std::io::stderr(), skipped.as_bytes()).unwrap();
         return None;
     };
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -68,7 +70,8 @@ fn lines(ran: &Ran) -> Vec<Value> {
 #[test]
 fn colour_is_as_the_user_then_the_environment_then_the_terminal_says() {
     // (option, variables, on a terminal, in a pipe)
-    let cases: [(Colour, &[(&str, &str)], bool, bool); 12] = [
+    type Case = (Colour, &'static [(&'static str, &'static str)], bool, bool);
+    let cases: [Case; 12] = [
         (Colour::Auto, &[], true, false),
         (Colour::Always, &[("NO_COLOR", "1"), ("TERM", "dumb")], true, true),
         (Colour::Never, &[("CLICOLOR_FORCE", "1")], false, false),
@@ -214,9 +217,16 @@ fn run_takes_a_folder_of_tasks() {
     }
     let ran = folder.gatedrun(&["run", "data/corpus/v1/absent"]);
     assert!(ran.code == 2 && ran.err.contains("no such file"), "{}", ran.all());
-    folder.write("empty/readme.txt", "");
-    let ran = folder.gatedrun(&["run", "empty"]);
+    folder.write("tasks/empty/readme.txt", "");
+    let ran = folder.gatedrun(&["run", "tasks/empty"]);
     assert!(ran.code == 2 && ran.err.contains("empty: no tasks were found"), "{}", ran.all());
+    // What lies deeper belongs to others: their tasks are not run.
+    let above = Folder::new();
+    copy(folder.path().as_std_path(), above.path().join("theirs").as_std_path());
+    std::fs::remove_dir_all(above.path().join("theirs/runs")).unwrap();
+    let ran = above.gatedrun(&["run", "."]);
+    assert!(ran.code == 2 && ran.err.contains(".: this is a folder without"), "{}", ran.all());
+    assert!(!above.path().join("theirs/runs").exists());
     let ran = folder.gatedrun(&["run", "tasks", "--out", "x"]);
     assert!(ran.code == 2 && ran.err.contains("--out"), "{}", ran.all());
     let ran = folder.gatedrun(&["run", RUN]);

@@ -45,7 +45,7 @@ enum Standing {
     NoTask,
     /// A task whose run does not exist.
     NoRun,
-    /// Something in the place of a run or task that cannot be read.
+    /// Something unreadable in the place of a run or task.
     Unreadable,
 }
 
@@ -78,7 +78,7 @@ struct Row {
     signed: bool,
     /// How many events the ledger holds.
     events: u64,
-    /// Why it cannot be read, or not to its end.
+    /// Why nothing, or not all, of it was read.
     error: Option<String>,
     #[serde(skip)]
     name: String,

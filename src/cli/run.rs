@@ -36,7 +36,7 @@ use super::{Stop, attributes, check, checked, exit, in_ci, interrupt, refuse_in_
     after_help = "Examples:\n  gatedrun run                              the built-in task, into runs/canonical/v1\n  gatedrun run tasks/canonical/v1.json      a task of this project\n  gatedrun run tasks                        every task of this project\n  gatedrun run tasks/canonical/v1.json --seed 1 --out seed-1"
 )]
 pub struct Args {
-    /// Task files, or folders of tasks; the built-in canonical task if none is named
+    /// Task files, folders of tasks, or projects; the built-in canonical task if none is named
     #[arg(value_name = "TASK or FOLDER")]
     tasks: Vec<Utf8PathBuf>,
     /// Use this seed instead of the task's own
