@@ -56,7 +56,7 @@ fn several_mistakes_in_one_file_are_told_together() {
     folder.edit("tasks/canonical/v1.json", "\"seed\": 0", "\"seed\": -1");
     folder.edit("tasks/canonical/v1.json", "\"final_answer\",\n", "\"finished\",\n");
     let ran = folder.gatedrun(&["run", "tasks/canonical/v1.json"]);
-    for part in ["\"titel\"", "\"title\" is missing", "/seed", "/expected/terminal_reason"] {
+    for part in ["\"titel\"", "rename it to \"title\"", "/seed", "/expected/terminal_reason"] {
         assert!(ran.err.contains(part), "{part}: {}", ran.err);
     }
     // Mistakes in several files, too.

@@ -45,7 +45,7 @@ enum Standing {
     NoTask,
     /// A task whose run does not exist.
     NoRun,
-    /// Something in the place of a run or task that cannot be read.
+    /// Something unreadable in the place of a run or task.
     Unreadable,
 }
 

@@ -250,13 +250,12 @@ pub(super) fn folded(text: &str, columns: usize, indent: usize) -> String {
         in_colour &= character != 'm';
         if width + columns_of > columns {
             // The space where the line ends is not printed.
-            let rest = match space.take() {
-                Some(at) => {
-                    let rest = line.split_off(at);
-                    rest.strip_prefix(' ').unwrap_or(&rest).to_owned()
-                }
-                None => String::new(),
-            };
+            let word = space.take().and_then(|at| line.get(at..));
+            let word = word.map(|word| word.strip_prefix(' ').unwrap_or(word).to_owned());
+            // A word that does not fit the indented line either is broken where the line ends.
+            let fits = |word: &String| indent.len() + shown_width(word) + columns_of <= columns;
+            let rest = word.filter(fits).unwrap_or_default();
+            line.truncate(line.len() - rest.len());
             folded.push_str(line.trim_end_matches(' '));
             folded.push('\n');
             line = format!("{indent}{rest}");

@@ -48,7 +48,10 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
             "this is a run, and its task is {task}; `gatedrun check {path}` runs it again and compares, `gatedrun run {task}` makes the run"
         ))
     } else if path.is_dir() {
-        Some("this is a folder; name a task file".to_owned())
+        Some(
+            "this is a folder without tasks/ in it; name a task file or a folder of tasks"
+                .to_owned(),
+        )
     } else if path.exists() {
         Some("not a regular file; name a task file".to_owned())
     } else {
@@ -496,7 +499,8 @@ pub fn find_all_runs(runs: &Utf8Path) -> Result<Found, Stop> {
     }
 }
 
-/// The folder of tasks that a user named: of a project, its `tasks`.
+/// The folder of tasks that a user named: of a project, its `tasks`; else one that lies in a
+/// project's `tasks`. Of any other folder nothing is run: whose tasks lie below is not known.
 pub fn task_folder(path: &Utf8Path) -> Option<Utf8PathBuf> {
     if path.as_str().starts_with(BUILTIN) {
         return None;
@@ -506,7 +510,10 @@ pub fn task_folder(path: &Utf8Path) -> Option<Utf8PathBuf> {
         return None;
     }
     let tasks = path.join("tasks");
-    if tasks.is_dir() { Some(tasks) } else { Some(path) }
+    if tasks.is_dir() {
+        return Some(tasks);
+    }
+    split(&path, "tasks").map(|_| path)
 }
 
 /// The ids of a project's tasks, in order, and what is not looked into.

@@ -66,6 +66,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
     let (progress, mut number) = (terminal.progress(), 0);
+    // Until the first verdict there is the first run to wait for.
+    progress.item(items.first().map_or("", name), 1, items.len());
     let mut print = |run: &str, verification: &Verification| -> Result<(), Stop> {
         *counts.entry(verification.verdict).or_insert(0) += 1;
         number += 1;

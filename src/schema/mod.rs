@@ -13,7 +13,7 @@ use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
 use crate::json::{self, pointer_token};
-use crate::problem::{Problem, cut, nearest};
+use crate::problem::{Problem, cut, nearest, nearest_within};
 
 pub use pattern::translate;
 
@@ -99,7 +99,7 @@ impl Violation {
         let known: Vec<&str> = self.meant.iter().map(String::as_str).collect();
         self.unknown
             .iter()
-            .map(move |name| (name.as_str(), unknown_key(name, nearest(name, &known))))
+            .map(move |name| (name.as_str(), unknown_key(name, misspelt(name, &known))))
     }
 
     /// The problem of a file that breaks its schema so.
@@ -204,7 +204,7 @@ fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violati
     let known = if unknown.is_empty() { Vec::new() } else { known_keys(error, schema) };
     // A key that is there already cannot be what another one was meant to be.
     let is_there = |key: &str| error.instance().get(key).is_some();
-    let meant_by = |name: &String| nearest(name, &known).filter(|known| !is_there(known));
+    let meant_by = |name: &String| misspelt(name, &known).filter(|known| !is_there(known));
     let meant = unknown.iter().filter_map(meant_by).map(str::to_owned).collect();
     let told = match error.kind() {
         ValidationErrorKind::Type { kind } => {
@@ -226,6 +226,12 @@ fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violati
         _ => None,
     };
     Violation { pointer, what: describe(error, schema), unknown, told, missing, meant }
+}
+
+/// The key that another one was probably meant to be. Two letters that changed places are two edits,
+/// which a word of five may have; what evidence quotes is nearer.
+fn misspelt<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    nearest_within(name, known, |candidate| (candidate.chars().count() + 1).max(3) / 3)
 }
 
 /// What to say of a key that is not known, and what it was probably meant to be.

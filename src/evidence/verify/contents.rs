@@ -139,7 +139,7 @@ fn holds_a_run(folder: &Folder, path: &str) -> bool {
     })
 }
 
-/// The digest of a file; of one that is longer than is due no more is read than tells it apart.
+/// The digest of a file; of a file that is longer than expected, no more is read than shows that.
 pub(in crate::evidence) fn digest(
     folder: &Folder,
     path: &str,
