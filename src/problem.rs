@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// One mistake in one input.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub struct Problem {
     /// The input as its user named it, for example `tasks/canonical/v1.json`.
     pub file: String,

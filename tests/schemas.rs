@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::{root, text};
+use crate::support::{Folder, root, text};
 
 /// Keywords that say something of every type.
 const GENERAL: [&str; 19] = [
@@ -155,5 +155,116 @@ fn what_a_strict_reader_refuses_is_found() {
             "{schema}: {:?}",
             all(&schema)
         );
+    }
+}
+
+/// A schema as the program prints it, compiled.
+fn printed(name: &str) -> jsonschema::Validator {
+    let ran = Folder::new().gatedrun(&["schema", name]);
+    assert_eq!(ran.code, 0, "{name}: {}", ran.all());
+    jsonschema::validator_for(&serde_json::from_str(&ran.out).unwrap()).unwrap()
+}
+
+/// Every line satisfies the schema, and the schema requires every key of the first one.
+fn satisfies(name: &str, lines: &str) {
+    let schema = printed(name);
+    let mut first: Option<Value> = None;
+    for line in lines.lines() {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{name}: {line}"));
+        if let Err(error) = schema.validate(&value) {
+            panic!("{name}: {error}: {line}");
+        }
+        first.get_or_insert(value);
+    }
+    let first = first.unwrap_or_else(|| panic!("{name}: nothing was printed"));
+    for key in first.as_object().unwrap().keys() {
+        let mut without = first.clone();
+        without.as_object_mut().unwrap().remove(key);
+        assert!(!schema.is_valid(&without), "{name}: {key} may be left out");
+    }
+}
+
+#[test]
+fn what_every_command_prints_as_json_satisfies_its_schema() {
+    let folder = Folder::lenient_project();
+    let json = |args: &[&str]| {
+        let ran = folder.gatedrun(&[args, &["--json"]].concat());
+        assert!(ran.code < 10, "{args:?}: {}", ran.all());
+        ran.out
+    };
+    let (task, run) = ("tasks/canonical/v1.json", "runs/canonical/v1");
+    satisfies("run", &json(&["run", task]));
+    satisfies("keygen", &json(&["keygen", "key.pem"]));
+    satisfies("sign", &json(&["sign", run, "--key", "key.pem"]));
+    satisfies("verify", &json(&["verify", run, "--key", "key.pub.pem"]));
+    satisfies("check", &json(&["check", run]));
+    satisfies("replay", &json(&["replay", run]));
+    satisfies("show", &json(&["show", run]));
+    satisfies("list", &json(&["list"]));
+    satisfies("regression", &json(&["regression"]));
+    satisfies("diff", &json(&["diff", run, run]));
+    let policy = "policy/v1.yaml";
+    folder.edit(policy, "max_iterations: 10", "max_iterations: 2");
+    satisfies("back-test", &json(&["replay", run, "--policy", policy]));
+    satisfies("verify", &json(&["verify", run]));
+    satisfies("check", &json(&["check", run]));
+    satisfies("diff", &json(&["diff", run, &format!("{run}.new")]));
+    satisfies("show", &json(&["show", &format!("{run}.new")]));
+    satisfies("review", &json(&["review", "--reject"]));
+    satisfies("policy-check", &json(&["policy", "check", policy]));
+    satisfies("policy-values", &json(&["policy", "explain", policy]));
+    let call = r#"{"tool": "read", "arguments": {"path": "/etc/passwd"}}"#;
+    satisfies("policy-explain", &json(&["policy", "explain", policy, call]));
+    folder.write("table.jsonl", r#"{"tool": "search", "arguments": {}, "decision": "allow"}"#);
+    satisfies("policy-test", &json(&["policy", "test", policy, "table.jsonl"]));
+    folder.edit(policy, "max_iterations: 2", "max_iterations: 0");
+    satisfies("policy-check", &json(&["policy", "check", policy]));
+    satisfies("corpus-build", &json(&["corpus", "build", "corpus"]));
+    satisfies("corpus-check", &json(&["corpus", "check", "corpus"]));
+    satisfies("error", &json(&["show", "absent"]));
+}
+
+#[test]
+fn what_is_read_and_written_as_json_satisfies_its_schema() {
+    for run in crate::support::committed_runs() {
+        let manifest: Value =
+            serde_json::from_str(&text(&format!("runs/{run}/manifest.json"))).unwrap();
+        satisfies("manifest", &manifest.to_string());
+    }
+    let schema = printed("decision-table");
+    let mut rows = 0;
+    for table in root().join("tests/cases/policy").read_dir_utf8().unwrap() {
+        let path = table.unwrap().into_path();
+        if path.extension() != Some("jsonl") {
+            continue;
+        }
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let mut row: Value = serde_json::from_str(line).unwrap();
+            assert!(schema.is_valid(&row), "{line}");
+            row["decison"] = "allow".into();
+            assert!(!schema.is_valid(&row), "a key that is not known: {row}");
+            rows += 1;
+        }
+    }
+    assert!(rows > 100, "{rows}");
+    let (calls, answers) = (printed("decide-call"), printed("decide-answer"));
+    let folder = Folder::project();
+    for (call, is_call) in [
+        (json!({"tool": "search", "arguments": {"query": "x"}}), true),
+        (json!({"call_id": "c1", "tool": "read", "arguments": {"path": "/etc/passwd"}}), true),
+        (json!({"tool": "search", "trace": 5}), true),
+        (json!({"call_id": 5, "tool": "search"}), false),
+        (json!({"tool": 5}), false),
+        (json!({}), false),
+        (json!([]), false),
+    ] {
+        assert_eq!(calls.is_valid(&call), is_call, "{call}");
+        let ran =
+            folder.gatedrun_stdin(&["policy", "decide", "policy/v1.yaml"], &format!("{call}\n"));
+        let answer: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(answer.get("error").is_none(), is_call, "{answer}");
+        if let Err(error) = answers.validate(&answer) {
+            panic!("{error}: {answer}");
+        }
     }
 }

@@ -63,6 +63,8 @@ def schemas(folder):
             outputs[name] = path
     data = {
         "docs/schema/record.schema.json": (find("runs", "state.jsonl"), True),
+        "docs/schema/manifest.schema.json": (find("runs", "manifest.json"), False),
+        "docs/schema/decision-table.schema.json": (find("tests/cases/policy", ".jsonl"), True),
         "policy/v1.schema.json": ([], False),
         "tasks/task.schema.json": (find("tasks", ".json", ("task.schema.json",)), False),
         "tools/contract.schema.json": (find("tools", ".json", ("contract.schema.json",)), False),

@@ -4,6 +4,7 @@
 use std::io;
 
 use camino::Utf8Path;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::evidence::behaviour::Class;
@@ -18,8 +19,9 @@ use super::output::{Terminal, Tone, differing};
 use super::report::{Detail, Place, Row, State};
 
 /// What `--json` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(super) struct Line<'a> {
+    #[schemars(with = "String")]
     pub(super) run: &'a Utf8Path,
     pub(super) verdict: &'static str,
     pub(super) file: Option<&'a str>,

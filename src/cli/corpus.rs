@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::corpus::{Corpus, MANIFEST, Manifest, build};
+use crate::event::CorpusIdentity;
 use crate::file;
 use crate::inputs::FILE_BYTES_MAX;
 use crate::json::Digest;
@@ -83,9 +86,9 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
         Destination::of(&args.folder.join(name))?.replace(bytes)?;
     }
     if args.json {
-        let written: Vec<&&String> = changed.keys().collect();
-        let told = serde_json::json!({"folder": args.folder, "seed": args.seed, "files": files.len(), "written": written});
-        terminal.json(&told)?;
+        let written: Vec<&str> = changed.keys().map(|name| name.as_str()).collect();
+        let (folder, seed, files) = (&args.folder, args.seed, files.len());
+        terminal.json(&Built { folder, seed, files, written })?;
         return Ok(exit::OK);
     }
     terminal.line(&format!(
@@ -102,17 +105,35 @@ fn at_hand(path: &Utf8Path) -> Option<Vec<u8>> {
     file::read(path, FILE_BYTES_MAX).ok()
 }
 
+/// What `build --json` prints.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Built<'a> {
+    #[schemars(with = "String")]
+    folder: &'a Utf8Path,
+    seed: u64,
+    /// How many files the corpus has.
+    files: usize,
+    /// Those that were not there with these bytes.
+    written: Vec<&'a str>,
+}
+
+/// What `check --json` prints.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Checked<'a> {
+    corpus: &'a CorpusIdentity,
+    /// The digest of the manifest; null if the corpus has none.
+    manifest_sha256: Option<Digest>,
+    /// Whether the documents are those that the generator writes.
+    regenerated: bool,
+}
+
 fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
     let corpus = Corpus::load(&args.folder, args.folder.as_str())
         .map_err(|problems| Stop { message: problems.to_string(), code: exit::DRIFT })?;
     let regenerated = compare_with_generator(&args.folder)?;
     if args.json {
-        let verdict = serde_json::json!({
-            "corpus": corpus.identity,
-            "manifest_sha256": corpus.manifest_sha256,
-            "regenerated": regenerated,
-        });
-        terminal.line(&verdict.to_string())?;
+        let (manifest_sha256, corpus) = (corpus.manifest_sha256, &corpus.identity);
+        terminal.json(&Checked { corpus, manifest_sha256, regenerated })?;
     } else {
         let against = match (corpus.manifest_sha256, regenerated) {
             (None, _) => "it has no manifest to check against",

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::evidence::summary::{Summary, word};
@@ -32,7 +33,7 @@ pub struct Args {
 }
 
 /// What there is of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Standing {
     /// A run in its task's place.
@@ -63,8 +64,8 @@ impl Standing {
 }
 
 /// One row.
-#[derive(Debug, Serialize)]
-struct Row {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Row {
     /// The run's folder; null where there is none.
     run: Option<String>,
     /// The task's file; null where there is none.

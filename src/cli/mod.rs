@@ -20,6 +20,7 @@ mod policy;
 mod regression;
 mod project;
 mod attributes;
+mod schema;
 mod shell;
 mod steps;
 mod ci;
@@ -172,6 +173,8 @@ enum Command {
     /// Build or check a corpus
     #[command(subcommand)]
     Corpus(corpus::Command),
+    /// Print the JSON Schema of a file or of a command's --json output
+    Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),
     /// Write manual pages, one file per command
@@ -286,6 +289,7 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::main(&args, &mut terminal),
         Command::Policy(command) => policy::main(&command, &mut terminal),
         Command::Corpus(command) => corpus::main(&command, &mut terminal),
+        Command::Schema(args) => schema::main(&args, &mut terminal),
         Command::Completions(args) => shell::completions(&args, &mut terminal),
         Command::Man(args) => shell::man(&args, &mut terminal),
     };

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use unicode_width::UnicodeWidthChar;
 
@@ -40,12 +41,12 @@ pub struct Terminal {
 }
 
 /// What `--json` prints of an error.
-#[derive(Debug, Serialize)]
-struct ErrorLine<'a> {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct ErrorLine<'a> {
     error: ErrorBody<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 struct ErrorBody<'a> {
     message: &'a str,
     code: u8,

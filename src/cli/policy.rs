@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::contract::Contracts;
 use crate::corpus::Corpus;
@@ -224,8 +226,15 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
         const LISTED_MAX: usize = 100;
         let listed: Vec<_> = problems.in_order().into_iter().take(LISTED_MAX).collect();
         let omitted = all.saturating_sub(LISTED_MAX);
-        let verdict = serde_json::json!({"findings": listed, "omitted": omitted, "warnings": []});
-        terminal.line(&verdict.to_string())?;
+        let (policy_version, examples) = (None, None);
+        let warnings = &[];
+        terminal.json(&Checked {
+            policy_version,
+            examples,
+            findings: listed,
+            omitted,
+            warnings,
+        })?;
         return Ok(exit::USAGE);
     }
     let source = source(&args.named);
@@ -258,8 +267,13 @@ fn good(
 ) -> Result<(), Stop> {
     let examples: usize = policy.examples.iter().map(|e| e.allow.len() + e.deny.len()).sum();
     if args.json {
-        let verdict = serde_json::json!({"policy_version": policy.version, "examples": examples, "findings": [], "warnings": warnings});
-        return Ok(terminal.line(&verdict.to_string())?);
+        return Ok(terminal.json(&Checked {
+            policy_version: Some(&policy.version),
+            examples: Some(examples),
+            findings: Vec::new(),
+            omitted: 0,
+            warnings,
+        })?);
     }
     let source = if warnings.is_empty() { String::new() } else { source(&args.named) };
     for warning in warnings {
@@ -332,9 +346,15 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
                 Some(what) => {
                     failed += 1;
                     let subject = case.subject();
-                    let shown = serde_json::json!({"file": path, "line": case.line, "note": case.note, "tool": subject.tool, "arguments": subject.arguments, "what": what});
                     if args.json {
-                        terminal.line(&shown.to_string())?;
+                        terminal.json(&Failed {
+                            file: path,
+                            line: case.line,
+                            note: &case.note,
+                            tool: subject.tool.as_deref(),
+                            arguments: &subject.arguments,
+                            what: &what,
+                        })?;
                     } else {
                         let note = match case.note.as_str() {
                             "" => String::new(),
@@ -376,8 +396,7 @@ fn effective(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
     let (keys, values) = (width(|setting| &setting.key), width(|setting| &setting.value));
     for setting in &settings {
         if args.json {
-            let shown = serde_json::json!({"key": setting.key, "value": setting.value, "line": setting.line});
-            terminal.line(&shown.to_string())?;
+            terminal.json(setting)?;
             continue;
         }
         let origin = match setting.line {
@@ -437,9 +456,55 @@ fn explain(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(exit::OK)
 }
 
+/// What `check --json` prints.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Checked<'a> {
+    /// The version of the policy; null if it cannot be loaded.
+    policy_version: Option<&'a str>,
+    /// How many examples hold; null if the policy cannot be loaded.
+    examples: Option<usize>,
+    /// What must be fixed before the policy can be loaded.
+    findings: Vec<&'a Problem>,
+    /// How many more findings there are.
+    omitted: usize,
+    /// What is valid but probably not intended.
+    warnings: &'a [Problem],
+}
+
+/// What `test --json` prints of a row of a decision table that fails.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Failed<'a> {
+    /// The decision table.
+    #[schemars(with = "String")]
+    file: &'a Utf8Path,
+    /// The line of the row.
+    line: usize,
+    /// The row's own note.
+    note: &'a str,
+    /// The tool; null for a row about what a run has used.
+    tool: Option<&'a str>,
+    /// The arguments of the call.
+    arguments: &'a Value,
+    /// What was expected and what was decided.
+    what: &'a str,
+}
+
+/// What `explain --json` prints of a call.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Explained<'a> {
+    tool: &'a str,
+    /// `allow` or `deny`.
+    decision: &'static str,
+    /// The first rule that denies.
+    rule_id: Option<&'static str>,
+    /// Every rule, in the order in which they are asked.
+    rules: Vec<Answer>,
+    policy_version: &'a str,
+}
+
 /// What `explain --json` prints of a rule.
-#[derive(Debug, Serialize)]
-struct Answer {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Answer {
     rule: &'static str,
     decision: &'static str,
     reason: Option<String>,
@@ -456,13 +521,12 @@ fn explain_json(loaded: &Within, call: &ProposedCall, terminal: &mut Terminal) -
     });
     let rules: Vec<Answer> = answers.collect();
     let denied_by = rules.iter().find(|answer| answer.decision == "deny").map(|one| one.rule);
-    let told = serde_json::json!({
-        "tool": call.tool,
-        "decision": if denied_by.is_some() { "deny" } else { "allow" },
-        "rule_id": denied_by,
-        "rules": rules,
-        "policy_version": loaded.policy.version,
-    });
-    terminal.json(&told)?;
+    terminal.json(&Explained {
+        tool: &call.tool,
+        decision: if denied_by.is_some() { "deny" } else { "allow" },
+        rule_id: denied_by,
+        rules,
+        policy_version: &loaded.policy.version,
+    })?;
     Ok(exit::OK)
 }

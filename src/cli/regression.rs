@@ -1,6 +1,7 @@
 //! `gatedrun regression`: outcome and decisions of every task now, against its committed run.
 
 use camino::{Utf8Path, Utf8PathBuf};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::builtin;
@@ -37,7 +38,7 @@ pub struct Args {
 }
 
 /// How a task does now, compared with its committed run; what is reported first stands first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
     /// A committed run whose task does not exist.
@@ -103,8 +104,8 @@ impl Verdict {
 }
 
 /// What is printed about a task.
-#[derive(Debug, Serialize)]
-struct Row {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Row {
     task: String,
     verdict: Verdict,
     committed: Option<String>,

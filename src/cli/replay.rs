@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::evidence::compare::differing_fields;
@@ -92,8 +93,9 @@ impl Loader {
 }
 
 /// What `--json` prints of a replay.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Line<'a> {
+    #[schemars(with = "String")]
     run: &'a Utf8Path,
     verdict: &'static str,
     file: Option<&'static str>,
@@ -115,7 +117,7 @@ impl<'a> Line<'a> {
 }
 
 /// A member in which the recorded event and the one that it comes to differ, in JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 struct Field {
     pointer: String,
     recorded: String,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{BufRead, Read, stdin};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::evidence::behaviour::{Class, class};
@@ -45,8 +46,9 @@ pub struct Args {
 }
 
 /// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Line<'a> {
+    #[schemars(with = "String")]
     run: &'a Utf8Path,
     verdict: &'static str,
     message: Option<String>,

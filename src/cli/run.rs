@@ -4,6 +4,7 @@ use std::io::BufWriter;
 use std::sync::atomic::AtomicBool;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::agent::RunError;
@@ -58,9 +59,10 @@ pub struct Args {
 }
 
 /// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Line<'a> {
     task: &'a str,
+    #[schemars(with = "Option<String>")]
     run: Option<&'a Utf8Path>,
     verdict: &'static str,
     unmet: &'a [String],

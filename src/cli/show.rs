@@ -4,6 +4,7 @@
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -38,8 +39,8 @@ pub struct Args {
 }
 
 /// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Shown<'a> {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Shown<'a> {
     started: Option<&'a RunStarted>,
     steps: &'a [StepRow],
     outcome: Option<Outcome>,
@@ -62,7 +63,7 @@ struct Shown<'a> {
 }
 
 /// Whether the run is what its task expects.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Expectations {
     /// It is.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ed25519_dalek::SigningKey;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::evidence::attest::{self, ENVELOPE_BYTES_MAX, Envelope, KEY_BYTES_MAX};
@@ -49,10 +50,12 @@ pub struct SignArgs {
 }
 
 /// What `sign --json` prints.
-#[derive(Debug, Serialize)]
-struct Signed<'a> {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Signed<'a> {
+    #[schemars(with = "String")]
     run: &'a Utf8Path,
     verdict: &'static str,
+    #[schemars(with = "String")]
     envelope: &'a Utf8Path,
     /// The key that signed it now.
     keyid: &'a str,
@@ -61,9 +64,11 @@ struct Signed<'a> {
 }
 
 /// What `keygen --json` prints.
-#[derive(Debug, Serialize)]
-struct Keys<'a> {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Keys<'a> {
+    #[schemars(with = "String")]
     private: &'a Utf8Path,
+    #[schemars(with = "String")]
     public: &'a Utf8Path,
     keyid: String,
 }

@@ -1,5 +1,6 @@
 //! The steps of a run, one row each, as they happen or as they are read back.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::{Decision, Detail, Effect, Event, Record};
@@ -10,7 +11,7 @@ use crate::evidence::text::{counted, shortened, terminal as escape};
 use super::output::{Terminal, Tone};
 
 /// One step.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, JsonSchema, Serialize)]
 pub struct StepRow {
     /// The step, from 1.
     pub step: u64,
@@ -27,7 +28,7 @@ pub struct StepRow {
 }
 
 /// One call.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, JsonSchema, Serialize)]
 pub struct CallRow {
     /// The tool as proposed.
     pub tool: String,

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ed25519_dalek::VerifyingKey;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::evidence::attest;
@@ -47,8 +48,8 @@ pub struct Args {
 }
 
 /// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Line<'a> {
     run: &'a str,
     #[serde(flatten)]
     verification: &'a Verification,

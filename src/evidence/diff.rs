@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 use camino::Utf8Path;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
@@ -21,7 +22,7 @@ use super::text::shortened;
 use super::{FILES, STATE, open};
 
 /// How two runs differ.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Diff {
     /// The first event that differs; null where every event is the same.
     pub first: Option<FirstDifference>,
@@ -37,7 +38,7 @@ pub struct Diff {
 }
 
 /// A file of one of two runs that is not the other's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct FileDifference {
     /// Its path in the run's folder.
     pub file: String,
@@ -52,7 +53,7 @@ pub struct FileDifference {
 }
 
 /// The first event that differs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct FirstDifference {
     /// Its number.
     pub seq: u64,
@@ -65,7 +66,7 @@ pub struct FirstDifference {
 }
 
 /// Something that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Difference {
     /// What it is.
     pub what: String,
@@ -76,7 +77,7 @@ pub struct Difference {
 }
 
 /// Two steps that stand for each other, or one that stands alone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct StepPair {
     /// The first run's.
     pub a: Option<StepView>,
@@ -87,7 +88,7 @@ pub struct StepPair {
 }
 
 /// A step, as it is compared.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct StepView {
     /// Its number, from 1.
     pub step: u64,
@@ -102,7 +103,7 @@ pub struct StepView {
 }
 
 /// A call, as it is compared.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct CallView {
     /// The tool as proposed.
     pub tool: String,

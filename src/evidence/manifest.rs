@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{CorpusIdentity, Event, FORMAT, Input, LlmIdentity, Record, ToolFinished};
@@ -13,8 +14,8 @@ use super::summary::{Outcome, Summary};
 pub const MANIFEST_FORMAT: u32 = 1;
 
 /// The manifest.
-#[derive(Debug, Serialize)]
-struct Manifest<'a> {
+#[derive(Debug, JsonSchema, Serialize)]
+pub struct Manifest<'a> {
     format: u32,
     run_id: &'a str,
     task: &'a str,
@@ -30,7 +31,7 @@ struct Manifest<'a> {
     work: &'a BTreeMap<String, FileDigest>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 struct Ledger {
     format: u32,
     records: u64,
@@ -38,7 +39,7 @@ struct Ledger {
 }
 
 /// Digest and size of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileDigest {
     /// SHA-256 of its bytes.

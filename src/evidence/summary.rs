@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::{
@@ -37,7 +38,7 @@ pub struct Summary {
 }
 
 /// The outcome of a run, as the manifest and `show --json` state it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, JsonSchema, Serialize)]
 pub struct Outcome {
     /// Why the run ended.
     pub terminal_reason: TerminalReason,

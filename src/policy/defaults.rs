@@ -133,7 +133,7 @@ fn fill(at: &mut Value, key: &str, value: &Value) {
 }
 
 /// A key of a policy and the value that holds.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub struct Setting {
     /// The key, as in `sandbox.read` or `url_allowlist.hosts[0].schemes`.
     pub key: String,

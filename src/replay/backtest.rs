@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::agent::RunError;
@@ -31,7 +32,7 @@ use super::decisions::{Change, Made, Until, decisions, differences};
 use super::limits::Limits;
 
 /// What another policy would have done in a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Backtest {
     /// How much of the run is known under it.
     #[serde(rename = "verdict")]
@@ -71,7 +72,7 @@ pub enum Untried {
 }
 
 /// How much of a run is known under another policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// All of what was recorded: nothing changed, or nothing that was recorded follows the change,

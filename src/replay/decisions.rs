@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::{Decision, Event, Record, Subject};
@@ -10,7 +11,7 @@ use crate::evidence::summary::decision_word;
 use crate::ledger::{Divergence, LedgerError, Reader};
 
 /// A decision that changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Change {
     /// The recorded event; null for a decision that was not made then.
     pub seq: Option<u64>,
@@ -31,7 +32,7 @@ pub struct Change {
 }
 
 /// Which way a decision changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// What was denied is allowed.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::AddAssign;
 
 use camino::Utf8PathBuf;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::Rule;
@@ -12,7 +13,7 @@ use super::backtest::{Backtest, Standing};
 use super::decisions::{Change, Direction};
 
 /// What trying a policy on a run results in.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum Tried {
     /// Its decisions were made again.
@@ -22,9 +23,10 @@ pub enum Tried {
 }
 
 /// A run on which no policy can be tried.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Refused {
     /// The run, or the path that was named.
+    #[schemars(with = "String")]
     pub run: Utf8PathBuf,
     /// `failed` where what it was made with cannot be loaded; else the word of `verify`, or
     /// `unreadable`.
@@ -37,9 +39,10 @@ pub struct Refused {
 }
 
 /// What a back-test found in a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Tested {
     /// The run.
+    #[schemars(with = "String")]
     pub run: Utf8PathBuf,
     /// What the policy would have done.
     #[serde(flatten)]
@@ -56,7 +59,7 @@ pub struct Tested {
 }
 
 /// How many decisions change, and which way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Counts {
     /// What was denied is allowed.
     pub deny_to_allow: u64,

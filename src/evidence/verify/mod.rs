@@ -16,6 +16,7 @@ use std::io::{self, BufRead, BufReader};
 
 use camino::Utf8Path;
 use ed25519_dalek::VerifyingKey;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::host::HostFault;
@@ -33,7 +34,7 @@ pub(super) use contents::digest;
 use rewritten::{Rewritten, Trimmed};
 
 /// What a run's evidence is worth. The worst that was found is the run's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Everything agrees, and everything was there to be checked.
@@ -77,7 +78,7 @@ impl Verdict {
 }
 
 /// Why something is a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A file of the run is missing, not a regular file, or cannot be read.
@@ -113,7 +114,7 @@ pub enum Cause {
 }
 
 /// Something that was found, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Finding {
     /// What it makes of the verdict.
     pub verdict: Verdict,
@@ -147,7 +148,7 @@ impl Finding {
 }
 
 /// Who vouches for a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignatureState {
     /// Nobody.
@@ -163,7 +164,7 @@ pub enum SignatureState {
 }
 
 /// The result of checking a run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, JsonSchema, Serialize)]
 pub struct Verification {
     /// The verdict.
     pub verdict: Verdict,
