@@ -65,6 +65,8 @@ mod habits;
 mod shell;
 /// What CI relies on: nothing checked is never green, verdicts name their cause, reports are readable.
 mod gates;
+/// What committed runs are held against: whole ledgers, every task's run, the same call.
+mod baseline;
 /// The commands about evidence as processes: verify, sign, replay, resume, diff, review.
 mod commands;
 /// What a command reads and writes by name, and what the machine does meanwhile: FIFOs, devices,

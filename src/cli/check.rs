@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use crate::builtin;
 use crate::event::Record;
-use crate::evidence::behaviour::{Class, Shape, is_sound};
+use crate::evidence::behaviour::{Class, NoRun, Shape, is_sound};
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
 use crate::evidence::open::Folder;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
-use crate::evidence::write::{Settlement, Staging, is_folder, proposal};
+use crate::evidence::write::{Settlement, Staging, is_folder, proposal, target_of};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
 use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library, Project};
@@ -28,7 +28,7 @@ use super::checked::{Checked, Drift, Line, print_checked, print_json};
 use super::destination::Destination;
 use super::output::Terminal;
 use super::progress::Progress;
-use super::project::{self, Libraries, Refused, find_tasks};
+use super::project::{self, Found, Libraries, Refused, find_tasks, is_cut_short};
 use super::report::{Detail, Outputs, Place, Row, State, Suite};
 use super::scratch::{Scratch, Workplace};
 use super::sign::signing_key;
@@ -137,10 +137,18 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             list.push(run.clone());
             code = exit::worse(code, one);
         }
-        for Runless { run, task, path } in runless(path, &runs, terminal) {
+        let (without, refused) = runless(path, &found);
+        for Refused { path, what } in refused {
+            checks.refuse(Utf8Path::new(&path), "refused", &what, terminal)?;
+            code = exit::worse(code, exit::UNCONFIRMED);
+        }
+        for Runless { run, task, path } in without {
             let (project, _) = task_of(&run, None)?;
             // A task that cannot be loaded is reported as such: it has no run to compare.
             let (verdict, message, one) = match libraries.get(&project).load(&task, None) {
+                Ok(_) if is_cut_short(&run) => {
+                    ("unfinished", project::unfinished(&run), exit::INTERRUPTED)
+                }
                 Ok(_) => (
                     "missing",
                     format!("no run of {path} is committed; make one with `gatedrun run {path}`"),
@@ -178,8 +186,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
 /// What the results of a check are filed under.
 fn rules() -> Vec<(&'static str, String, String)> {
     [
-        ("behaviour", "the run behaves differently", "A decision, the end, a failure mode, a tool or the answer is not as in the committed run."),
+        ("behaviour", "the run behaves differently", "A call, a decision, a file that is written, the end, a failure mode or the answer is not as in the committed run."),
         ("inputs_only", "inputs changed", "The run behaves as before and names other inputs."),
+        ("unknown", "behaviour unknown", "The committed ledger is missing, cut short or damaged, so nothing is known of the run's behaviour."),
         ("bytes", "bytes changed", "The run behaves as before, and a file of it has other bytes."),
         ("unmet", "expectation not met", "The run is not what its task expects."),
         ("seed", "another seed", "The committed run was made with another seed than its task asks for."),
@@ -212,7 +221,8 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Projec
         let task = project::task(task)?;
         return Ok((task.project, task.path));
     }
-    let (root, id) = project::run(run).ok_or_else(|| {
+    // A proposal is one for its task's run, and a run that was cut short is that.
+    let (root, id) = project::run(&target_of(run)).ok_or_else(|| {
         Stop::usage(format!("{run}: it does not lie below runs/; name its task with --task"))
     })?;
     let task = format!("tasks/{id}.json");
@@ -307,7 +317,10 @@ impl Checks<'_> {
         }
         self.unchanged += u64::from(checked.class == Class::InputsOnly);
         self.inputs.extend(checked.inputs);
-        if !checked.differences.is_empty() && !in_ci() {
+        let target = target_of(run);
+        if target != run {
+            terminal.note(&format!("  make the proposal again with `gatedrun check {target}`"));
+        } else if !checked.differences.is_empty() && !in_ci() {
             propose(run, &inputs, terminal);
         }
         Ok(exit::DRIFT)
@@ -411,6 +424,7 @@ fn compare_held(
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     let mut checked = Checked {
         class: Class::Identical,
+        unknown: None,
         behaviour: Vec::new(),
         inputs: Vec::new(),
         seed: None,
@@ -432,11 +446,19 @@ fn classify(
     progress: &Progress,
     checked: &mut Checked,
 ) -> Result<(), Stop> {
-    checked.class = Class::Bytes;
-    let Ok(Some(was)) = Shape::of_run(run) else { return Ok(()) };
+    let was = match Shape::of_run(run) {
+        Ok(was) => was,
+        Err(NoRun::Host(fault)) => return Err(fault.into()),
+        // That nothing can be compared is not that nothing has changed.
+        Err(no_run) => {
+            checked.class = Class::Unknown;
+            checked.unknown = Some(format!("the committed ledger {no_run}"));
+            return Ok(());
+        }
+    };
     let is = shape_of(run, inputs, work, progress)?;
     checked.inputs = is.changed_inputs(&was);
-    checked.behaviour = is.observed.changes_from(&was.observed).words();
+    checked.behaviour = is.changes_from(&was).words();
     checked.class = match is.class_from(&was) {
         // What is said of the ledger alone is said of files that follow from it.
         Class::InputsOnly if !is_sound(run) => Class::Bytes,
@@ -529,20 +551,19 @@ struct Runless {
     path: Utf8PathBuf,
 }
 
-/// Where a whole `runs/` was named: the tasks without a run.
-fn runless(path: &Utf8Path, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Vec<Runless> {
-    let Some((root, _)) = project::run(path).filter(|(_, id)| id.is_empty()) else {
-        return Vec::new();
-    };
+/// The tasks without a run, of those that have their runs at or below a path; and what is not looked
+/// into among them.
+fn runless(path: &Utf8Path, found: &Found) -> (Vec<Runless>, Vec<Refused>) {
+    let Some((root, within)) = project::run(path) else { return (Vec::new(), Vec::new()) };
+    // Where nothing else is found, the unfinished runs are reported already.
+    let unfinished = found.only_unfinished().iter().map(|run| target_of(run));
+    let runs = found.runs().into_iter().chain(unfinished);
     let known: BTreeSet<String> =
-        runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id).collect();
-    let (ids, refused) = find_tasks(&root);
-    for Refused { path, what } in refused {
-        terminal.error(&format!("{path}: {what}"));
-    }
+        runs.filter_map(|run| project::run(&run)).map(|(_, id)| id).collect();
+    let (ids, refused) = find_tasks(&root, &within);
     let runless = |id: String| {
         let task = format!("tasks/{id}.json");
         Runless { run: root.join("runs").join(&id), path: root.join(&task), task }
     };
-    ids.into_iter().filter(|id| !known.contains(id)).map(runless).collect()
+    (ids.into_iter().filter(|id| !known.contains(id)).map(runless).collect(), refused)
 }

@@ -38,6 +38,8 @@ pub(super) struct Line<'a> {
 pub(super) struct Checked {
     /// What class of change it is.
     pub(super) class: Class,
+    /// Why the behaviour of the committed run is not known, where it is not.
+    pub(super) unknown: Option<String>,
     /// What it does differently, in words.
     pub(super) behaviour: Vec<String>,
     /// The inputs that differ.
@@ -85,6 +87,7 @@ impl Checked {
             list.iter().map(|text| detail(rule, text, place(STATE, Some(1)), text)).collect()
         };
         let mut details = told("seed", self.seed.as_slice());
+        details.extend(told("unknown", self.unknown.as_slice()));
         details.extend(told("behaviour", &self.behaviour));
         details.extend(told("unmet", &self.unmet));
         details.extend(told("inputs_only", &self.inputs));
@@ -99,7 +102,12 @@ impl Checked {
         let is_identical = self.is_identical();
         Row {
             name: run.to_string(),
-            verdict: if is_identical { "identical" } else { "differs" }.to_owned(),
+            verdict: match (is_identical, self.class) {
+                (true, _) => "identical",
+                (false, Class::Unknown) => "unknown",
+                (false, _) => "differs",
+            }
+            .to_owned(),
             state: if is_identical { State::Passed } else { State::Failed },
             message: if is_identical { "identical".to_owned() } else { self.headline() },
             details,
@@ -117,10 +125,15 @@ impl Checked {
             }
             Class::Behaviour => vec![format!("behaviour: {}", self.behaviour.join("; "))],
             Class::Bytes => vec!["behaviour unchanged, other bytes".to_owned()],
+            Class::Unknown => vec![self.unknown_words()],
         };
         said.splice(0..0, self.seed.clone());
         said.extend(self.unmet.iter().map(|unmet| format!("not as expected: {unmet}")));
         said.join("; ")
+    }
+
+    fn unknown_words(&self) -> String {
+        format!("behaviour unknown: {}", self.unknown.as_deref().unwrap_or("nothing to compare"))
     }
 }
 
@@ -154,6 +167,7 @@ pub(super) fn print_json(
         Some((_, Drift::Unreadable(what))) => (None, None, Some(what.clone())),
         None => (None, None, checked.unmet.first().cloned()),
     };
+    let message = checked.unknown.clone().or(message);
     let verdict = if checked.is_identical() { "identical" } else { "differs" };
     let line = Line {
         file: first.map(|(name, _)| name),
@@ -180,7 +194,7 @@ pub(super) fn print_checked(
         return Ok(terminal.line(&format!("{run}: {}", terminal.paint(Tone::Good, "identical")))?);
     }
     let word = terminal.paint(Tone::Bad, "differs");
-    if let Some(seed) = &checked.seed {
+    if let Some(seed) = checked.seed.as_ref().filter(|_| checked.class != Class::Unknown) {
         return Ok(terminal.line(&format!("{run}: {word}: {seed}"))?);
     }
     if checked.class == Class::InputsOnly && checked.unmet.is_empty() {
@@ -191,8 +205,14 @@ pub(super) fn print_checked(
         Class::InputsOnly => "behaviour unchanged, inputs changed, not as expected",
         Class::Behaviour => "behaviour",
         Class::Bytes => "behaviour unchanged, other bytes",
+        Class::Unknown => &checked.unknown_words(),
     };
-    terminal.line(&format!("{run}: {word}: {what}"))?;
+    terminal.line(&format!("{run}: {word}: {}", escape(what)))?;
+    if checked.class == Class::Unknown {
+        terminal.line(
+            "  restore the run's files, or accept what its task makes now with `gatedrun review`",
+        )?;
+    }
     for changed in &checked.behaviour {
         terminal.line(&format!("  {}", escape(changed)))?;
     }
@@ -206,7 +226,7 @@ pub(super) fn print_checked(
     for (file, drift) in &checked.differences {
         match drift {
             // That the ledger differs is said above; the others follow from it.
-            Drift::Differs(at) if checked.class != Class::Bytes => {
+            Drift::Differs(at) if !matches!(checked.class, Class::Bytes | Class::Unknown) => {
                 terminal.line(&format!("  {run}/{file}, line {}, byte {}", at.line, at.column))?;
             }
             drift => print_drift(run, file, drift, terminal)?,

@@ -117,7 +117,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
 }
 
 fn rows(root: &Utf8Path, terminal: &Terminal) -> Result<Vec<Row>, Stop> {
-    let (tasks, refused) = find_tasks(root);
+    let (tasks, refused) = find_tasks(root, "");
     let found = project::find_all_runs(&root.join("runs"))?;
     let mut rows: Vec<Row> = refused.iter().chain(found.refused()).map(Row::refused).collect();
     let mut known = BTreeSet::new();

@@ -269,6 +269,11 @@ pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     // Every command with data to print has the flag, and the flag is looked up before anything is parsed.
     let json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    if let Some(stop) = unreadable(&args) {
+        let mut terminal = Terminal::with(Look::default(), json);
+        terminal.stop(&stop);
+        return ExitCode::from(exit::worse(stop.code, terminal.finish()));
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return unparsed(error, &args, json),
@@ -298,6 +303,17 @@ pub fn main() -> ExitCode {
         stop.code
     });
     ExitCode::from(exit::worse(verdict, terminal.finish()))
+}
+
+/// Which arguments are not text, where there are such; clap does not say which.
+fn unreadable(args: &[OsString]) -> Option<Stop> {
+    let unread = args.iter().enumerate().skip(1).filter(|(_, arg)| arg.to_str().is_none());
+    let unread: Vec<String> =
+        unread.map(|(number, arg)| format!("argument {number}, {arg:?}: not UTF-8")).collect();
+    (!unread.is_empty()).then(|| {
+        let what = "nothing was done; rename the file, or name the folder it is in: the others in it then get their verdicts";
+        Stop::usage(format!("{}; {what}", unread.join("\n")))
+    })
 }
 
 /// Prints why the command line cannot be read, or the help that was asked for.

@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 use crate::builtin;
 use crate::event::{Event, InputRole};
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::is_beside;
+use crate::evidence::write::{is_beside, target_of};
 use crate::evidence::{FILES, MANIFEST, STATE, WORK, open};
 use crate::inputs::{BUILTIN, Library, Project};
 use crate::ledger::Reader;
@@ -42,11 +42,7 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
         let run = path.ancestors().skip(1).find(|folder| is_run(folder));
         run.map(|_| "this is a file of a run; name a task file".to_owned())
     } else if is_run(&path) {
-        let task = task_in_manifest(&path).unwrap_or_else(|| "TASK".to_owned());
-        let task = escape(&task);
-        Some(format!(
-            "this is a run, and its task is {task}; `gatedrun check {path}` runs it again and compares, `gatedrun run {task}` makes the run"
-        ))
+        Some(instead_of_run(&path))
     } else if path.is_dir() {
         Some(
             "this is a folder without tasks/ in it; name a task file or a folder of tasks"
@@ -68,6 +64,28 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     let path =
         if rest.as_str().starts_with(BUILTIN) { format!("./{rest}") } else { rest.into_string() };
     Ok(TaskPath { project: Project::Folder(root), path })
+}
+
+/// What to name in place of a run where a task is meant.
+fn instead_of_run(path: &Utf8Path) -> String {
+    let target = target_of(path);
+    let placed =
+        || run(&target).map(|(root, id)| root.join(format!("tasks/{id}.json")).into_string());
+    let task = task_in_manifest(path).or_else(placed);
+    let task = task.as_deref().map(escape);
+    let of = |prefix: &str| task.as_ref().map(|task| format!("{prefix}{task}")).unwrap_or_default();
+    if path.as_str().ends_with(PARTIAL_ENDING) {
+        return format!(
+            "this is an unfinished run{}; resume it with `gatedrun resume {target}`",
+            of(" of the task ")
+        );
+    }
+    let makes = task.as_ref().map(|task| format!(", `gatedrun run {task}` makes the run"));
+    format!(
+        "this is a run{}; `gatedrun check {path}` runs it again and compares{}",
+        of(", and its task is "),
+        makes.unwrap_or_default()
+    )
 }
 
 /// The task's path that a run's manifest names.
@@ -181,7 +199,7 @@ pub fn is_cut_short(name: &Utf8Path) -> bool {
 }
 
 /// Whether a folder holds a run's files.
-fn is_run(folder: &Utf8Path) -> bool {
+pub fn is_run(folder: &Utf8Path) -> bool {
     FILES.iter().any(|name| folder.join(name).exists())
 }
 
@@ -516,10 +534,12 @@ pub fn task_folder(path: &Utf8Path) -> Option<Utf8PathBuf> {
     split(&path, "tasks").map(|_| path)
 }
 
-/// The ids of a project's tasks, in order, and what is not looked into.
-pub fn find_tasks(root: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
-    let (paths, refused) = tasks_below(&root.join("tasks"));
-    let id = |path: &String| path.strip_suffix(".json").map(str::to_owned);
+/// The ids of a project's tasks at or below a place, in order, and what is not looked into.
+pub fn find_tasks(root: &Utf8Path, within: &str) -> (Vec<String>, Vec<Refused>) {
+    let tasks = root.join("tasks");
+    let (paths, refused) = tasks_below(&tasks.join(within));
+    let within = Utf8Path::new(within);
+    let id = |path: &String| Some(within.join(path.strip_suffix(".json")?).into_string());
     (paths.iter().filter_map(id).collect(), refused)
 }
 

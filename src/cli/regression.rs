@@ -6,15 +6,15 @@ use serde::Serialize;
 
 use crate::builtin;
 use crate::evidence::STATE;
-use crate::evidence::behaviour::Shape;
-use crate::evidence::text::terminal as escape;
+use crate::evidence::behaviour::{NoRun, Shape};
+use crate::evidence::text::{counted, terminal as escape};
 use crate::inputs::{Library, Project};
 use crate::policy::path::probe;
 
 use super::check::shape_of;
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
-use super::project::{self, Libraries, Refused, find_tasks};
+use super::project::{self, Libraries, Refused, find_tasks, is_cut_short};
 use super::report::{Detail, Outputs, Place, Row as ReportRow, State, Suite};
 use super::scratch::{Scratch, Workplace};
 use super::{Stop, exit};
@@ -41,6 +41,8 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
+    /// A committed run of which the ledger is missing, cut short or changed.
+    Damaged,
     /// A committed run whose task does not exist.
     Removed,
     /// A task whose committed run does not exist.
@@ -60,7 +62,8 @@ enum Verdict {
 }
 
 impl Verdict {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
+        Self::Damaged,
         Self::Removed,
         Self::Missing,
         Self::Loosened,
@@ -73,6 +76,7 @@ impl Verdict {
 
     fn as_str(self) -> &'static str {
         match self {
+            Self::Damaged => "damaged",
             Self::Removed => "removed",
             Self::Missing => "missing",
             Self::Loosened => "loosened",
@@ -87,12 +91,13 @@ impl Verdict {
     /// What it says.
     fn meaning(self) -> &'static str {
         match self {
+            Self::Damaged => "the committed ledger is missing, cut short or changed",
             Self::Removed => "a committed run whose task does not exist",
             Self::Missing => "a task whose committed run does not exist",
             Self::Loosened => "a denial is gone",
             Self::Failed => "the task, its policy or its committed run cannot be loaded",
             Self::Tightened => "a call is denied that was allowed",
-            Self::Other => "another outcome, failure mode, tool or answer",
+            Self::Other => "another call, file, outcome, failure mode or answer",
             Self::Improved => "an expectation is met that was not",
             Self::Same => "the same outcome, by the same decisions",
         }
@@ -135,7 +140,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut libraries = Libraries::default();
     let library = libraries.get(&Project::Folder(project.clone()));
     let scratch = Scratch::new()?;
-    let (mut tasks, refused) = find_tasks(project);
+    let (mut tasks, refused) = find_tasks(project, "");
     // A run of the built-in task has no task file.
     let built = builtin_runs(project, &tasks);
     tasks.extend(built.iter().cloned());
@@ -174,7 +179,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             (count > 0).then(|| format!("{count} {}", verdict.as_str()))
         });
         let counts: Vec<String> = counts.into_iter().flatten().collect();
-        let tasks = crate::evidence::text::counted(tasks.len(), "task", "tasks");
+        // With those of which only the run, or only a name, is there.
+        let tasks = counted(rows.len(), "task", "tasks");
         terminal.line(&format!("{tasks}: {}", counts.join(", ")))?;
     }
     let code = rows.iter().fold(exit::OK, |code, row| exit::worse(code, row.code));
@@ -221,7 +227,7 @@ fn removed(folder: &Utf8Path, tasks: &[String]) -> Vec<Row> {
     let ids = runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id);
     let gone = ids.filter(|id| !tasks.contains(id)).map(|id| {
         let what = format!("runs/{id} is committed, and tasks/{id}.json does not exist");
-        let committed = Shape::of_run(&folder.join("runs").join(&id)).ok().flatten();
+        let committed = Shape::of_run(&folder.join("runs").join(&id)).ok();
         Row {
             committed: committed.map(|shape| shape.observed.terminal_reason().to_owned()),
             ..Row::of(&id, Verdict::Removed, vec![what])
@@ -239,22 +245,36 @@ fn compare(
 ) -> Result<Row, Stop> {
     let inputs = library.load(&format!("tasks/{id}.json"), None)?;
     let run = project.join("runs").join(id);
-    let committed = Shape::of_run(&run).map_err(|error| Stop {
-        message: format!("{}: {error}", run.join(STATE)),
-        code: exit::MALFORMED,
-    })?;
+    let committed = match Shape::of_run(&run) {
+        Ok(committed) => committed,
+        Err(NoRun::Missing) if !project::is_run(&run) => {
+            let now = shape_of(&run, &inputs, work, progress)?;
+            let ended = now.observed.terminal_reason().to_owned();
+            let what = if is_cut_short(&run) {
+                project::unfinished(&run)
+            } else {
+                format!("no run is committed; make one with `gatedrun run tasks/{id}.json`")
+            };
+            let what = vec![what];
+            return Ok(Row { now: Some(ended), ..Row::of(id, Verdict::Missing, what) });
+        }
+        Err(NoRun::Host(fault)) => return Err(fault.into()),
+        Err(no_run) => {
+            let what = format!(
+                "{}: the committed ledger {no_run}; restore it, or make the run again with `gatedrun run tasks/{id}.json --accept`",
+                run.join(STATE)
+            );
+            let row = Row::of(id, Verdict::Damaged, vec![what]);
+            return Ok(Row { code: exit::MALFORMED, ..row });
+        }
+    };
     let now = shape_of(&run, &inputs, work, progress)?;
     let ended = now.observed.terminal_reason().to_owned();
-    let Some(committed) = committed else {
-        let what =
-            vec![format!("no run is committed; make one with `gatedrun run tasks/{id}.json`")];
-        return Ok(Row { now: Some(ended), ..Row::of(id, Verdict::Missing, what) });
-    };
     let unmet = |shape: &Shape| {
         let expected = inputs.task.expected.as_ref();
         expected.map_or_else(Vec::new, |expected| shape.observed.unmet(expected))
     };
-    let changes = now.observed.changes_from(&committed.observed);
+    let changes = now.changes_from(&committed);
     let (before, after) = (unmet(&committed), unmet(&now));
     let seed = committed.seed.filter(|seed| *seed != inputs.task.seed);
     let verdict = if changes.is_loosened() {
@@ -305,7 +325,7 @@ fn suite(project: &Utf8Path, rows: &[Row]) -> Suite {
         (verdict.as_str(), meaning.clone(), format!("Compared with the committed run: {meaning}."))
     });
     let rows = rows.iter().map(|row| {
-        let is_gone = matches!(row.verdict, Verdict::Removed);
+        let is_gone = matches!(row.verdict, Verdict::Removed | Verdict::Damaged);
         let place = if is_gone {
             Place::new(project.join("runs").join(&row.task).join(STATE), Some(1))
         } else {

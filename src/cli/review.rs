@@ -83,6 +83,7 @@ impl fmt::Display for Change {
             Self::Class(Class::InputsOnly) => f.write_str("behaviour unchanged, inputs changed"),
             Self::Class(Class::Behaviour) => f.write_str("the behaviour differs"),
             Self::Class(Class::Bytes) => f.write_str("behaviour unchanged, other bytes"),
+            Self::Class(Class::Unknown) => f.write_str("behaviour unknown"),
             Self::Unknown(why) => write!(f, "cannot be compared: {}", escape(why)),
         }
     }
@@ -227,11 +228,20 @@ fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
         };
     }
     if !is_folder(folder)? {
+        if project::is_cut_short(folder) {
+            let message = format!("{folder}: {}", project::unfinished(folder));
+            return Err(Stop { message, code: exit::INTERRUPTED });
+        }
         return Err(Stop::usage(format!(
             "{folder}: no such folder; name a run or a folder of runs"
         )));
     }
-    Ok(Claim::finish_below(folder)?)
+    let proposals = Claim::finish_below(folder)?;
+    if proposals.is_empty() {
+        // Where no run is, nothing was looked at, and that is never green.
+        project::find_runs(folder)?;
+    }
+    Ok(proposals)
 }
 
 fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {

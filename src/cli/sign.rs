@@ -120,11 +120,12 @@ fn sign_one(
         return Err(Stop::host(format!("{folder}: not signed, since it cannot be checked:{what}")));
     }
     if found.verdict > Verdict::Unconfirmed {
+        let what = match found.verdict {
+            Verdict::InputsDiffer => "its inputs differ from the current ones",
+            other => &format!("it is {}", other.words()),
+        };
         return Err(Stop {
-            message: format!(
-                "{folder}: it is {} and was not signed; see `gatedrun verify {folder}`",
-                found.verdict.words()
-            ),
+            message: format!("{folder}: not signed: {what}; see `gatedrun verify {folder}`"),
             code: exit::DRIFT,
         });
     }

@@ -8,13 +8,13 @@ use camino::Utf8Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use crate::event::{Decision, Event, Record};
 use crate::host::HostFault;
 use crate::json;
 use crate::ledger::{LedgerError, Reader};
 
+use super::align::{Proposed, aligned};
 use super::compare::{self, differing_fields};
 use super::open::Folder;
 use super::summary::{Outcome, Summary, decision_word};
@@ -392,53 +392,18 @@ fn text(value: &Value) -> String {
     String::from_utf8_lossy(&json::canonical(value)).into_owned()
 }
 
-/// What a call proposes: what makes it the same call in another run.
+/// What a call proposes, in words.
 fn proposed(call: &CallView) -> String {
     format!("{} {}", call.tool, call.arguments)
 }
 
-/// What a step proposes.
-fn proposal(step: &StepView) -> String {
-    let calls: Vec<String> = step.calls.iter().map(proposed).collect();
-    format!("{calls:?} {}", step.final_answer.is_some())
+fn key(call: &CallView) -> Proposed {
+    Proposed::new(&call.tool, call.arguments.as_bytes())
 }
 
-/// Up to how many that differ in a row are held against each other; more than these stand for those
-/// at their place. The cost grows with the square.
-const ALIGNED_MAX: usize = 50_000;
-
-/// Who stands for whom in two lists; of those that stand in the place of others, each for the one
-/// at its place there.
-fn aligned<'s, T>(
-    a: &'s [T],
-    b: &'s [T],
-    key: impl Fn(&T) -> String,
-) -> Vec<(Option<&'s T>, Option<&'s T>)> {
-    let keys = |list: &[T]| -> Vec<String> { list.iter().map(&key).collect() };
-    let (keys_a, keys_b) = (keys(a), keys(b));
-    let first = keys_a.iter().zip(&keys_b).take_while(|(a, b)| a == b).count();
-    let rest = a.len().min(b.len()) - first;
-    let pairs = keys_a.iter().rev().zip(keys_b.iter().rev());
-    let last = pairs.take(rest).take_while(|(a, b)| a == b).count();
-    let (old_len, new_len) = (a.len() - first - last, b.len() - first - last);
-    let operations = if old_len.max(new_len) <= ALIGNED_MAX {
-        capture_diff_slices(Algorithm::Myers, &keys_a, &keys_b)
-    } else {
-        let (old_index, new_index) = (first + old_len, first + new_len);
-        vec![
-            DiffOp::Equal { old_index: 0, new_index: 0, len: first },
-            DiffOp::Replace { old_index: first, old_len, new_index: first, new_len },
-            DiffOp::Equal { old_index, new_index, len: last },
-        ]
-    };
-    let mut pairs = Vec::new();
-    for operation in operations {
-        let (_, left, right) = operation.as_tag_tuple();
-        let (left, right) = (a.get(left).unwrap_or_default(), b.get(right).unwrap_or_default());
-        let count = left.len().max(right.len());
-        pairs.extend((0..count).map(|index| (left.get(index), right.get(index))));
-    }
-    pairs
+/// What a step proposes.
+fn proposal(step: &StepView) -> (Vec<Proposed>, bool) {
+    (step.calls.iter().map(key).collect(), step.final_answer.is_some())
 }
 
 fn aligned_steps(a: &[StepView], b: &[StepView]) -> Vec<StepPair> {
@@ -457,7 +422,7 @@ fn aligned_steps(a: &[StepView], b: &[StepView]) -> Vec<StepPair> {
 fn step_differences(a: &StepView, b: &StepView) -> Vec<Difference> {
     let mut found = Differences::default();
     let (mut number_a, mut number_b) = (0, 0);
-    for (x, y) in aligned(&a.calls, &b.calls, proposed) {
+    for (x, y) in aligned(&a.calls, &b.calls, key) {
         number_a += usize::from(x.is_some());
         number_b += usize::from(y.is_some());
         let whole = |call: &CallView| format!("{} {}", proposed(call), call.decision);

@@ -63,6 +63,11 @@ impl Work {
     }
 
     /// The files, by path.
+    pub fn files(&self) -> &BTreeMap<String, FileDigest> {
+        &self.files
+    }
+
+    /// The files, by path.
     pub fn into_files(self) -> BTreeMap<String, FileDigest> {
         self.files
     }

@@ -3,7 +3,8 @@
 //!
 //! `text` escapes what others wrote; `words` and `calls` say in short what happened.
 //! `summary` counts; `trace`, `report` and `manifest` render; `recorder` drives them all; `compare`
-//! finds what differs; `expect` holds a run against its task; `facts` holds its events against each
+//! finds what differs; `align` finds who stands for whom in two runs, and `acts` how they differ in what they
+//! ask and do; `expect` holds a run against its task; `facts` holds its events against each
 //! other; `origin` compares a run with the current inputs. `write` is the only code here that changes a disk, and `open` the only one that reads it.
 //! On top of these, what a stranger can do with a run: `attest` signs it, `verify` checks it without
 //! executing anything, and `diff` compares two.
@@ -15,6 +16,8 @@ pub mod summary;
 pub mod trace;
 pub mod report;
 pub mod manifest;
+pub mod align;
+pub mod acts;
 pub mod recorder;
 pub mod behaviour;
 pub mod expect;
