@@ -21,7 +21,10 @@ NEXT = dict(rule.split(": ") for rule in (  # the state after an event, by the s
     "start run_started: between|between step_started: open|open llm_called: asked|asked llm_replied: deciding|"
     "between gate step allow: between|between gate step deny: stopping|deciding gate step allow: deciding|"
     "deciding gate call deny: deciding|deciding gate call allow: allowed|allowed tool_started: running|"
-    "running tool_reconciled: running|running tool_attempted again: running|running tool_attempted: settled|"
+    "running tool_reconciled: running|running tool_reconciled took: running|running tool_attempted again: running|"
+    "running tool_attempted: settled|running tool_attempted doubt: doubt|doubt tool_reconciled took: settled|doubt tool_reconciled: free|"
+    "free tool_reconciled: running|free tool_reconciled took: running|free tool_attempted again: running|"
+    "free tool_attempted: settled|free tool_attempted doubt: doubt|free tool_finished: deciding|"
     "settled tool_finished: deciding|deciding step_finished: between|deciding step_finished cut: stopping|"
     "between run_finished: finished|stopping run_finished: finished").split("|"))
 WRONG = (OSError, KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError)
@@ -125,8 +128,8 @@ def ledger(data, head, budgets, ended):
                 after = re.search(rb'"prev":"(\w+)"}$', lines[number])  # it shows which of the two lines was changed
                 own = (after[1].decode() if after else None if lines[number] else head) == sha(line)
                 add("tampered", STATE, number - own, "the chain is broken here", True)
-            cut, again = kind == "step_finished" and s["calls"], e.get("outcome") == "transient_failure"
-            word = f"gate {e['subject']} {e['decision']}" if gate else kind + " again" * again + " cut" * bool(cut)
+            cut, more = kind == "step_finished" and s["calls"], {"transient_failure": " again", "in_doubt": " doubt"}.get(e.get("outcome"), "")
+            word = f"gate {e['subject']} {e['decision']}" if gate else kind + more + " took" * (e.get("took_place") is True) + " cut" * bool(cut)
             outside = kind in ("run_started", "run_finished") or gate and state == "between"
             state, step = NEXT.get(f"{state} {word}"), None if outside else sums["steps"] + (kind == "step_started")
             clock += e["waited_ms"] * MS if kind == "tool_attempted" else 0
@@ -138,7 +141,7 @@ def ledger(data, head, budgets, ended):
         for what in (what for holds, what in due if not holds):
             add("tampered", STATE, number, f"{what} is not what the lines before make it", True)
         clock, prev, _ = clock + MS + (e.get("backoff_ms") or 0) * MS, sha(line), records.append(record)
-    s["in_call"] = state in ("running", "settled")
+    s["in_call"] = state in ("running", "doubt", "free", "settled")
     if (lines[-1] or state != "finished") and not ended:
         add("unfinished", STATE, len(records) or None, "it is intact as far as it goes, and nothing says that the run has ended")
     elif lines[-1] or state != "finished":

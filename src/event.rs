@@ -52,7 +52,7 @@ pub enum Event {
     ToolStarted(ToolStarted),
     /// One attempt of a tool has ended.
     ToolAttempted(ToolAttempted),
-    /// A person has said what happened to an interrupted call.
+    /// A person has said what happened to a call in doubt.
     ToolReconciled(ToolReconciled),
     /// A tool call has ended, whatever its attempts did.
     ToolFinished(ToolFinished),
@@ -649,6 +649,9 @@ pub enum AttemptOutcome {
     Exhausted,
     /// It failed in a way that a retry cannot fix.
     Failed,
+    /// It failed in a way that leaves its effect unknown, and the call must not be repeated: a
+    /// `tool_reconciled` follows.
+    InDoubt,
 }
 
 impl AttemptOutcome {
@@ -659,6 +662,7 @@ impl AttemptOutcome {
             Self::TransientFailure => "transient_failure",
             Self::Exhausted => "exhausted",
             Self::Failed => "failed",
+            Self::InDoubt => "in_doubt",
         }
     }
 }
@@ -930,7 +934,8 @@ impl ErrorCategory {
 pub struct ToolReconciled {
     /// The call.
     pub call_id: String,
-    /// Whether its effect took place. If not, it is done now.
+    /// Whether its effect took place. If not, an attempt that was interrupted is made now; after one
+    /// that ended `in_doubt`, retries and budgets decide.
     pub took_place: bool,
     /// How they know, in their words.
     pub reason: String,

@@ -53,11 +53,13 @@ pub struct Recovery {
     pub settled: Vec<Settled>,
 }
 
-/// What somebody said about a call in doubt, and before which of its attempts.
+/// What somebody said about a call in doubt, and about which of its attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
     /// The attempt, from 1.
     pub attempt: u32,
+    /// Whether the attempt had ended and was on record; if not, the run was cut short before that.
+    pub has_ended: bool,
     /// What was said.
     pub reconciled: ToolReconciled,
 }
@@ -65,21 +67,37 @@ pub struct Settled {
 impl Recovery {
     /// What a ledger says was settled, as far as it can be read.
     pub fn settled_in(ledger: impl io::Read) -> Self {
-        let (mut reader, mut settled, mut attempt) = (Reader::trusting(ledger), Vec::new(), 1);
+        let (mut reader, mut settled) = (Reader::trusting(ledger), Vec::new());
+        let (mut attempt, mut has_ended) = (1, false);
         while let Ok(Some(record)) = reader.next_record() {
             match record.event {
-                Event::ToolStarted(_) => attempt = 1,
-                Event::ToolAttempted(attempted) => attempt = attempted.attempt.saturating_add(1),
-                Event::ToolReconciled(reconciled) => settled.push(Settled { attempt, reconciled }),
+                Event::ToolStarted(_) => (attempt, has_ended) = (1, false),
+                Event::ToolAttempted(attempted) => {
+                    has_ended = attempted.outcome == AttemptOutcome::InDoubt;
+                    attempt = attempted.attempt.saturating_add(u32::from(!has_ended));
+                }
+                Event::ToolReconciled(reconciled) => {
+                    settled.push(Settled { attempt, has_ended, reconciled });
+                    attempt = attempt.saturating_add(u32::from(has_ended));
+                    has_ended = false;
+                }
                 _ => {}
             }
         }
         Self { settled, ..Self::default() }
     }
 
-    /// Takes what was settled about a call before an attempt.
-    fn take_settled(&mut self, call_id: &str, attempt: u32) -> Option<ToolReconciled> {
-        let is_it = |one: &Settled| one.attempt == attempt && one.reconciled.call_id == call_id;
+    /// Takes what was settled about an attempt of a call that `has_ended` or not.
+    fn take_settled(
+        &mut self,
+        call_id: &str,
+        attempt: u32,
+        has_ended: bool,
+    ) -> Option<ToolReconciled> {
+        let is_it = |one: &Settled| {
+            (one.attempt, one.has_ended) == (attempt, has_ended)
+                && one.reconciled.call_id == call_id
+        };
         let at = self.settled.iter().position(is_it)?;
         Some(self.settled.remove(at).reconciled)
     }
@@ -118,6 +136,19 @@ struct Running<'c> {
     call: &'c ProposedCall,
     allowed: Box<Allowed>,
     key: String,
+}
+
+/// How a call continues after an attempt that was in doubt is settled.
+enum Settlement {
+    /// It did not take place, and is tried again.
+    Again,
+    /// It ends with this error.
+    Failed {
+        /// The error.
+        error: ToolError,
+        /// Whether a budget would have allowed another attempt.
+        is_affordable: bool,
+    },
 }
 
 /// What became of a call, for the proposer and for the loop.
@@ -320,7 +351,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         let mut running = Running { step, call, allowed, key };
         let mut attempt = 1;
         loop {
-            let Attempt { attempted, recorded, is_known, recorded_wait_ms } =
+            let Attempt { attempted, recorded, recorded_wait_ms } =
                 self.attempt(&mut running, attempt)?;
             // A recorded attempt is dated when it ended; one that is made now has just begun.
             let mut standing = self.standing()?;
@@ -336,21 +367,26 @@ impl<'a, 'l> Governor<'a, 'l> {
                 Some(_) => Ok(output),
                 None => self.checked(allowed, output),
             });
-            let backoff_ms = match &outcome {
-                Ok(_) => None,
-                Err(error) if !is_known && self.is_doubtful(allowed.tool(), error.class) => {
-                    let class = error.class.as_str();
-                    let cause = format!("attempt {attempt} ended with {class}: {}", error.message);
-                    return Err(in_doubt(&running, cause));
-                }
-                Err(error) => {
-                    let limits = &self.gate.policy().retry;
-                    let call_id = allowed.call_id();
-                    let wait = retry::backoff_ms(limits, attempt, self.seed, call_id);
-                    wait.filter(|_| error.retryable)
-                }
-            };
             self.totals.attempts += 1;
+            let doubtful = outcome.as_ref().err().filter(|error| {
+                // Of a result that was lost, somebody has said that the effect took place.
+                let is_settled = error.class == ErrorClass::ResultLost;
+                !is_settled && self.is_doubtful(allowed.tool(), error.class)
+            });
+            if let Some(error) = doubtful.cloned() {
+                match self.doubt(&mut running, attempt, waited_ms, error)? {
+                    Settlement::Again => {
+                        attempt += 1;
+                        continue;
+                    }
+                    Settlement::Failed { error, is_affordable } => {
+                        let finished = self.finished(&running.allowed, Err(error));
+                        return Ok(self.finish(step, attempt, finished, is_affordable)?);
+                    }
+                }
+            }
+            let backoff_ms =
+                outcome.as_ref().err().and_then(|error| self.backoff_ms(allowed, attempt, error));
             // The next attempt would begin after the record of this one and the wait.
             standing.totals = self.totals;
             standing.elapsed_ms += waited_ms + TICK_MS;
@@ -376,6 +412,66 @@ impl<'a, 'l> Governor<'a, 'l> {
         }
     }
 
+    /// How long to wait before the next attempt; `None` where this error or the limits of retries
+    /// allow none.
+    fn backoff_ms(&self, allowed: &Allowed, attempt: u32, error: &ToolError) -> Option<u64> {
+        let limits = &self.gate.policy().retry;
+        let wait_ms = retry::backoff_ms(limits, attempt, self.seed, allowed.call_id());
+        wait_ms.filter(|_| error.retryable)
+    }
+
+    /// Records an attempt that is in doubt, and then what somebody says about it.
+    ///
+    /// The attempt counts, whatever is said: what it used is used. If it did not take place, the rules
+    /// of retries and the budgets decide, as about any other attempt that failed. The next one does
+    /// not wait: looking took longer.
+    fn doubt(
+        &mut self,
+        running: &mut Running<'_>,
+        attempt: u32,
+        waited_ms: u64,
+        error: ToolError,
+    ) -> Result<Settlement, Halt> {
+        let call_id = running.allowed.call_id();
+        let attempted = ToolAttempted {
+            call_id: call_id.to_owned(),
+            attempt,
+            outcome: AttemptOutcome::InDoubt,
+            waited_ms,
+            error: Some(error.clone()),
+            backoff_ms: None,
+        };
+        self.ledger.push(Some(running.step), Event::ToolAttempted(attempted))?;
+        let mut said = self.recorded_reconciliation()?;
+        if said.is_none() {
+            let recovery = &mut self.recovery;
+            said = recovery.take_settled(call_id, attempt, true).or_else(|| {
+                recovery.reconciled.take_if(|reconciled| reconciled.call_id == call_id)
+            });
+        }
+        let Some(said) = said else {
+            self.ledger.make_durable()?;
+            let class = error.class.as_str();
+            let cause = format!("attempt {attempt} ended with {class}: {}", error.message);
+            return Err(in_doubt(running, cause));
+        };
+        let mut standing = self.standing()?;
+        // The next attempt would begin after the record of what was said.
+        standing.elapsed_ms += TICK_MS;
+        if self.reconcile(running, said)?.is_some() {
+            let message = "the effect took place, and its result did not arrive";
+            let error = ToolError::new(ErrorClass::ResultLost, message);
+            return Ok(Settlement::Failed { error, is_affordable: true });
+        }
+        if self.backoff_ms(&running.allowed, attempt, &error).is_none() {
+            return Ok(Settlement::Failed { error, is_affordable: true });
+        }
+        Ok(match self.gate.decide_retry(&standing, 0) {
+            true => Settlement::Again,
+            false => Settlement::Failed { error, is_affordable: false },
+        })
+    }
+
     fn is_read_only(&self, tool: &str) -> bool {
         self.gate.contracts().get(tool).is_some_and(|contract| contract.read_only)
     }
@@ -397,7 +493,7 @@ impl<'a, 'l> Governor<'a, 'l> {
     fn attempt(&mut self, running: &mut Running<'_>, attempt: u32) -> Result<Attempt, Halt> {
         while let Some(reconciled) = self.recorded_reconciliation()? {
             if let Some(settled) = self.reconcile(running, reconciled)? {
-                return Ok(Attempt::known(settled));
+                return Ok(Attempt::of(settled));
             }
         }
         // A result that is taken on trust is not held against its digest and its contract again.
@@ -408,9 +504,11 @@ impl<'a, 'l> Governor<'a, 'l> {
             self.rebuild(running, &recorded.attempted)?;
             return Ok(recorded);
         }
-        while let Some(settled) = self.recovery.take_settled(running.allowed.call_id(), attempt) {
+        while let Some(settled) =
+            self.recovery.take_settled(running.allowed.call_id(), attempt, false)
+        {
             if let Some(settled) = self.reconcile(running, settled)? {
-                return Ok(Attempt::known(settled));
+                return Ok(Attempt::of(settled));
             }
         }
         if self.ledger.is_carried_on()
@@ -424,7 +522,7 @@ impl<'a, 'l> Governor<'a, 'l> {
                 return Err(in_doubt(running, cause));
             };
             if let Some(settled) = self.reconcile(running, reconciled)? {
-                return Ok(Attempt::known(settled));
+                return Ok(Attempt::of(settled));
             }
         }
         self.ledger.may_act()?;
@@ -434,12 +532,12 @@ impl<'a, 'l> Governor<'a, 'l> {
                 Err(Unopened::Host(fault)) => return Err(fault.into()),
                 Err(Unopened::Denied(denied)) => {
                     let error = ToolError::new(ErrorClass::NotPermitted, denied.reason);
-                    return Ok(Attempt::known(Attempted::Ended(Err(error))));
+                    return Ok(Attempt::of(Attempted::Ended(Err(error))));
                 }
             }
         }
         let attempted = tools::faults::run(self.faults, &running.allowed, attempt, &running.key)?;
-        Ok(Attempt { is_known: false, ..Attempt::known(attempted) })
+        Ok(Attempt::of(attempted))
     }
 
     /// Whether a call that failed so must not be made again by anyone who does not know what became
@@ -582,15 +680,13 @@ impl<'a, 'l> Governor<'a, 'l> {
 struct Attempt {
     attempted: Attempted,
     recorded: Option<ToolFinished>,
-    /// Whether it is on record how it went, or somebody has said so.
-    is_known: bool,
     /// The wait for a result that did not come, of an attempt that is on record.
     recorded_wait_ms: u64,
 }
 
 impl Attempt {
-    fn known(attempted: Attempted) -> Self {
-        Self { attempted, recorded: None, is_known: true, recorded_wait_ms: 0 }
+    fn of(attempted: Attempted) -> Self {
+        Self { attempted, recorded: None, recorded_wait_ms: 0 }
     }
 }
 
@@ -609,14 +705,14 @@ fn recorded_attempt(next: &Record, then: Option<&Record>, trusted: Option<u64>) 
         let hung = error.class == ErrorClass::TimedOut;
         let ended = if hung { Attempted::Hung } else { Attempted::Ended(Err(error.clone())) };
         let recorded_wait_ms = attempted.waited_ms;
-        return Some(Attempt { recorded_wait_ms, ..Attempt::known(ended) });
+        return Some(Attempt { recorded_wait_ms, ..Attempt::of(ended) });
     }
     let Event::ToolFinished(finished) = &then?.event else { return None };
     let as_it_is = finished.cut || trusted.is_some_and(|bytes_max| finished.bytes <= bytes_max);
     let whole = finished.result.as_ref().filter(|_| !as_it_is).map(JsonText::value);
     let recorded = whole.is_none().then(|| finished.clone());
     let output = Output { result: whole.unwrap_or_default(), origin: finished.origin.clone() };
-    Some(Attempt { recorded, ..Attempt::known(Attempted::Ended(Ok(output))) })
+    Some(Attempt { recorded, ..Attempt::of(Attempted::Ended(Ok(output))) })
 }
 
 fn in_doubt(running: &Running<'_>, cause: String) -> Halt {

@@ -10,7 +10,7 @@ use std::io::Read;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::agent::RunError;
-use crate::event::{Event, Record, RunStarted, ToolReconciled, ToolStarted};
+use crate::event::{AttemptOutcome, Event, Record, RunStarted, ToolReconciled, ToolStarted};
 use crate::evidence::manifest::{FileDigest, Work, written};
 use crate::governor::Recovery;
 use crate::inputs::Inputs;
@@ -95,9 +95,12 @@ fn opened(event: &Event, open: Option<(String, String)>) -> Option<(String, Stri
     match event {
         Event::ToolStarted(started) => Some((started.call_id.clone(), started.tool.clone())),
         // A failure that is final needs nothing more; a result that is not recorded does.
-        Event::ToolAttempted(attempted) => {
-            open.filter(|_| attempted.error.is_none() || attempted.backoff_ms.is_some())
-        }
+        Event::ToolAttempted(attempted) => open.filter(|_| match attempted.outcome {
+            AttemptOutcome::Success
+            | AttemptOutcome::TransientFailure
+            | AttemptOutcome::InDoubt => true,
+            AttemptOutcome::Exhausted | AttemptOutcome::Failed => false,
+        }),
         Event::ToolReconciled(reconciled) => open.filter(|_| !reconciled.took_place),
         Event::ToolFinished(_) => None,
         _ => open,

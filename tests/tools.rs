@@ -427,49 +427,142 @@ fn faults_show_each_failure_mode() {
     }
 }
 
-/// A call that may not be repeated, after a failure that leaves its effect unknown: nothing is tried
-/// again and nothing is recorded as not done. A human says what became of it.
+/// A run of one call that may not be repeated, with this fault and these budgets.
+fn unrepeatable(fault: Value, budget: &str) -> (Folder, String) {
+    let folder = Folder::lenient_project();
+    folder.edit("tools/write.json", "\"idempotentHint\": true", "\"idempotentHint\": false");
+    let write = json!({"tool": "write", "arguments": {"path": "work/mail.md", "content": "x"}});
+    let to = format!("  max_tokens: 50000\n{budget}");
+    let edits = [("  max_tokens: 50000\n", to.as_str())];
+    scripted(&folder, json!([{"calls": [write]}, {"final_answer": "done"}]), &edits);
+    let mut task: Value = serde_json::from_slice(&folder.read("tasks/test/script.json")).unwrap();
+    task["faults"] = json!([fault]);
+    folder.write("tasks/test/script.json", task.to_string());
+    let ran = folder.gatedrun(&["run", "tasks/test/script.json"]);
+    assert_eq!(ran.code, 4, "{fault}: {}", ran.all());
+    assert!(ran.err.contains("in doubt: attempt 1 ended with "), "{}", ran.err);
+    let cut = text_in(&folder, "runs/test/script.partial/state.jsonl");
+    let at = cut.rfind("\"call_id\":\"").unwrap() + 11;
+    let call = cut[at..at + 21].to_owned();
+    (folder, call)
+}
+
+fn text_in(folder: &Folder, path: &str) -> String {
+    String::from_utf8(folder.read(path)).unwrap()
+}
+
+fn settle(folder: &Folder, call: &str, outcome: &str) -> i32 {
+    let settle = format!("{call}={outcome}");
+    folder.gatedrun(&["resume", "runs/test/script", "--settle", &settle, "--reason", "seen"]).code
+}
+
+/// The verdict of the verifier that shares no code with the program.
+fn second_verdict(folder: &Folder, run: &str) -> String {
+    let (script, run) = (root().join("scripts/verify_evidence.py"), folder.path().join(run));
+    let mut python = Command::new("python3");
+    python.args([script.as_str(), run.as_str(), "--project", folder.path().as_str()]);
+    let said: Value = serde_json::from_slice(&python.output().unwrap().stdout).unwrap();
+    said["verdict"].as_str().unwrap().to_owned()
+}
+
+/// Whoever reads the run, or makes it again, finds the same.
+fn holds_up(folder: &Folder) {
+    for command in ["verify", "check", "replay"] {
+        let again = folder.gatedrun(&[command, "runs/test/script"]);
+        assert_eq!(again.code, 0, "{command}: {}", again.all());
+    }
+    assert_eq!(second_verdict(folder, "runs/test/script"), "verified");
+}
+
+/// A call that may not be repeated, after a failure that leaves its effect unknown: the attempt is
+/// on record and counts, and a human says what became of it before anything is tried again.
 #[test]
-fn a_call_that_may_not_be_repeated_is_never_retried() {
-    for mode in ["hang", "always_fail", "unclassified", "panic"] {
-        let folder = Folder::project();
-        folder.edit("tools/write.json", "\"idempotentHint\": true", "\"idempotentHint\": false");
-        let write = json!({"tool": "write", "arguments": {"path": "work/mail.md", "content": "x"}});
-        scripted(&folder, json!([{"calls": [write]}, {"final_answer": "done"}]), &[]);
-        let mut task: Value =
-            serde_json::from_slice(&folder.read("tasks/test/script.json")).unwrap();
-        task["faults"] = json!([{"tool": "write", "mode": mode}]);
-        folder.write("tasks/test/script.json", task.to_string());
-        let ran = folder.gatedrun(&["run", "tasks/test/script.json"]);
-        assert_eq!(ran.code, 4, "{mode}: {}", ran.all());
-        assert!(ran.err.contains("in doubt: attempt 1 ended with "), "{}", ran.err);
-        let ledger =
-            |run: &str| String::from_utf8(folder.read(&format!("{run}/state.jsonl"))).unwrap();
-        let cut = ledger("runs/test/script.partial");
-        assert!(!cut.contains("tool_attempted") && cut.contains("tool_started"), "{mode}: {cut}");
-        let at = cut.rfind("\"call_id\":\"").unwrap() + 11;
-        let call = &cut[at..at + 21];
-        let resume = |outcome: &str| {
-            let settle = format!("{call}={outcome}");
-            folder.gatedrun(&[
-                "resume",
-                "runs/test/script",
-                "--settle",
-                &settle,
-                "--reason",
-                "seen",
-            ])
+fn an_attempt_in_doubt_is_recorded_and_settled() {
+    for (mode, is_retryable) in
+        [("hang", true), ("always_fail", true), ("unclassified", false), ("panic", false)]
+    {
+        let (folder, call) = unrepeatable(json!({"tool": "write", "mode": mode}), "");
+        let attempts = |run: &str| {
+            let ledger = text_in(&folder, &format!("{run}/state.jsonl"));
+            let records = ledger.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let events = records.map(|mut record| record["event"].take());
+            let seen = events.filter(|event| event["kind"] == "tool_attempted");
+            seen.map(|event| (event["attempt"].as_u64().unwrap(), event["outcome"].clone()))
+                .collect::<Vec<_>>()
         };
+        let one = (1, json!("in_doubt"));
+        let partial = "runs/test/script.partial";
+        assert_eq!(attempts(partial), std::slice::from_ref(&one), "{mode}");
+        assert_eq!(folder.gatedrun(&["verify", partial]).code, 7, "{mode}");
+        assert_eq!(second_verdict(&folder, partial), "unfinished", "{mode}");
+        let before = folder.read("runs/test/script.partial/state.jsonl");
         assert_eq!(folder.gatedrun(&["resume", "runs/test/script"]).code, 4);
-        // It did not take place, so it is done, and is in doubt again.
-        assert_eq!(resume("did-not").code, 4, "{mode}");
-        let ran = resume("took-place");
-        assert_eq!(ran.code, 0, "{mode}: {}", ran.all());
-        let whole = ledger("runs/test/script");
-        assert_eq!(whole.matches("\"kind\":\"tool_attempted\"").count(), 1, "{mode}: {whole}");
-        assert_eq!(whole.matches("\"kind\":\"tool_reconciled\"").count(), 2, "{mode}: {whole}");
-        let verified = folder.gatedrun(&["verify", "runs/test/script"]);
-        assert_eq!(verified.code, 0, "{mode}: {}", verified.all());
+        assert_eq!(folder.read("runs/test/script.partial/state.jsonl"), before, "{mode}");
+        let two = (2, json!("in_doubt"));
+        if is_retryable {
+            // It did not take place, so it is tried again, and is in doubt again.
+            assert_eq!(settle(&folder, &call, "did-not"), 4, "{mode}");
+            assert_eq!(attempts(partial), [one.clone(), two.clone()], "{mode}");
+            assert_eq!(settle(&folder, &call, "took-place"), 0, "{mode}");
+            assert_eq!(attempts("runs/test/script"), [one, two], "{mode}");
+        } else {
+            // As after any other attempt that failed so, a retry cannot help.
+            assert_eq!(settle(&folder, &call, "did-not"), 3, "{mode}");
+            assert_eq!(attempts("runs/test/script"), [one], "{mode}");
+            let report = text_in(&folder, "runs/test/script/run_report.md");
+            assert!(report.contains("catalogued"), "{report}");
+        }
+        holds_up(&folder);
+    }
+}
+
+/// What an attempt in doubt used is used, whatever is said about it.
+#[test]
+fn an_attempt_in_doubt_counts_against_every_budget() {
+    // An answer without a retry, and with one.
+    let fault = json!({"tool": "write", "mode": "fail_then_succeed", "failures": 1});
+    let (folder, call) = unrepeatable(fault.clone(), "");
+    assert_eq!(settle(&folder, &call, "did-not"), 0);
+    assert_eq!(text_in(&folder, "runs/test/script/work/mail.md"), "x");
+    holds_up(&folder);
+    // One attempt is all that the budget has.
+    let (folder, call) = unrepeatable(fault, "  max_attempts: 1\n");
+    assert_eq!(settle(&folder, &call, "did-not"), 3);
+    let ledger = text_in(&folder, "runs/test/script/state.jsonl");
+    assert_eq!(ledger.matches("\"kind\":\"tool_attempted\"").count(), 1, "{ledger}");
+    assert!(ledger.contains("\"terminal_reason\":\"loop_budget\""), "{ledger}");
+    holds_up(&folder);
+    // The second attempt has the time that the first left, and there is no third.
+    let hang = json!({"tool": "write", "mode": "hang"});
+    let (folder, call) = unrepeatable(hang, "  max_elapsed_ms: 15000\n");
+    assert_eq!(settle(&folder, &call, "did-not"), 4);
+    assert_eq!(settle(&folder, &call, "did-not"), 3);
+    let ledger = text_in(&folder, "runs/test/script/state.jsonl");
+    let waits = ledger.split("\"waited_ms\":").skip(1);
+    let waits: Vec<u64> =
+        waits.map(|rest| rest.split(',').next().unwrap().parse().unwrap()).collect();
+    assert!(waits.len() == 2 && waits[0] == 10_000 && waits[1] < 5_000, "{waits:?}");
+    assert!(ledger.contains("\"terminal_reason\":\"loop_budget\""), "{ledger}");
+    holds_up(&folder);
+}
+
+/// A run that is cut short at any point of the settlement continues from there.
+#[test]
+fn a_settlement_that_was_cut_short_is_continued() {
+    let fault = json!({"tool": "write", "mode": "fail_then_succeed", "failures": 1});
+    let (folder, call) = unrepeatable(fault, "");
+    assert_eq!(settle(&folder, &call, "did-not"), 0);
+    let whole = text_in(&folder, "runs/test/script/state.jsonl");
+    let partial = "runs/test/script.partial/state.jsonl";
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let at = |kind: &str| lines.iter().position(|line| line.contains(kind)).unwrap();
+    let settled = at("\"kind\":\"tool_reconciled\"");
+    for kept in [settled, settled + 1] {
+        std::fs::remove_dir_all(folder.path().join("runs/test")).unwrap();
+        folder.write(partial, lines[..kept].concat());
+        assert_eq!(folder.gatedrun(&["resume", "runs/test/script"]).code, 4, "{kept}");
+        assert_eq!(settle(&folder, &call, "did-not"), 0, "{kept}");
+        holds_up(&folder);
     }
 }
 

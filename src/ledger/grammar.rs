@@ -32,10 +32,23 @@ enum State {
     Running {
         call_id: String,
         attempts: u32,
-        settled: bool,
+        due: Due,
     },
     Stopping,
     Finished,
+}
+
+/// What a call that was started needs next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// An attempt. Whoever resumes a run may first have to be told what became of it.
+    Attempt,
+    /// What somebody says about an attempt that is in doubt.
+    Word,
+    /// Another attempt, or the end: the attempt in doubt did not take place.
+    Either,
+    /// The end.
+    End,
 }
 
 impl State {
@@ -47,8 +60,10 @@ impl State {
             Self::LlmAsked => "llm_replied",
             Self::Deciding => "the gate_decided of the next call, or step_finished",
             Self::Allowed(_) => "tool_started of the call that was allowed",
-            Self::Running { settled: false, .. } => "tool_attempted",
-            Self::Running { settled: true, .. } => "tool_finished",
+            Self::Running { due: Due::Attempt, .. } => "tool_attempted",
+            Self::Running { due: Due::Word, .. } => "tool_reconciled",
+            Self::Running { due: Due::Either, .. } => "tool_attempted or tool_finished",
+            Self::Running { due: Due::End, .. } => "tool_finished",
             Self::Stopping => "run_finished",
             Self::Finished => "nothing: the run has ended",
         }
@@ -148,10 +163,10 @@ impl Grammar {
                         started.call_id
                     )));
                 }
-                State::Running { call_id, attempts: 0, settled: false }
+                State::Running { call_id, attempts: 0, due: Due::Attempt }
             }
             (
-                State::Running { call_id, attempts, settled: false },
+                State::Running { call_id, attempts, due: Due::Attempt | Due::Either },
                 Event::ToolAttempted(attempted),
             ) if attempted.call_id == call_id => {
                 if attempted.attempt != attempts + 1 {
@@ -165,21 +180,30 @@ impl Grammar {
                 State::Running {
                     call_id,
                     attempts: attempted.attempt,
-                    settled: attempted.outcome != AttemptOutcome::TransientFailure,
+                    due: match attempted.outcome {
+                        AttemptOutcome::TransientFailure => Due::Attempt,
+                        AttemptOutcome::InDoubt => Due::Word,
+                        AttemptOutcome::Success
+                        | AttemptOutcome::Exhausted
+                        | AttemptOutcome::Failed => Due::End,
+                    },
                 }
             }
-            // Whoever resumes a run may have to be told what became of the call.
-            (
-                State::Running { call_id, attempts, settled: false },
-                Event::ToolReconciled(reconciled),
-            ) if reconciled.call_id == call_id => {
-                State::Running { call_id, attempts, settled: false }
-            }
-            (State::Running { call_id, settled: true, .. }, Event::ToolFinished(finished))
-                if finished.call_id == call_id =>
+            (State::Running { call_id, attempts, due }, Event::ToolReconciled(reconciled))
+                if reconciled.call_id == call_id && due != Due::End =>
             {
-                State::Deciding
+                let due = match (due, reconciled.took_place) {
+                    (Due::Word, true) => Due::End,
+                    (Due::Word, false) => Due::Either,
+                    // The attempt after it is what was said, or is made then.
+                    _ => Due::Attempt,
+                };
+                State::Running { call_id, attempts, due }
             }
+            (
+                State::Running { call_id, due: Due::Either | Due::End, .. },
+                Event::ToolFinished(finished),
+            ) if finished.call_id == call_id => State::Deciding,
             (State::Deciding, Event::StepFinished(finished)) => {
                 self.sum("totals", finished.totals)?;
                 let failed =
