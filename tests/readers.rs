@@ -50,6 +50,43 @@ fn the_table_of_patterns_is_what_node_says() {
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
 }
 
+/// What is accepted here, Node accepts: a pattern that is a SyntaxError elsewhere would be a contract
+/// that other readers cannot load.
+#[test]
+fn no_pattern_is_accepted_that_node_refuses() {
+    const SIGNS: [&str; 46] = [
+        "a", "b", "-", ",", "1", "^", "$", ".", "|", "(", "(", ")", ")", "(?:", "(?=", "(?!", "(?<=",
+        "(?<!", "(?<n>", "(?<m>", "(?<n", "[", "[^", "]", "*", "+", "?", "{", "}", "{2}", "{1,2}",
+        "{2,1}", "\\", "\\-", "\\k<n>", "\\1", "\\0", "\\c", "\\x41", "\\u0041", "\\u{61}", "\\ud83d",
+        "\\d", "\\b", "\\p{L}", "\\/",
+    ];
+    let mut state: u64 = 7;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from((state >> 33) % below).unwrap()
+    };
+    let mut accepted = Vec::new();
+    for _ in 0..60_000 {
+        let length = 1 + random(8);
+        let pattern: String = (0..length).map(|_| SIGNS[random(SIGNS.len() as u64)]).collect();
+        if translate(&pattern).is_ok() {
+            accepted.push(pattern);
+        }
+    }
+    assert!(accepted.len() > 3000, "{}", accepted.len());
+    let folder = Folder::new();
+    folder.write("patterns.json", &serde_json::to_string(&accepted).unwrap());
+    let script = r#"
+        for (const pattern of JSON.parse(require("fs").readFileSync("patterns.json", "utf8"))) {
+            try { new RegExp(pattern, "u"); } catch (error) { console.log(error.message); }
+        }"#;
+    let node =
+        std::process::Command::new("node").args(["-e", script]).current_dir(folder.path()).output();
+    let Ok(output) = node else { return };
+    let refused = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && refused.is_empty(), "{refused}");
+}
+
 #[test]
 fn a_contract_whose_pattern_reads_otherwise_is_refused_at_its_place() {
     let folder = Folder::project();
@@ -60,6 +97,42 @@ fn a_contract_whose_pattern_reads_otherwise_is_refused_at_its_place() {
     {
         assert!(ran.err.contains(part), "{part}: {}", ran.err);
     }
+}
+
+#[test]
+fn a_key_or_text_that_breaks_its_pattern_is_told_what_is_expected() {
+    for (file, old, new, says) in [
+        (
+            "tasks/canonical/v1.json",
+            "\"fixtures.local\": \"corpus\"",
+            "\"H0\": \"corpus\"",
+            "the key \"H0\" does not match the pattern ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$ (expected: A host in lower case, without a port, such as `fixtures.local`)\n",
+        ),
+        (
+            "tasks/canonical/v1.json",
+            "\"id\": \"canonical/v1\"",
+            "\"id\": \"Canonical/v1\"",
+            "separated by `/`)\n",
+        ),
+        (
+            "tools/search.json",
+            "\"corpus:search\"",
+            "\"search\"",
+            "does not match the pattern ^[a-z]+:[a-z]+$ (expected: Two lower-case words",
+        ),
+    ] {
+        let folder = Folder::project();
+        folder.edit(file, old, new);
+        let ran = folder.gatedrun(&["run", "tasks/canonical/v1.json"]);
+        assert_eq!(ran.code, 2, "{}", ran.all());
+        assert!(ran.err.contains(says), "{says}: {}", ran.err);
+    }
+    let schema = json!({
+        "$defs": {"name": {"pattern": "^a$"}},
+        "propertyNames": {"$ref": "#/$defs/name"}
+    });
+    let found = Schema::compile(&schema).unwrap().violations(&json!({"b": 1}));
+    assert_eq!(found[0].told(), "the key \"b\" does not match the pattern ^a$");
 }
 
 #[test]

@@ -93,6 +93,7 @@ pub fn check_host(host: &str) -> Result<(), Misspelt> {
 /// use gatedrun::policy::listed::check_prefix;
 /// assert!(check_prefix("/docs/").is_ok());
 /// assert!(check_prefix("/a/../docs/").unwrap_err().1.contains("/docs/"));
+/// assert!(check_prefix("/v1/*/").unwrap_err().0.contains("wildcards"));
 /// ```
 pub fn check_prefix(prefix: &str) -> Result<(), Misspelt> {
     let shown = crate::problem::cut(prefix);
@@ -100,13 +101,28 @@ pub fn check_prefix(prefix: &str) -> Result<(), Misspelt> {
     if !prefix.starts_with('/') {
         return wrong("a path prefix begins with /", &format!("write {:?}", format!("/{shown}")));
     }
+    if let Some((what, from, literal)) = pattern(prefix) {
+        let before = prefix.get(..from).and_then(|before| before.rfind('/'));
+        let before = before.and_then(|slash| prefix.get(..=slash)).unwrap_or("/");
+        let before = crate::problem::cut(before);
+        let literal = literal.map_or_else(String::new, |literal| format!("; {literal}"));
+        return wrong(
+            what,
+            &format!(
+                "write one entry per path, or {before:?}, which allows every path that begins with it{literal}"
+            ),
+        );
+    }
+    if prefix.contains(",/") {
+        return wrong("it is not one path prefix", "write one prefix per entry");
+    }
     if prefix.contains(['?', '#']) {
         return wrong("a path prefix has no query and no fragment", "write the path alone");
     }
     if prefix.contains('\\') || prefix.chars().any(char::is_control) {
         return wrong(
             "no path of a URL holds a backslash or a control character",
-            "separate names with /",
+            "separate names with /; regular expressions are not supported",
         );
     }
     if !prefix.ends_with('/') {
@@ -130,4 +146,37 @@ pub fn check_prefix(prefix: &str) -> Result<(), Misspelt> {
             "write the names of the path, without percent-encoded slashes",
         ),
     }
+}
+
+/// What makes a prefix look like a pattern, where it does so, and how the character is written that is
+/// meant literally, if a prefix can hold it.
+///
+/// URLs may hold most of these characters as they are, but a prefix is compared literally, so an
+/// author who means a pattern gets an entry that matches nothing. What is common in paths and no sign
+/// of a pattern by itself is left alone: `(a)`, `a:b`, `a+b`, `$a`.
+fn pattern(prefix: &str) -> Option<(&'static str, usize, Option<&'static str>)> {
+    const WILDCARD: &str = "wildcards are not supported in a path prefix";
+    const PLACEHOLDER: &str = "placeholders are not supported in a path prefix";
+    const EXPRESSION: &str = "regular expressions are not supported in a path prefix";
+    let signs: [(&str, &str, Option<&str>); 14] = [
+        ("(?", EXPRESSION, None),
+        (")?", EXPRESSION, None),
+        (")+", EXPRESSION, None),
+        (".*", EXPRESSION, None),
+        (".+", EXPRESSION, None),
+        ("[", EXPRESSION, Some("a literal [ is written %5B")),
+        ("]", EXPRESSION, Some("a literal ] is written %5D")),
+        ("|", EXPRESSION, Some("a literal | is written %7C")),
+        ("^", EXPRESSION, Some("a literal ^ is written %5E")),
+        ("{", PLACEHOLDER, Some("a literal { is written %7B, and } is written %7D")),
+        ("}", PLACEHOLDER, Some("a literal } is written %7D")),
+        ("<", PLACEHOLDER, Some("a literal < is written %3C, and > is written %3E")),
+        ("/:", PLACEHOLDER, None),
+        ("*", WILDCARD, None),
+    ];
+    let found = signs.into_iter().filter_map(|(sign, what, literal)| {
+        prefix.find(sign).map(|at| (at + usize::from(sign == "/:"), what, literal))
+    });
+    // The first sign names the kind, and of two at one place the longer, which stands first.
+    found.min_by_key(|(at, ..)| *at).map(|(at, what, literal)| (what, at, literal))
 }

@@ -223,6 +223,14 @@ fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violati
             [name] => meant_by(name).map(|meant| unknown_key(name, Some(meant))),
             _ => None,
         },
+        ValidationErrorKind::Pattern { .. } => Some(unlike_pattern(error, schema)),
+        ValidationErrorKind::PropertyNames { error } => {
+            let told = match error.kind() {
+                ValidationErrorKind::Pattern { .. } => unlike_pattern(error, schema),
+                _ => describe(error, schema),
+            };
+            Some(format!("the key {told}"))
+        }
         _ => None,
     };
     Violation { pointer, what: describe(error, schema), unknown, told, missing, meant }
@@ -232,6 +240,22 @@ fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violati
 /// which a word of five may have; what evidence quotes is nearer.
 fn misspelt<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     nearest_within(name, known, |candidate| (candidate.chars().count() + 1).max(3) / 3)
+}
+
+/// That a text does not match the pattern of its schema, with what the schema says of it in words.
+fn unlike_pattern(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
+    let path = error.schema_path().as_str();
+    let found = shown(error.instance());
+    // The pattern as its author wrote it; the engine has a translation.
+    let Some(pattern) = keyword(schema, path).and_then(Value::as_str) else {
+        return format!("{found} does not match the pattern that its schema states");
+    };
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let described = keyword(schema, parent).and_then(|parent| parent.get("description")?.as_str());
+    let described = described.map_or_else(String::new, |words| {
+        format!(" (expected: {})", cut(words.trim_end_matches('.')))
+    });
+    format!("{found} does not match the pattern {}{described}", cut(pattern))
 }
 
 /// What to say of a key that is not known, and what it was probably meant to be.
@@ -298,6 +322,7 @@ fn describe(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
             None => "it fits none, or more than one, of the forms that the schema lists".to_owned(),
         },
         ValidationErrorKind::FalseSchema => "it may not be there; remove it".to_owned(),
+        // Evidence has these words, without the pattern; `told` names it.
         ValidationErrorKind::PropertyNames { error } => {
             format!("the key {}", describe(error, &Value::Null))
         }

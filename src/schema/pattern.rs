@@ -5,6 +5,7 @@
 //! Each sign is translated to one that both read alike, and what has no such form is refused, so that
 //! a pattern never lets through what its author forbade.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 /// The pattern for the engine.
@@ -18,7 +19,8 @@ use std::fmt::Write as _;
 /// assert!(translate("(?i)abc").unwrap_err().contains("flags"));
 /// ```
 pub fn translate(pattern: &str) -> Result<String, String> {
-    let mut reader = Reader { rest: pattern, out: String::with_capacity(pattern.len()), depth: 0 };
+    let out = String::with_capacity(pattern.len());
+    let mut reader = Reader { rest: pattern, out, depth: 0, names: HashSet::new() };
     reader.pattern()?;
     Ok(reader.out)
 }
@@ -62,6 +64,8 @@ struct Reader<'p> {
     rest: &'p str,
     out: String,
     depth: usize,
+    /// The names of the groups so far.
+    names: HashSet<&'p str>,
 }
 
 fn complement(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
@@ -177,6 +181,13 @@ impl<'p> Reader<'p> {
                 return Err(
                     "a group's name holds letters, digits and _; write (?<name>…)".to_owned()
                 );
+            }
+            // In different alternatives ES2025 takes a name twice, and every edition before it does not.
+            if !self.names.insert(name) {
+                return Err(format!(
+                    "two groups are named {:?}; give each a name of its own, or write (?:…)",
+                    crate::problem::cut(name)
+                ));
             }
             self.rest = rest;
             // Nothing refers to it, so that its name makes no difference.
