@@ -439,7 +439,7 @@ fn classify(
     checked.behaviour = is.observed.changes_from(&was.observed).words();
     checked.class = match is.class_from(&was) {
         // What is said of the ledger alone is said of files that follow from it.
-        Class::InputsOnly if !is_sound(run) => Class::Bytes,
+        Class::InputsOnly if !is_sound(run)? => Class::Bytes,
         class => class,
     };
     Ok(())

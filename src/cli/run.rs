@@ -199,7 +199,7 @@ pub(super) fn conclude(
         Standing::New | Standing::Different => Settlement::Propose,
     };
     let signers = match (standing, settlement) {
-        (Standing::Different, Settlement::Accept) => signers(target),
+        (Standing::Different, Settlement::Accept) => signers(target)?,
         _ => Vec::new(),
     };
     let place = staging.settle(settlement)?;
