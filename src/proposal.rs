@@ -1,6 +1,7 @@
 //! Whether a proposal may replace the run that it lies beside: it holds together, it is a run of this
 //! place, it was made from the current inputs, and it is what its task expects.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use camino::Utf8Path;
@@ -10,61 +11,119 @@ use crate::derive;
 use crate::event::{Event, RunStarted};
 use crate::evidence::attest::ENVELOPE_BYTES_MAX;
 use crate::evidence::expect::Observed;
-use crate::evidence::verify::{Verdict, verify_unsigned};
-use crate::evidence::{ATTESTATION, STATE, open, origin};
+use crate::evidence::verify::{Verdict, verify};
+use crate::evidence::{ATTESTATION, STATE, WORK, open, origin};
+use crate::host::HostFault;
 use crate::inputs::{self, Library};
-use crate::ledger::Reader;
+use crate::ledger::{LedgerError, Reader};
+use crate::problem::Problems;
+use crate::recovery::scan;
 
 /// Where the inputs of the runs of a place are, and the id of its task; `None` for a run that lies in
 /// no project.
 pub type Home<'l> = Option<(&'l Library, &'l str)>;
 
-/// Why a proposal may not replace the run in its place; `None` where it may.
-pub fn objection(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Option<String> {
-    let (started, observed) = match read(proposal) {
-        Ok(read) => read,
-        Err(what) => return Some(what),
+/// Why a proposal does not replace the run in its place.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It may not: what is wrong with it.
+    #[error("{0}")]
+    Unfit(String),
+    /// The current inputs cannot be loaded, so whether it was made from them is not known.
+    #[error("the current inputs cannot be loaded: {0}")]
+    Inputs(Problems),
+    /// The machine refused to read something, so nothing is known of it.
+    #[error(transparent)]
+    Host(#[from] HostFault),
+}
+
+/// Checks that a proposal may replace the run in its place.
+///
+/// # Errors
+/// Why it may not, or why that cannot be found out.
+pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(), Refusal> {
+    let unfit = |what: String| Err(Refusal::Unfit(what));
+    let (started, observed) = read(proposal)?;
+    let committed = match read(target) {
+        Ok((started, _)) => Some(started),
+        Err(Refusal::Host(fault)) => return Err(fault.into()),
+        // What is there is no run, and nothing is compared with it.
+        Err(_) => None,
     };
-    let committed = read(target).ok().map(|(started, _)| started);
     if let Some(what) = other_run(&started, committed.as_ref(), home) {
-        return Some(what);
+        return unfit(what);
     }
     if let Some((library, id)) = home {
-        let loaded = match library.load(&format!("tasks/{id}.json"), Some(started.seed)) {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                return Some(format!("its current inputs cannot be loaded: {problems}"));
-            }
-        };
+        let loaded = library.load(&format!("tasks/{id}.json"), Some(started.seed));
+        let loaded = loaded.map_err(Refusal::Inputs)?;
         let now = loaded.started(inputs::llm(&loaded).identity());
         let differences = origin::differences(&started, &now);
         if !differences.is_empty() {
-            return Some(format!(
+            return unfit(format!(
                 "it was made from other inputs: {}; make it again with `gatedrun check {target}`, or reject it with `gatedrun review {target} --reject`",
                 differences.join("; ")
             ));
         }
         let unmet = loaded.task.expected.as_ref().map(|expected| observed.unmet(expected));
         if let Some(unmet) = unmet.filter(|unmet| !unmet.is_empty()) {
-            return Some(format!(
+            return unfit(format!(
                 "it is not as its task expects: {}; fix what makes it so, or change `expected` in tasks/{id}.json and make it again",
                 unmet.join("; ")
             ));
         }
     }
-    let found = verify_unsigned(proposal, home.map(|(library, _)| library));
+    // A signature that it has is judged too: it would be that of the committed run.
+    let found = verify(proposal, home.map(|(library, _)| library), &[]);
+    if let Some(fault) = found.host_fault() {
+        return Err(fault.into());
+    }
     if matches!(found.verdict, Verdict::Verified | Verdict::Unconfirmed) {
-        return None;
+        return match empty_folder(proposal)? {
+            None => Ok(()),
+            Some(path) => unfit(format!(
+                "it is tampered ({path}: the run made no such folder); reject it with `gatedrun review {target} --reject` and make it again"
+            )),
+        };
     }
     let first = found.findings.iter().find(|finding| finding.verdict == found.verdict);
     let first = first.map_or_else(String::new, |first| {
         let line = first.line.map_or_else(String::new, |line| format!(", line {line}"));
         format!(" ({}{line}: {})", first.file, first.what)
     });
-    Some(format!(
+    unfit(format!(
         "it is {}{first}; reject it with `gatedrun review {target} --reject` and make it again",
-        found.verdict.as_str()
+        found.verdict.words()
     ))
+}
+
+/// A folder in the run's own that no call has made. `verify` passes over empty ones, since version
+/// control does not keep them, and what becomes the committed run has none.
+fn empty_folder(proposal: &Utf8Path) -> Result<Option<String>, Refusal> {
+    let state = proposal.join(STATE);
+    let unread = |error: io::Error| Refusal::from(HostFault::of(&error, state.as_str(), "read"));
+    let ledger = open::open(&state).map_err(unread)?;
+    let made = scan(ledger).map_err(|error| refused(&state, error))?.work;
+    let mut known: BTreeSet<&str> = made.folders.iter().map(String::as_str).collect();
+    let files = made.files.keys().chain(&made.vouched);
+    known.extend(files.flat_map(|path| Utf8Path::new(path).ancestors().map(Utf8Path::as_str)));
+    let held = open::Folder::open(proposal).map_err(unread)?;
+    for entry in held.walk() {
+        let entry = entry.map_err(unread)?;
+        if entry.is_folder && entry.path != WORK && !known.contains(entry.path.as_str()) {
+            return Ok(Some(entry.path));
+        }
+    }
+    Ok(None)
+}
+
+/// That a ledger cannot be read: the machine's doing, or its own.
+fn refused(path: &Utf8Path, error: LedgerError) -> Refusal {
+    match error {
+        LedgerError::Read(error) if HostFault::is_one(&error) => {
+            HostFault::of(&error, path.as_str(), "read").into()
+        }
+        error => Refusal::Unfit(format!("{STATE}: {error}")),
+    }
 }
 
 /// Why a run is none of its place: its task differs, or its seed is neither the task's nor that of
@@ -98,29 +157,34 @@ fn other_run(
 }
 
 /// The first event of a run, and what a task can expect something of.
-fn read(run: &Utf8Path) -> Result<(RunStarted, Observed), String> {
-    let wrong = |what: String| format!("{STATE}: {what}");
-    let ledger = open::open(&run.join(STATE)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => wrong("not found, so this is not a run".to_owned()),
-        _ => wrong(error.to_string()),
+fn read(run: &Utf8Path) -> Result<(RunStarted, Observed), Refusal> {
+    let wrong = |what: &str| Refusal::Unfit(format!("{STATE}: {what}"));
+    let path = run.join(STATE);
+    let ledger = open::open(&path).map_err(|error| match error.kind() {
+        _ if HostFault::is_one(&error) => HostFault::of(&error, path.as_str(), "read").into(),
+        io::ErrorKind::NotFound => wrong("not found, so this is not a run"),
+        _ => wrong(&error.to_string()),
     })?;
     let mut reader = Reader::new(ledger);
     let mut observed = Observed::default();
     let mut started = None;
-    while let Some(record) = reader.next_record().map_err(|error| wrong(error.to_string()))? {
+    while let Some(record) = reader.next_record().map_err(|error| refused(&path, error))? {
         observed.push(&record);
         if let Event::RunStarted(event) = record.event {
             started = Some(*event);
         }
     }
     if !reader.is_finished() || reader.torn() > 0 {
-        return Err(wrong("the run is unfinished: it has no run_finished".to_owned()));
+        return Err(wrong("the run is unfinished: it has no run_finished"));
     }
-    started.map(|started| (started, observed)).ok_or_else(|| wrong("it is empty".to_owned()))
+    started.map(|started| (started, observed)).ok_or_else(|| wrong("it is empty"))
 }
 
 /// The keys whose signatures a run bears, as its envelope names them.
-pub fn signers(run: &Utf8Path) -> Vec<String> {
+///
+/// # Errors
+/// The machine's: a signature that it does not read is there all the same.
+pub fn signers(run: &Utf8Path) -> Result<Vec<String>, HostFault> {
     #[derive(Deserialize)]
     struct Envelope {
         signatures: Vec<Signature>,
@@ -129,13 +193,19 @@ pub fn signers(run: &Utf8Path) -> Vec<String> {
     struct Signature {
         keyid: String,
     }
-    let read = open::read(&run.join(ATTESTATION), ENVELOPE_BYTES_MAX);
-    if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        return Vec::new();
-    }
-    // One that cannot be read is lost all the same where the run is replaced.
-    match read.ok().and_then(|bytes| serde_json::from_slice::<Envelope>(&bytes).ok()) {
+    let path = run.join(ATTESTATION);
+    let bytes = match open::read(&path, ENVELOPE_BYTES_MAX) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if HostFault::is_one(&error) => {
+            return Err(HostFault::of(&error, path.as_str(), "read"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(_) => None,
+    };
+    // One that is no envelope is lost all the same where the run is replaced.
+    let envelope = bytes.and_then(|bytes| serde_json::from_slice::<Envelope>(&bytes).ok());
+    Ok(match envelope {
         Some(envelope) => envelope.signatures.into_iter().map(|one| one.keyid).collect(),
         None => vec!["unknown".to_owned()],
-    }
+    })
 }

@@ -39,6 +39,8 @@ mod simulation;
 mod recovery;
 /// A run folder is changed in one step, by one writer, and never by who reads or refuses.
 mod transactions;
+/// What an accept takes and says, and what a fault or a kill on the way leaves.
+mod accepting;
 /// Evidence in the hands of a stranger: what is found, and where.
 mod verify;
 /// Verdicts name their cause, one bad neighbour hides no other's, and a reader stays with one run.

@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 
 use crate::support::{Folder, Ran, copy, in_doubt};
 
-const TASK: &str = "tasks/t/side.json";
-const RUN: &str = "runs/t/side";
+pub const TASK: &str = "tasks/t/side.json";
+pub const RUN: &str = "runs/t/side";
 
 /// A project with a task that writes three times, reads between, and ends.
-fn project() -> Folder {
+pub fn project() -> Folder {
     let folder = Folder::lenient_project();
     task(&folder, "t/side", "three");
     folder
 }
 
-fn task(folder: &Folder, id: &str, last: &str) {
+pub fn task(folder: &Folder, id: &str, last: &str) {
     let write = |path: &str, text: &str| json!({"tool": "write", "arguments": {"path": path, "content": text}});
     let mut task: Value = serde_json::from_slice(&folder.read("tasks/canonical/v1.json")).unwrap();
     task["id"] = id.into();
@@ -33,7 +33,7 @@ fn task(folder: &Folder, id: &str, last: &str) {
 }
 
 /// Everything below `runs/`: bytes, inode and time of each file, and the folders.
-fn tree(folder: &Folder) -> BTreeMap<String, (Vec<u8>, u64, i64)> {
+pub fn tree(folder: &Folder) -> BTreeMap<String, (Vec<u8>, u64, i64)> {
     let mut found = BTreeMap::new();
     for entry in walkdir::WalkDir::new(folder.path().join("runs")) {
         let entry = entry.unwrap();
@@ -46,7 +46,7 @@ fn tree(folder: &Folder) -> BTreeMap<String, (Vec<u8>, u64, i64)> {
     found
 }
 
-fn names(folder: &Folder) -> Vec<String> {
+pub fn names(folder: &Folder) -> Vec<String> {
     let list = std::fs::read_dir(folder.path().join("runs/t")).unwrap();
     let mut names: Vec<String> =
         list.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -54,12 +54,12 @@ fn names(folder: &Folder) -> Vec<String> {
     names
 }
 
-fn ok(ran: &Ran, code: i32) {
+pub fn ok(ran: &Ran, code: i32) {
     assert_eq!(ran.code, code, "{}", ran.all());
 }
 
 /// A committed run, and a proposal beside it that differs.
-fn proposed() -> Folder {
+pub fn proposed() -> Folder {
     let folder = project();
     ok(&folder.gatedrun(&["run", TASK]), 0);
     task(&folder, "t/side", "four");
@@ -69,7 +69,7 @@ fn proposed() -> Folder {
 }
 
 /// A run that was cut short after its second write.
-fn cut(folder: &Folder) {
+pub fn cut(folder: &Folder) {
     ok(&folder.gatedrun(&["run", TASK, "--out", "whole"]), 0);
     let ledger = String::from_utf8(folder.read("whole/state.jsonl")).unwrap();
     let lines: Vec<&str> = ledger.split_inclusive('\n').collect();
@@ -83,7 +83,7 @@ fn cut(folder: &Folder) {
 }
 
 /// Runs the program under strace with this injection; `None` where there is no strace.
-fn injected(folder: &Folder, args: &[&str], injection: &str) -> Option<(i32, String)> {
+pub fn injected(folder: &Folder, args: &[&str], injection: &str) -> Option<(i32, String)> {
     let output = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", injection])
         .arg(env!("CARGO_BIN_EXE_gatedrun"))

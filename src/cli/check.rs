@@ -25,7 +25,7 @@ use crate::policy::path::probe;
 use crate::run::Course;
 
 use super::checked::{Checked, Drift, Line, print_checked, print_json};
-use super::destination::Destination;
+use super::destination::{Content, Destination};
 use super::output::Terminal;
 use super::progress::Progress;
 use super::project::{self, Found, Libraries, Refused, find_tasks, is_cut_short};
@@ -78,7 +78,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut libraries = Libraries::default();
     let key = args.key.as_deref().map(|path| signing_key(path, terminal)).transpose()?;
     let attest = match (&args.attest, &args.key) {
-        (Some(path), Some(key)) => Some(Destination::of(path)?.unlike(&[key])?.outside_of_runs()?),
+        (Some(path), Some(key)) => Some(Destination::of(path, Content::Statement)?.unlike(&[key])?),
         _ => None,
     };
     let used: Vec<&Utf8Path> = args.key.as_deref().into_iter().collect();
@@ -461,7 +461,7 @@ fn classify(
     checked.behaviour = is.changes_from(&was).words();
     checked.class = match is.class_from(&was) {
         // What is said of the ledger alone is said of files that follow from it.
-        Class::InputsOnly if !is_sound(run) => Class::Bytes,
+        Class::InputsOnly if !is_sound(run)? => Class::Bytes,
         class => class,
     };
     Ok(())

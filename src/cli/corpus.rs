@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
@@ -13,9 +14,12 @@ use crate::file;
 use crate::inputs::FILE_BYTES_MAX;
 use crate::json::Digest;
 
-use super::destination::Destination;
+use super::destination::{self, Content, Destination, is_temporary};
 use super::output::{Terminal, Tone};
 use super::{Stop, exit, typos};
+
+/// What a manifest says of who made the documents, where this program did.
+const GENERATOR: &str = "gatedrun corpus build";
 
 /// The subcommands of `corpus`.
 #[derive(Debug, clap::Subcommand)]
@@ -65,6 +69,8 @@ pub(super) fn main(command: &Command, terminal: &mut Terminal) -> Result<u8, Sto
 
 fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
     let files = build::files(args.seed);
+    destination::folder(&args.folder, Content::Corpus)?;
+    refuse_other(&args.folder, &files)?;
     let changed: BTreeMap<&String, &Vec<u8>> = files
         .iter()
         .filter(|(name, bytes)| at_hand(&args.folder.join(name)).as_ref() != Some(*bytes))
@@ -82,8 +88,11 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
         )));
     }
     fs::create_dir_all(&args.folder).map_err(|error| Stop::writing(&args.folder, &error))?;
-    for (name, bytes) in &changed {
-        Destination::of(&args.folder.join(name))?.replace(bytes)?;
+    let places = changed.iter().map(|(name, bytes)| {
+        Ok((Destination::of(&args.folder.join(name), Content::Corpus)?, *bytes))
+    });
+    for (place, bytes) in places.collect::<Result<Vec<_>, Stop>>()? {
+        place.replace(bytes)?;
     }
     if args.json {
         let written: Vec<&str> = changed.keys().map(|name| name.as_str()).collect();
@@ -98,6 +107,40 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
         changed.len()
     ))?;
     Ok(exit::OK)
+}
+
+/// Refuses a folder that is not a corpus of this program: what is in it is somebody's.
+fn refuse_other(folder: &Utf8Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Stop> {
+    let refused = |name: &str| {
+        Stop::usage(format!(
+            "{folder}: contains {name:?}, which is no part of a corpus that `gatedrun corpus build` made; name a new folder"
+        ))
+    };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Stop::writing(folder, &error)),
+    };
+    if folder.join(MANIFEST).exists() {
+        return if is_built(folder) { Ok(()) } else { Err(refused(MANIFEST)) };
+    }
+    for entry in entries {
+        let name = entry.map_err(|error| Stop::writing(folder, &error))?.file_name();
+        let name = name.to_string_lossy();
+        let is_own = |file: &String| Utf8Path::new(file).iter().next() == Some(&*name);
+        if !is_temporary(&name) && !files.keys().any(is_own) {
+            return Err(refused(&name));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a folder's manifest is that of a corpus which this program has built, whatever else was
+/// changed in it.
+fn is_built(folder: &Utf8Path) -> bool {
+    let bytes = at_hand(&folder.join(MANIFEST)).unwrap_or_default();
+    let manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    manifest.get("generator").is_some_and(|generator| generator == GENERATOR)
 }
 
 /// The content of a file of the corpus; nothing if the file is unreadable.
@@ -154,7 +197,7 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
 fn compare_with_generator(folder: &Utf8Path) -> Result<bool, Stop> {
     let Some(bytes) = at_hand(&folder.join(MANIFEST)) else { return Ok(false) };
     let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(false) };
-    if manifest.generator != "gatedrun corpus build" {
+    if manifest.generator != GENERATOR {
         return Ok(false);
     }
     for (name, made) in build::files(manifest.seed) {

@@ -1,6 +1,9 @@
-//! Where a command writes a file that its user named: reports, attestations, keys, a corpus.
+//! Where a command writes a file that its user named: reports, attestations, keys, manual pages, a
+//! corpus.
 //!
-//! A destination is looked at before any work is done, and written in one step: a temporary file
+//! A destination is looked at before any work is done. No command knows every file that it, or
+//! another one, reads, so nothing is replaced that this program has not written as the same kind of
+//! output, and nothing is put where inputs and evidence lie. A destination is written in one step: a temporary file
 //! beside it, synced, renamed over it, and the folder synced, so that after a kill or a loss of power
 //! the old or the new content is there. Only a regular file is ever replaced. A temporary file that a
 //! kill has left is removed by the next command that writes to the same place.
@@ -9,7 +12,7 @@ use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use rustix::fs::{
     Access, AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid, accessat, fchown,
     flock, openat,
@@ -17,10 +20,14 @@ use rustix::fs::{
 use rustix::io::Errno;
 use tempfile::{Builder, NamedTempFile};
 
-use crate::evidence::STATE;
-use crate::file::kind;
+use crate::evidence::attest::is_test_envelope;
+use crate::evidence::write::{is_beside, target_of};
+use crate::evidence::{REPORT, STATE, TRACE};
+use crate::file::{self, kind};
+use crate::task::reserved_ending;
 
 use super::Stop;
+use super::report;
 
 /// How the name of a temporary file ends.
 const TEMPORARY_ENDING: &str = ".gatedrun-tmp";
@@ -30,6 +37,75 @@ const NAME_CHARS_MAX: usize = 48;
 
 /// How often a temporary file is made again that another command has taken for a leftover.
 const TRIES_MAX: usize = 16;
+
+/// The largest file that is looked into before it is replaced, in bytes.
+const REPLACED_BYTES_MAX: u64 = 1 << 30;
+
+/// The folders of a project that hold inputs and evidence.
+const KEPT: [&str; 5] = ["data", "policy", "runs", "tasks", "tools"];
+
+/// What is written to a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// A report as JUnit XML.
+    Junit,
+    /// A report as SARIF.
+    Sarif,
+    /// A signed statement about a check.
+    Statement,
+    /// A key; it replaces nothing.
+    Key,
+    /// A page of the manual.
+    Page,
+    /// A file of a corpus, whose folder was looked at.
+    Corpus,
+    /// A run, whose folder its writer looks at.
+    Run,
+    /// The signatures under a run, in its folder.
+    Signatures,
+}
+
+impl Content {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Junit => "a JUnit report",
+            Self::Sarif => "a SARIF report",
+            Self::Statement => "a statement about a check",
+            Self::Key => "a key",
+            Self::Page => "a manual page",
+            Self::Corpus => "a file of a corpus",
+            Self::Run => "a run",
+            Self::Signatures => "the signatures under a run",
+        }
+    }
+
+    /// Whether these bytes were written as this by this program. An empty file holds nothing.
+    fn is_own(self, bytes: &[u8]) -> bool {
+        let has = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
+        bytes.is_empty()
+            || match self {
+                Self::Junit => bytes.starts_with(report::JUNIT_HEAD.as_bytes()),
+                Self::Sarif => {
+                    serde_json::from_slice::<serde_json::Value>(bytes).is_ok_and(|log| {
+                        log.pointer("/runs/0/tool/driver/name") == Some(&"gatedrun".into())
+                    })
+                }
+                Self::Statement => is_test_envelope(bytes),
+                Self::Page => has("\n.TH gatedrun"),
+                Self::Key | Self::Run => false,
+                Self::Corpus | Self::Signatures => true,
+            }
+    }
+
+    /// The folder of a project that this belongs in.
+    fn home(self) -> Option<&'static str> {
+        match self {
+            Self::Corpus => Some("data"),
+            Self::Run | Self::Signatures => Some("runs"),
+            Self::Junit | Self::Sarif | Self::Statement | Self::Key | Self::Page => None,
+        }
+    }
+}
 
 /// A place for a file, looked at and found fit to be written.
 #[derive(Debug)]
@@ -42,14 +118,17 @@ pub(super) struct Destination {
     beside: Utf8PathBuf,
     /// How its name begins.
     prefix: String,
+    /// What is written there.
+    content: Content,
 }
 
 impl Destination {
     /// A place for a file. A link is followed to the regular file that it leads to.
     ///
     /// # Errors
-    /// That something else is there, or that the folder does not exist or may not be written.
-    pub(super) fn of(path: &Utf8Path) -> Result<Self, Stop> {
+    /// That something else is there, that inputs or evidence lie there, or that the folder does not
+    /// exist or may not be written.
+    pub(super) fn of(path: &Utf8Path, content: Content) -> Result<Self, Stop> {
         let place = match found(path)? {
             None => absent(path)?,
             Some(metadata) => {
@@ -59,8 +138,15 @@ impl Destination {
                 real.map_err(|error| Stop::writing(path, &error))?
             }
         };
-        let folder = parent(&place).to_owned();
-        Self { named: path.to_owned(), prefix: prefix(&place), place, beside: folder }.writable()
+        let named = path.to_owned();
+        refuse_reserved(path, &named)?;
+        refuse_reserved(path, &place)?;
+        refuse_run(path, parent(&place))?;
+        refuse_kept(path, &place, content)?;
+        let beside = parent(&place).to_owned();
+        let destination = Self { named, prefix: prefix(&place), place, beside, content };
+        destination.refuse_other()?;
+        destination.writable()
     }
 
     /// A place in the folder of a run, where nothing is a link, and where no temporary file may lie:
@@ -76,18 +162,19 @@ impl Destination {
         let folder = run.canonicalize_utf8().map_err(|error| Stop::writing(run, &error))?;
         let prefix = prefix(&Utf8PathBuf::from(format!("{folder}.{name}")));
         let beside = parent(&folder).to_owned();
-        Self { named, place: folder.join(name), beside, prefix }.writable()
+        let content = Content::Signatures;
+        Self { named, place: folder.join(name), beside, prefix, content }.writable()
     }
 
     /// A place where nothing is yet.
     ///
     /// # Errors
     /// That something is there, or as [`Destination::of`].
-    pub(super) fn fresh(path: &Utf8Path) -> Result<Self, Stop> {
+    pub(super) fn fresh(path: &Utf8Path, content: Content) -> Result<Self, Stop> {
         if path.symlink_metadata().is_ok() {
             return Err(exists(path));
         }
-        Self::of(path)
+        Self::of(path, content)
     }
 
     /// Refuses a place that is one of the files which the command reads.
@@ -103,15 +190,22 @@ impl Destination {
         }
     }
 
-    /// Refuses a place inside a run's folder: `verify` calls a run tampered that holds a foreign file.
-    pub(super) fn outside_of_runs(self) -> Result<Self, Stop> {
-        match parent(&self.place).ancestors().find(|folder| folder.join(STATE).exists()) {
-            Some(run) => Err(Stop::usage(format!(
-                "{}: it lies in the folder of the run {run}, which holds nothing but evidence; choose a name elsewhere",
-                self.named
-            ))),
-            None => Ok(self),
+    /// Refuses a file that was not written as the same kind of output: somebody may read it as an
+    /// input.
+    fn refuse_other(&self) -> Result<(), Stop> {
+        if matches!(self.content, Content::Corpus | Content::Signatures) || !self.place.exists() {
+            return Ok(());
         }
+        let read = file::read(&self.place, REPLACED_BYTES_MAX);
+        let bytes = read.map_err(|unread| Stop::from(unread.problem(self.named.as_str())))?;
+        if self.content.is_own(&bytes) {
+            return Ok(());
+        }
+        Err(Stop::usage(format!(
+            "{}: exists, is not {} written by gatedrun, and is not replaced; choose another name, or move it away",
+            self.named,
+            self.content.words()
+        )))
     }
 
     /// Refuses two outputs in one place, of which the second would replace the first.
@@ -140,6 +234,7 @@ impl Destination {
         let old = self.place.symlink_metadata().ok();
         if let Some(old) = &old {
             refuse_irregular(&self.named, old)?;
+            self.refuse_other()?;
         }
         let written = self.stage(bytes, 0o666, old.as_ref()).and_then(|staged| {
             staged.persist(&self.place).map_err(|refused| refused.error)?;
@@ -154,7 +249,7 @@ impl Destination {
     /// That something is there by now, or the file system's refusal.
     pub(super) fn create(&self, bytes: &[u8], mode: u32) -> Result<(), Stop> {
         let written = self.stage(bytes, mode, None).and_then(|staged| {
-            staged.persist_noclobber(&self.place).map_err(|refused| refused.error)?;
+            persist_new(staged, &self.place)?;
             self.sync()
         });
         written.map_err(|error| match error.kind() {
@@ -240,11 +335,11 @@ pub(super) fn create_both(files: [(&Destination, &[u8], u32); 2]) -> Result<(), 
     };
     let staged = stage(first, first_bytes, first_mode)?;
     let other = stage(second, second_bytes, second_mode)?;
-    staged.persist_noclobber(&first.place).map_err(|refused| failed(first, &refused.error))?;
-    if let Err(refused) = other.persist_noclobber(&second.place) {
+    persist_new(staged, &first.place).map_err(|error| failed(first, &error))?;
+    if let Err(error) = persist_new(other, &second.place) {
         // Half of the two is of no use to anybody.
         let _ = fs::remove_file(&first.place);
-        return Err(failed(second, &refused.error));
+        return Err(failed(second, &error));
     }
     first.sync().map_err(|error| {
         // Nobody was told of them yet, and a repeated command must not find them in its way.
@@ -253,6 +348,113 @@ pub(super) fn create_both(files: [(&Destination, &[u8], u32); 2]) -> Result<(), 
         }
         failed(first, &error)
     })
+}
+
+/// Gives a temporary file its name where nothing has it.
+fn persist_new(staged: NamedTempFile, place: &Utf8Path) -> io::Result<()> {
+    let Err(refused) = staged.persist_noclobber(place) else { return Ok(()) };
+    match Errno::from_io_error(&refused.error) {
+        // A filter of system calls refuses `renameat2`; a second name does the same.
+        Some(Errno::PERM | Errno::NOTTY) => fs::hard_link(refused.file.path(), place),
+        _ => Err(refused.error),
+    }
+}
+
+/// Looks at a folder that files are to be written to; it need not be there yet.
+///
+/// # Errors
+/// That it is no folder, that its name is reserved, or that inputs or evidence lie there.
+pub(super) fn folder(path: &Utf8Path, content: Content) -> Result<(), Stop> {
+    if found(path)?.is_some_and(|metadata| !metadata.is_dir()) {
+        return Err(Stop::usage(format!("{path}: not a folder; name one")));
+    }
+    let place = real(path)?;
+    refuse_reserved(path, path)?;
+    refuse_reserved(path, &place)?;
+    refuse_run(path, &place)?;
+    refuse_kept(path, &place, content)
+}
+
+/// The real path of something; what of it is not there yet is taken as it is written.
+fn real(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
+    for above in path.ancestors() {
+        let above_or_here = if above.as_str().is_empty() { Utf8Path::new(".") } else { above };
+        if let Some(mut place) = match above_or_here.canonicalize_utf8() {
+            Ok(place) => Some(place),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Stop::writing(path, &error)),
+        } {
+            for part in path.strip_prefix(above).unwrap_or(Utf8Path::new("")).components() {
+                match part {
+                    Utf8Component::ParentDir => drop(place.pop()),
+                    part => place.push(part.as_str()),
+                }
+            }
+            return Ok(place);
+        }
+    }
+    Ok(path.to_owned())
+}
+
+/// Refuses a name that lies beside a run and means something there.
+fn refuse_reserved(named: &Utf8Path, place: &Utf8Path) -> Result<(), Stop> {
+    match reserved_ending(place.file_name().unwrap_or_default()) {
+        Some(ending) => Err(Stop::usage(format!(
+            "{named}: names that end in {ending:?} are the program's own; choose another name"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a run's folder, and what lies beside a run: `verify` calls a run tampered that holds a
+/// foreign file.
+fn refuse_run(named: &Utf8Path, folder: &Utf8Path) -> Result<(), Stop> {
+    // A corpus has a manifest too, under the same name.
+    let is_run =
+        |folder: &Utf8Path| [STATE, TRACE, REPORT].iter().any(|name| folder.join(name).exists());
+    let is_beside_run = |folder: &Utf8Path| {
+        is_beside(folder.file_name().unwrap_or_default()) && is_run(&target_of(folder))
+    };
+    match folder.ancestors().find(|folder| is_run(folder) || is_beside_run(folder)) {
+        Some(run) => Err(Stop::usage(format!(
+            "{named}: it lies in the folder of the run {run}, which holds nothing but evidence; choose a name elsewhere"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses the folders of a project that hold inputs and evidence, but for the one that this belongs
+/// in: a new file there is read as one of them.
+///
+/// # Errors
+/// That it lies there.
+pub(super) fn refuse_kept(
+    named: &Utf8Path,
+    place: &Utf8Path,
+    content: Content,
+) -> Result<(), Stop> {
+    let is_project = |root: &&Utf8Path| {
+        let has = |name: &str| root.join(name).is_dir();
+        has("tasks") && (has("runs") || has("policy"))
+    };
+    let Some(root) = place.ancestors().skip(1).find(is_project) else { return Ok(()) };
+    let within = place.strip_prefix(root).ok().and_then(|rest| rest.components().next());
+    let within = KEPT.into_iter().find(|kept| within.is_some_and(|part| part.as_str() == *kept));
+    match within.filter(|kept| content.home() != Some(kept)) {
+        Some(kept) => Err(Stop::usage(format!(
+            "{named}: it lies in {kept}/ of the project, which holds {}; choose a name elsewhere",
+            if kept == "runs" { "nothing but runs" } else { "what runs are made from" }
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// As [`refuse_kept`], of a run that its user puts elsewhere.
+///
+/// # Errors
+/// As [`refuse_kept`].
+pub(super) fn refuse_inputs(out: &Utf8Path) -> Result<(), Stop> {
+    refuse_kept(out, &real(out)?, Content::Run)
 }
 
 fn exists(path: &Utf8Path) -> Stop {
@@ -288,6 +490,11 @@ fn absent(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
         }
         Err(error) => Err(Stop::writing(path, &error)),
     }
+}
+
+/// Whether a name is that of a temporary file, which a killed command may have left.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(TEMPORARY_ENDING)
 }
 
 fn refuse_irregular(path: &Utf8Path, metadata: &Metadata) -> Result<(), Stop> {

@@ -15,7 +15,11 @@ use crate::replay::tried::{Refused, Requirement, Tested, Told, Tried};
 use crate::yaml;
 
 use super::Stop;
-use super::destination::Destination;
+use super::destination::{Content, Destination};
+
+/// How a report in JUnit XML begins.
+pub(super) const JUNIT_HEAD: &str =
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"gatedrun\" ";
 
 /// What a command found, row by row.
 #[derive(Debug)]
@@ -103,11 +107,11 @@ impl Outputs {
         sarif: Option<&Utf8Path>,
         inputs: &[&Utf8Path],
     ) -> Result<Self, Stop> {
-        let destination = |path: Option<&Utf8Path>| {
-            let place = path.map(Destination::of).transpose()?;
-            place.map(|place| place.unlike(inputs)?.outside_of_runs()).transpose()
+        let destination = |path: Option<&Utf8Path>, content| {
+            path.map(|path| Destination::of(path, content)?.unlike(inputs)).transpose()
         };
-        let (junit, sarif) = (destination(junit)?, destination(sarif)?);
+        let junit = destination(junit, Content::Junit)?;
+        let sarif = destination(sarif, Content::Sarif)?;
         if let (Some(junit), Some(sarif)) = (&junit, &sarif) {
             junit.apart(sarif)?;
         }
@@ -139,8 +143,8 @@ impl Suite {
             count(State::Failed),
             count(State::Error)
         );
-        let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-        let _ = writeln!(out, "<testsuites name=\"gatedrun\" {counts}>");
+        let mut out = String::from(JUNIT_HEAD);
+        let _ = writeln!(out, "{counts}>");
         let _ = writeln!(out, "  <testsuite name=\"gatedrun.{}\" {counts}>", self.command);
         for row in &self.rows {
             let _ = writeln!(

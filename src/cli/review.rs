@@ -7,13 +7,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::evidence::behaviour::{Class, class};
+use crate::evidence::behaviour::{Class, Incomparable, class};
 use crate::evidence::diff::diff;
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::{Claim, WriteError, is_folder, proposal, target_of};
 use crate::file::said;
+use crate::host::HostFault;
 use crate::inputs::Project;
-use crate::proposal::{objection, signers};
+use crate::proposal::{self as proposals, Refusal, signers};
 
 use super::diff::print_diff;
 use super::output::{Terminal, Tone};
@@ -67,11 +68,15 @@ enum Change {
 }
 
 impl Change {
-    fn of(target: &Utf8Path) -> Self {
-        if !target.exists() {
-            return Self::New;
+    fn of(target: &Utf8Path) -> Result<Self, Stop> {
+        if !is_folder(target)? {
+            return Ok(Self::New);
         }
-        class(target, &proposal(target)).map_or_else(Self::Unknown, Self::Class)
+        match class(target, &proposal(target)) {
+            Ok(class) => Ok(Self::Class(class)),
+            Err(Incomparable::Run(why)) => Ok(Self::Unknown(why)),
+            Err(Incomparable::Host(fault)) => Err(unread(target, &fault)),
+        }
     }
 }
 
@@ -164,7 +169,7 @@ fn accept(
     terminal: &mut Terminal,
 ) -> Result<bool, Stop> {
     let claim = Claim::take(target)?;
-    let change = Change::of(target);
+    let change = Change::of(target)?;
     if only_unchanged && !matches!(change, Change::Class(Class::InputsOnly)) {
         settled(target, Tone::Strong, "left", Some(change.to_string()), json, terminal)?;
         return Ok(false);
@@ -176,11 +181,21 @@ fn accept(
         (if is_builtin { libraries.get(&Project::Builtin) } else { library }, id)
     });
     let at_home = home.as_ref().map(|(library, id)| (&**library, id.as_str()));
-    if let Some(what) = objection(target, &proposal(target), at_home) {
-        let message = format!("{}: not accepted: {what}", proposal(target));
-        return Err(Stop { message, code: exit::DRIFT });
-    }
-    let signers = signers(target);
+    proposals::check(target, &proposal(target), at_home).map_err(|refusal| match refusal {
+        Refusal::Unfit(what) => {
+            let message = format!("{}: not accepted: {what}", proposal(target));
+            Stop { message, code: exit::DRIFT }
+        }
+        Refusal::Inputs(problems) => {
+            let what = format!("{}: not accepted: the current inputs", proposal(target));
+            let Stop { message, code } = Stop::from(problems);
+            let message =
+                format!("{what} cannot be loaded: {message}; fix that, then repeat the command");
+            Stop { message, code }
+        }
+        Refusal::Host(fault) => unread(target, &fault),
+    })?;
+    let signers = signers(target).map_err(|fault| unread(target, &fault))?;
     claim.accept()?;
     settled(target, Tone::Good, "accepted", Some(change.to_string()), json, terminal)?;
     if at_home.is_none() {
@@ -189,6 +204,15 @@ fn accept(
     }
     print_signers(target, &signers, terminal);
     Ok(true)
+}
+
+/// That the machine refused to read a proposal or what it replaces: nothing is known of either.
+fn unread(target: &Utf8Path, fault: &HostFault) -> Stop {
+    Stop::host(format!(
+        "{}: not accepted: {fault}; {}, then repeat the command",
+        proposal(target),
+        fault.remedy()
+    ))
 }
 
 fn reject(target: &Utf8Path, json: bool, terminal: &mut Terminal) -> Result<(), Stop> {
@@ -245,7 +269,7 @@ fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
 }
 
 fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
-    let (proposal, change) = (proposal(target), Change::of(target));
+    let (proposal, change) = (proposal(target), Change::of(target)?);
     terminal.line(&format!("{}: {change}", terminal.paint(Tone::Strong, target.as_str())))?;
     if matches!(change, Change::New) {
         return Ok(terminal.line("  `gatedrun show` shows the proposal")?);

@@ -29,7 +29,10 @@ use super::output::{Terminal, Tone};
 use super::progress::Progress;
 use super::project::{self, Libraries, TaskPath};
 use super::steps::{self, Steps};
-use super::{Stop, attributes, check, checked, exit, in_ci, interrupt, refuse_in_ci, tasks, typos};
+use super::{
+    Stop, attributes, check, checked, destination, exit, in_ci, interrupt, refuse_in_ci, tasks,
+    typos,
+};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -78,6 +81,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         return Err(Stop::usage(format!(
             "--out {out:?}: the path holds a control character; choose another name"
         )));
+    }
+    if let Some(out) = &args.out {
+        destination::refuse_inputs(out)?;
     }
     let tasks: Vec<tasks::Named> = match args.tasks.as_slice() {
         [] => vec![Ok(project::default_task()?)],
@@ -201,7 +207,7 @@ pub(super) fn conclude(
         Standing::New | Standing::Different => Settlement::Propose,
     };
     let signers = match (standing, settlement) {
-        (Standing::Different, Settlement::Accept) => signers(target),
+        (Standing::Different, Settlement::Accept) => signers(target)?,
         _ => Vec::new(),
     };
     let place = staging.settle(settlement)?;

@@ -1,10 +1,14 @@
 //! `gatedrun completions` and `gatedrun man`: what shells and `man` need to know of the command line,
 //! made from its one definition.
 
+use std::io;
+
 use camino::Utf8PathBuf;
 use clap::CommandFactory;
 use clap_complete::Shell;
+use clap_mangen::Man;
 
+use super::destination::{self, Content, Destination};
 use super::output::Terminal;
 use super::{Cli, Stop, exit};
 
@@ -36,16 +40,33 @@ pub(super) fn completions(args: &CompletionsArgs, terminal: &mut Terminal) -> Re
 }
 
 pub(super) fn man(args: &ManArgs, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let made = std::fs::create_dir_all(&args.folder);
-    made.and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder)).map_err(
-        |error| Stop {
-            message: format!("{}: cannot write the manual pages: {error}", args.folder),
-            code: exit::HOST,
-        },
-    )?;
+    let folder = &args.folder;
+    destination::folder(folder, Content::Page)?;
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let pages = pages(command).map_err(|error| Stop::writing(folder, &error))?;
+    std::fs::create_dir_all(folder).map_err(|error| Stop::writing(folder, &error))?;
+    let places = pages
+        .iter()
+        .map(|(name, page)| Ok((Destination::of(&folder.join(name), Content::Page)?, page)));
+    for (place, page) in places.collect::<Result<Vec<_>, Stop>>()? {
+        place.replace(page)?;
+    }
     terminal.line(&format!(
         "{}: manual pages written; try `man {}/gatedrun.1`",
         args.folder, args.folder
     ))?;
     Ok(exit::OK)
+}
+
+/// The pages of a command and of all its subcommands, by their files' names.
+fn pages(command: clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut made = Vec::new();
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()).cloned() {
+        made.extend(pages(below)?);
+    }
+    let (page, mut bytes) = (Man::new(command), Vec::new());
+    page.render(&mut bytes)?;
+    made.push((page.get_filename(), bytes));
+    Ok(made)
 }

@@ -21,7 +21,7 @@ use crate::host::HostFault;
 use crate::inputs::{Library, Project};
 use crate::ledger::LedgerError;
 
-use super::destination::{Destination, create_both};
+use super::destination::{Content, Destination, create_both};
 use super::output::Terminal;
 use super::project::{named_run, run};
 use super::{Stop, exit};
@@ -213,7 +213,7 @@ fn complete(path: &Utf8Path, beside: &Utf8Path, terminal: &mut Terminal) -> Resu
         ..stop
     })?;
     let public = attest::public_pem(&key).map_err(Stop::usage)?;
-    Destination::fresh(beside)?.create(public.as_bytes(), 0o644)?;
+    Destination::fresh(beside, Content::Key)?.create(public.as_bytes(), 0o644)?;
     terminal.note(&format!("{path}: exists already and is kept; only its public key was missing"));
     terminal.line(&format!("{beside}: the public key, for `gatedrun verify --key`"))?;
     Ok(exit::OK)
@@ -226,8 +226,8 @@ pub(super) fn keygen(args: &KeygenArgs, terminal: &mut Terminal) -> Result<u8, S
     if path.exists() && beside.symlink_metadata().is_err() {
         return complete(path, &beside, terminal);
     }
-    let private = Destination::fresh(path)?;
-    let public = Destination::fresh(&beside)?;
+    let private = Destination::fresh(path, Content::Key)?;
+    let public = Destination::fresh(&beside, Content::Key)?;
     let mut seed = [0_u8; 32];
     getrandom::fill(&mut seed)
         .map_err(|error| Stop::host(format!("the system gave no random bytes: {error}")))?;

@@ -153,6 +153,20 @@ pub fn test_statement(subject: Vec<Subject>, predicate: TestPredicate) -> Vec<u8
     encode(&Statement { kind: STATEMENT_TYPE, subject, predicate_type: TEST_PREDICATE, predicate })
 }
 
+/// Whether these bytes are an envelope with a statement about a check of this program, whoever signed it.
+pub fn is_test_envelope(bytes: &[u8]) -> bool {
+    let payload = serde_json::from_slice::<Envelope>(bytes)
+        .ok()
+        .and_then(|envelope| Base64::decode_vec(&envelope.payload).ok());
+    let statement = payload
+        .and_then(|payload| serde_json::from_slice::<serde_json::Value>(&payload).ok())
+        .unwrap_or_default();
+    let is =
+        |pointer: &str, due: &str| statement.pointer(pointer).is_some_and(|found| found == due);
+    is("/predicateType", TEST_PREDICATE)
+        && is("/predicate/configuration/0/name", env!("CARGO_PKG_NAME"))
+}
+
 /// A struct of texts and numbers is always written.
 fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()

@@ -275,33 +275,54 @@ impl Changes {
 }
 
 /// Whether a run's files are what its ledger projects to; of others, only the bytes can be compared.
-pub fn is_sound(run: &Utf8Path) -> bool {
-    matches!(verify_unsigned(run, None).verdict, Verdict::Verified | Verdict::Unconfirmed)
+///
+/// # Errors
+/// The machine's: of what it does not read nothing is known.
+pub fn is_sound(run: &Utf8Path) -> Result<bool, HostFault> {
+    let found = verify_unsigned(run, None);
+    match found.host_fault() {
+        Some(fault) => Err(fault),
+        None => Ok(matches!(found.verdict, Verdict::Verified | Verdict::Unconfirmed)),
+    }
+}
+
+/// Why two runs cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum Incomparable {
+    /// One of them cannot be read as a run.
+    #[error("{0}")]
+    Run(String),
+    /// The machine refused to read one of them.
+    #[error(transparent)]
+    Host(#[from] HostFault),
 }
 
 /// The class of what differs between a committed run and the proposal for it.
 ///
 /// # Errors
 /// That one of them is not a run that can be compared: see [`NoRun`].
-pub fn class(committed: &Utf8Path, proposal: &Utf8Path) -> Result<Class, String> {
+pub fn class(committed: &Utf8Path, proposal: &Utf8Path) -> Result<Class, Incomparable> {
     let same = |name: &&str| -> io::Result<bool> {
         let (a, b) = (open::open(&committed.join(name))?, open::open(&proposal.join(name))?);
         Ok(compare::difference(a, b)?.is_none())
     };
     let same = |name: &&str| match same(name) {
-        Err(error) if HostFault::is_one(&error) => Err(format!("{name}: cannot be read: {error}")),
+        Err(error) if HostFault::is_one(&error) => Err(HostFault::of(&error, name, "read")),
         other => Ok(other.unwrap_or(false)),
     };
     let shape = |run: &Utf8Path| {
-        Shape::of_run(run).map_err(|error| format!("{run}/{STATE}: the ledger {error}"))
+        Shape::of_run(run).map_err(|error| match error {
+            NoRun::Host(fault) => Incomparable::Host(fault),
+            error => Incomparable::Run(format!("{run}/{STATE}: the ledger {error}")),
+        })
     };
     let (was, is) = (shape(committed)?, shape(proposal)?);
-    let are_same = FILES.iter().map(same).collect::<Result<Vec<bool>, String>>()?;
+    let are_same = FILES.iter().map(same).collect::<Result<Vec<bool>, HostFault>>()?;
     if !are_same.contains(&false) {
         return Ok(Class::Identical);
     }
     let class = is.class_from(&was);
     let is_digests_alone =
-        class != Class::InputsOnly || (is_sound(committed) && is_sound(proposal));
+        class != Class::InputsOnly || (is_sound(committed)? && is_sound(proposal)?);
     Ok(if is_digests_alone { class } else { Class::Bytes })
 }

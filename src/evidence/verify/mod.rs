@@ -183,6 +183,13 @@ pub struct Verification {
 }
 
 impl Verification {
+    /// What the machine refused to read, where it did.
+    pub fn host_fault(&self) -> Option<HostFault> {
+        let found = self.findings.iter().find(|finding| finding.verdict == Verdict::Unread)?;
+        let why = found.what.strip_prefix("cannot be read: ").unwrap_or(&found.what);
+        Some(HostFault::refused(&found.file, "read", why.to_owned(), "correct that"))
+    }
+
     /// A verdict about what was not read as a run.
     pub fn unread(finding: Finding) -> Self {
         Self {

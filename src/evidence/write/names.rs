@@ -193,7 +193,12 @@ pub(super) fn unsettled(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, WriteErro
     let mut targets = Vec::new();
     let walk = WalkDir::new(folder).sort_by_file_name().into_iter();
     for entry in walk.filter_entry(|entry| !is_work(entry)) {
-        let entry = io_at(folder, entry.map_err(io::Error::from))?;
+        let entry = entry.map_err(|error| {
+            let at = error.path().and_then(Utf8Path::from_path).unwrap_or(folder).to_owned();
+            let source =
+                error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
+            WriteError::Io { path: at, source }
+        })?;
         let Some(path) = Utf8Path::from_path(entry.path()) else { continue };
         let Some(name) = path.file_name().filter(|_| entry.file_type().is_dir()) else { continue };
         let stem = match exchanged(name) {
