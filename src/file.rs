@@ -118,6 +118,17 @@ pub fn said(error: &io::Error) -> String {
     }
 }
 
+/// That the folder which its user calls `name` cannot be listed.
+pub fn unlisted(name: &str, error: &io::Error) -> Problem {
+    let what = match error.kind() {
+        ErrorKind::NotFound => "no such folder".to_owned(),
+        ErrorKind::NotADirectory => "not a folder".to_owned(),
+        _ => said(error),
+    };
+    let problem = Problem::new(name, what);
+    if is_about_the_name(error) { problem } else { problem.of_the_host() }
+}
+
 /// Whether the system's answer is about the name that was given, so that another name is the
 /// remedy, and not about the state of the machine.
 pub fn is_about_the_name(error: &io::Error) -> bool {

@@ -14,7 +14,7 @@ use crate::builtin;
 use crate::contract::{Contract, Contracts};
 use crate::corpus::{self, Corpus};
 use crate::event::{Input, InputRole, RunStarted};
-use crate::file::{self, is_about_the_name, said};
+use crate::file;
 use crate::json::{self, Digest};
 use crate::policy::spec::{self, Policy};
 use crate::problem::{Problem, Problems};
@@ -424,15 +424,7 @@ impl Library {
             Located::Builtin(inner) => return Ok(builtin::folder(inner)),
             Located::File(full) => full,
         };
-        let cannot = |error: std::io::Error| {
-            let what = match error.kind() {
-                std::io::ErrorKind::NotFound => "no such folder".to_owned(),
-                std::io::ErrorKind::NotADirectory => "not a folder".to_owned(),
-                _ => said(&error),
-            };
-            let problem = Problem::new(path, what);
-            if is_about_the_name(&error) { problem } else { problem.of_the_host() }
-        };
+        let cannot = |error: std::io::Error| file::unlisted(path, &error);
         let mut files = BTreeMap::new();
         for entry in full.read_dir_utf8().map_err(cannot)? {
             let entry = entry.map_err(cannot)?;

@@ -135,3 +135,44 @@ fn what_cannot_be_a_document_is_told() {
     let error = Corpus::load(&folder.path().join("empty"), "empty").unwrap_err().to_string();
     assert!(error.contains("it holds no document"), "{error}");
 }
+
+#[test]
+fn a_corpus_may_be_a_link_as_a_whole() {
+    let folder = Folder::project();
+    for (from, to) in [("data/corpus/v1", "linked"), ("data/prompt", "prompts")] {
+        std::fs::rename(folder.path().join(from), folder.path().join(to)).unwrap();
+        let up = "../".repeat(from.matches('/').count());
+        let to = format!("{up}{to}");
+        std::os::unix::fs::symlink(to, folder.path().join(from)).unwrap();
+    }
+    let args: [&[&str]; 7] = [
+        &["run"],
+        &["check"],
+        &["verify"],
+        &["replay"],
+        &["regression"],
+        &["corpus", "check", "data/corpus/v1"],
+        &["corpus", "check", "data/corpus/v1/"],
+    ];
+    for args in args {
+        let ran = folder.gatedrun(args);
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
+    }
+    // The same bytes as those of a corpus that is no link.
+    let recorded = folder.read("runs/canonical/v1/state.jsonl");
+    assert_eq!(recorded, file("runs/canonical/v1/state.jsonl"));
+    // A link in it to a folder is still not followed, be the corpus a link or not.
+    std::os::unix::fs::symlink("..", folder.path().join("linked/above")).unwrap();
+    let ran = folder.gatedrun(&["check"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(ran.out.contains("data/corpus/v1/above: a link to a folder"), "{}", ran.all());
+    // Nor is a file a corpus.
+    std::fs::remove_file(folder.path().join("data/corpus/v1")).unwrap();
+    for document in ["linked/op-01.md", "linked/manifest.json"] {
+        let to = folder.path().join(document);
+        std::os::unix::fs::symlink(to, folder.path().join("data/corpus/v1")).unwrap();
+        let ran = folder.gatedrun(&["check"]);
+        assert!(ran.code == 2 && ran.out.contains("not a folder"), "{}", ran.all());
+        std::fs::remove_file(folder.path().join("data/corpus/v1")).unwrap();
+    }
+}

@@ -199,8 +199,9 @@ pub fn identity(name: &str, documents: &BTreeMap<String, Vec<u8>>) -> CorpusIden
 }
 
 /// The documents and the manifest in a folder, by path, and everything that cannot be read, in
-/// order. A document may be a link to a file, wherever that is: what counts is its bytes. Links to
-/// folders are not followed, so that no folder is its own; hidden files are passed over.
+/// order. The folder may be a link, and so may a document, wherever it leads to: what counts is the
+/// bytes. In the corpus, links to folders are not followed, so that no folder is its own; hidden
+/// files are passed over.
 pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut files = BTreeMap::new();
@@ -212,20 +213,20 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let what = match error.io_error() {
-                    Some(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                        "no such folder".to_owned()
-                    }
-                    Some(error) => file::said(error),
-                    None => error.to_string(),
-                };
-                let is_host = error.io_error().is_some_and(|error| !file::is_about_the_name(error));
-                let problem = Problem::new(name, what);
-                problems.push(if is_host { problem.of_the_host() } else { problem });
+                // Without a system's answer it is a folder that lies in itself.
+                problems.push(match error.io_error() {
+                    Some(error) => file::unlisted(name, error),
+                    None => Problem::new(name, error.to_string()),
+                });
                 continue;
             }
         };
-        if entry.file_type().is_dir() {
+        // The corpus itself may be a link: only what is in it is not followed.
+        if entry.depth() == 0 && !entry.path().is_dir() {
+            problems.push(Problem::new(name, "not a folder"));
+            break;
+        }
+        if entry.depth() == 0 || entry.file_type().is_dir() {
             continue;
         }
         let lossy = entry
