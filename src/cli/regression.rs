@@ -54,7 +54,7 @@ enum Verdict {
     Tightened,
     /// Anything else differs.
     Other,
-    /// An expectation is met that was not, and no denial is gone.
+    /// An expectation is met that was not, none is unmet that was met, and no denial is gone.
     Improved,
     /// The same outcome, by the same decisions.
     Same,
@@ -278,7 +278,7 @@ fn compare(
     let seed = committed.seed.filter(|seed| *seed != inputs.task.seed);
     let verdict = if changes.is_loosened() {
         Verdict::Loosened
-    } else if after.len() < before.len() {
+    } else if after.len() < before.len() && after.iter().all(|unmet| before.contains(unmet)) {
         Verdict::Improved
     } else if changes.is_tightened() {
         Verdict::Tightened
