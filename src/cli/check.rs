@@ -560,10 +560,15 @@ fn runless(path: &Utf8Path, found: &Found) -> (Vec<Runless>, Vec<Refused>) {
     let runs = found.runs().into_iter().chain(unfinished);
     let known: BTreeSet<String> =
         runs.filter_map(|run| project::run(&run)).map(|(_, id)| id).collect();
+    // What is refused is reported as that, with everything below it.
+    let refused = found.refused().filter_map(|one| project::run(Utf8Path::new(&one.path)));
+    let unread: Vec<String> = refused.map(|(_, id)| id).collect();
+    let is_unread = |id: &str| unread.iter().any(|one| Utf8Path::new(id).starts_with(one));
     let (ids, refused) = find_tasks(&root, &within);
     let runless = |id: String| {
         let task = format!("tasks/{id}.json");
         Runless { run: root.join("runs").join(&id), path: root.join(&task), task }
     };
-    (ids.into_iter().filter(|id| !known.contains(id)).map(runless).collect(), refused)
+    let ids = ids.into_iter().filter(|id| !known.contains(id) && !is_unread(id));
+    (ids.map(runless).collect(), refused)
 }

@@ -55,7 +55,7 @@ enum Verdict {
     Tightened,
     /// Anything else differs.
     Other,
-    /// An expectation is met that was not, and no denial is gone.
+    /// An expectation is met that was not, none is unmet that was met, and no denial is gone.
     Improved,
     /// The same outcome, by the same decisions.
     Same,
@@ -118,12 +118,21 @@ pub(super) struct Row {
     what: Vec<String>,
     #[serde(skip)]
     code: u8,
+    /// Whether it is about a place that is not looked into, and not about a task.
+    #[serde(skip)]
+    is_place: bool,
 }
 
 impl Row {
     fn of(task: &str, verdict: Verdict, what: Vec<String>) -> Self {
         let code = if verdict.is_red() { exit::DRIFT } else { exit::OK };
-        Self { task: task.to_owned(), verdict, committed: None, now: None, what, code }
+        let (task, is_place) = (task.to_owned(), false);
+        Self { task, verdict, committed: None, now: None, what, code, is_place }
+    }
+
+    /// A place that is not looked into, so that nothing is known of it.
+    fn of_place(path: &str, what: String, code: u8) -> Self {
+        Self { code, is_place: true, ..Self::of(path, Verdict::Failed, vec![what]) }
     }
 }
 
@@ -146,10 +155,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     tasks.extend(built.iter().cloned());
     let builtin = libraries.get(&Project::Builtin);
     let mut rows = removed(project, &tasks);
-    rows.extend(refused.into_iter().map(|Refused { path, what }| Row {
-        code: exit::UNCONFIRMED,
-        ..Row::of(&path, Verdict::Failed, vec![what])
-    }));
+    let refused = refused.into_iter();
+    rows.extend(
+        refused.map(|Refused { path, what }| Row::of_place(&path, what, exit::UNCONFIRMED)),
+    );
     let progress = terminal.progress();
     for (index, id) in tasks.iter().enumerate() {
         progress.item(id, index + 1, tasks.len());
@@ -174,14 +183,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
     }
     if !args.json && !rows.is_empty() {
-        let counts = Verdict::ALL.map(|verdict| {
-            let count = rows.iter().filter(|row| row.verdict == verdict).count();
-            (count > 0).then(|| format!("{count} {}", verdict.as_str()))
-        });
-        let counts: Vec<String> = counts.into_iter().flatten().collect();
-        // With those of which only the run, or only a name, is there.
-        let tasks = counted(rows.len(), "task", "tasks");
-        terminal.line(&format!("{tasks}: {}", counts.join(", ")))?;
+        terminal.line(&sums(&rows))?;
     }
     let code = rows.iter().fold(exit::OK, |code, row| exit::worse(code, row.code));
     suite(project, &rows).write(outputs)?;
@@ -193,6 +195,25 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         )));
     }
     Ok(code)
+}
+
+/// How many tasks have which verdict, those of which only the run is left included; and how many
+/// places are not known.
+fn sums(rows: &[Row]) -> String {
+    let tasks: Vec<&Row> = rows.iter().filter(|row| !row.is_place).collect();
+    let counts = Verdict::ALL.map(|verdict| {
+        let count = tasks.iter().filter(|row| row.verdict == verdict).count();
+        (count > 0).then(|| format!("{count} {}", verdict.as_str()))
+    });
+    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    let mut sums = counted(tasks.len(), "task", "tasks");
+    if !counts.is_empty() {
+        sums.push_str(&format!(": {}", counts.join(", ")));
+    }
+    match rows.len() - tasks.len() {
+        0 => sums,
+        places => format!("{sums}; {} not looked into", counted(places, "place", "places")),
+    }
 }
 
 /// The ids of the committed runs that were made from a built-in task, and have no task file.
@@ -215,14 +236,12 @@ fn removed(folder: &Utf8Path, tasks: &[String]) -> Vec<Row> {
         Ok(found) => found,
         // Which runs are without a task is not known then: not a success.
         Err(stop) => {
-            let row = Row::of("runs", Verdict::Failed, vec![stop.message]);
-            return vec![Row { code: stop.code, ..row }];
+            return vec![Row::of_place("runs", stop.message, stop.code)];
         }
     };
-    let refused = found.refused().map(|Refused { path, what }| Row {
-        code: exit::UNCONFIRMED,
-        ..Row::of(path, Verdict::Failed, vec![what.clone()])
-    });
+    let refused = found
+        .refused()
+        .map(|Refused { path, what }| Row::of_place(path, what.clone(), exit::UNCONFIRMED));
     let runs = found.runs();
     let ids = runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id);
     let gone = ids.filter(|id| !tasks.contains(id)).map(|id| {
@@ -279,7 +298,7 @@ fn compare(
     let seed = committed.seed.filter(|seed| *seed != inputs.task.seed);
     let verdict = if changes.is_loosened() {
         Verdict::Loosened
-    } else if after.len() < before.len() {
+    } else if after.len() < before.len() && after.iter().all(|unmet| before.contains(unmet)) {
         Verdict::Improved
     } else if changes.is_tightened() {
         Verdict::Tightened

@@ -34,8 +34,8 @@ pub struct Args {
     /// Accept every proposal without asking
     #[arg(long, conflicts_with = "reject")]
     accept: bool,
-    /// Accept every proposal whose behaviour is unchanged and only the digests of inputs differ,
-    /// without asking; leave the others
+    /// Accept every proposal whose behaviour is unchanged and of which only the inputs differ, without
+    /// asking; leave the others
     #[arg(long, conflicts_with_all = ["accept", "reject"])]
     accept_unchanged: bool,
     /// Reject every proposal without asking

@@ -269,9 +269,16 @@ impl Acts {
             )),
             Some(_) => None,
         });
-        gone.chain(written).collect()
+        let mut all: Vec<String> = gone.chain(written).collect();
+        let left_out = all.len().saturating_sub(FILES_MAX);
+        all.truncate(FILES_MAX);
+        all.extend((left_out > 0).then(|| format!("and {left_out} more files")));
+        all
     }
 }
+
+/// How many files are reported of a run.
+const FILES_MAX: usize = 10;
 
 const NOT_ASKED: &str = "not asked";
 

@@ -24,7 +24,7 @@ use super::{FILES, STATE, compare, open};
 pub enum Class {
     /// Every byte is the same.
     Identical,
-    /// Only digests of inputs differ, and what follows from them.
+    /// Only inputs differ, and what follows from them alone.
     InputsOnly,
     /// What is asked, what is decided about it, what is done, the end, failure modes, or the answer
     /// differ.
