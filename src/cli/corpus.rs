@@ -12,7 +12,7 @@ use crate::json::Digest;
 
 use super::destination::Destination;
 use super::output::{Terminal, Tone};
-use super::{Stop, exit, typos};
+use super::{Stop, exit, project, typos};
 
 /// The subcommands of `corpus`.
 #[derive(Debug, clap::Subcommand)]
@@ -103,8 +103,13 @@ fn at_hand(path: &Utf8Path) -> Option<Vec<u8>> {
 }
 
 fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let corpus = Corpus::load(&args.folder, args.folder.as_str())
-        .map_err(|problems| Stop { message: problems.to_string(), code: exit::DRIFT })?;
+    project::must_be_folder(&args.folder, "name a corpus's folder")?;
+    let corpus = Corpus::load(&args.folder, args.folder.as_str()).map_err(|problems| {
+        match Stop::from(problems) {
+            Stop { message, code: exit::USAGE } => Stop { message, code: exit::DRIFT },
+            host => host,
+        }
+    })?;
     let regenerated = compare_with_generator(&args.folder)?;
     if args.json {
         let verdict = serde_json::json!({
