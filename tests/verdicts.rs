@@ -540,7 +540,7 @@ fn a_file_that_may_not_be_read_is_not_read_and_not_tampered() {
     for path in ["work/notes/op-19.md", "work/notes", "state.jsonl", "trace.json"] {
         let at = run.join(path);
         let before = std::fs::metadata(&at).unwrap().permissions();
-        std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o000)).unwrap();
         let is_refused = std::fs::read_dir(&at).map(drop).or_else(|_| std::fs::read(&at).map(drop));
         let found = gatedrun::evidence::verify::verify(&run, Some(&folder.library()), &[]).verdict;
         let other = crate::vectors::second_opinion(&run, Some(folder.path()), &[], &[]);
