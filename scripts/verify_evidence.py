@@ -29,7 +29,7 @@ NEXT = dict(rule.split(": ") for rule in (  # the state after an event, by the s
     "between run_finished: finished|stopping run_finished: finished").split("|"))
 WRONG = (OSError, KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError)
 REWRITTEN = "only line ends or white space at the ends of lines differ"
-VERDICTS = ["verified", "unconfirmed", "inputs_differ", "unfinished", "malformed", "tampered"]  # the worst is the run's
+VERDICTS = ["verified", "unconfirmed", "inputs_differ", "unfinished", "malformed", "tampered", "unread"]  # the worst is the run's
 found, trimming = [], {}  # (verdict, file, line, what), the first that was found first; the files that were read trimmed
 def add(verdict, file, line, what, stop=False):
     found.append((verdict, file, line, what))
@@ -43,13 +43,18 @@ dump = lambda value, **o: json.dumps(value, **{"separators": (",", ":"), "ensure
 def trim(data):  # without what a formatter or git does to every text
     text = b"\n".join(line.rstrip(b" \t\r") for line in data.split(b"\n"))
     return text + b"\n" if text and text[-1:] != b"\n" else text
-def rewritten(data, due):
+def rewritten(data, due, kept=None):  # kept: the digest of what was written, with LF
     lf = data.replace(b"\r\n", b"\n")
-    return due in map(sha, (lf, lf.replace(b"\n", b"\r\n"), lf + b"\n", lf[:-1] if lf[-1:] == b"\n" else lf, trim(data)))
+    return sha(lf) == kept or due in map(sha, (lf, lf.replace(b"\n", b"\r\n"), lf + b"\n", lf[:-1] if lf[-1:] == b"\n" else lf, trim(data)))
+def unread(error, is_input=False):  # unless it is about the name, the machine refused, and nothing is known of the run
+    error.errno in (2, 20, 21, 22, 36, 40, 13 * is_input) or add("unread", os.path.basename(error.filename), None, error.strerror, True)
 def read(folder, name, verdict="malformed", follow=False):
     path, outside = os.path.join(folder, name), name[:1] == "/" or ".." in name.split("/")
-    if not outside and os.path.isfile(path) and (follow or not os.path.islink(path)):
-        data = open(path, "rb").read()
+    try:
+        data = None if outside or os.stat(path, follow_symlinks=follow).st_mode >> 12 != 8 else open(path, "rb").read()
+    except OSError as error:
+        data = unread(error, follow)
+    if data is not None:
         if trimming and name in FILES + [SIGNATURE] and not follow:
             lines = zip(data.split(b"\n") + [b""], trim(data).split(b"\n") + [b""])
             trimming[name] = trim(data) != data and next((n for n, (was, now) in enumerate(lines, 1) if was != now), 1)
@@ -95,6 +100,7 @@ def facts(e, kind, s):
         yield e["call_id"] == s["call"]["call_id"] and e.get("tool", s["call"]["tool"]) == s["call"]["tool"], "the call"
         error, key = e.get("error"), derive("idem", s["run"]["seed"], "idempotency", e["call_id"])
         yield e.get("idempotency_key", key) == key, "idempotency_key"
+        s["content"] = e["arguments"] if kind == "tool_started" else s["content"]
         yield not error or (error["source"], error["category"], error["retryable"]) == ERRORS[error["class"]], "the error"
     if kind == "tool_attempted":
         s["tries"], sums["attempts"] = s["tries"] + 1, sums["attempts"] + 1
@@ -107,6 +113,8 @@ def facts(e, kind, s):
         if s["call"]["tool"] == "write" and isinstance(result, dict) and isinstance(result.get("path"), str):
             yield re.fullmatch(r"work(/(?!\.\.?(/|$))[^/\\\0]+)+", result["path"]), "path"
             s["work"][result["path"]] = {k: result[k] for k in ("sha256", "bytes")}
+            text = str(isinstance(s["content"], dict) and s["content"].get("content")).encode("utf8", "replace")
+            s["lf"][result["path"]] = sha(text.replace(b"\r\n", b"\n")) if sha(text) == result["sha256"] else None
     elif kind == "step_finished":
         s["mode"] = None if e["failure_mode"] == "tool_call_failure" else e["failure_mode"]
         yield e["totals"] == sums and not (s["calls"] and s["mode"] is s["denied"] is None), "totals"
@@ -119,7 +127,7 @@ def ledger(data, head, budgets, ended):
     """The records and what they add up to; the first that does not hold ends it."""
     lines, records, prev, state, clock = data.split(b"\n"), [], "0" * 64, "start", EPOCH
     sums = dict(steps=0, calls_allowed=0, calls_denied=0, attempts=0, usage=dict(input_tokens=0, output_tokens=0, cost_microusd=0))
-    s = dict(sums=sums, calls=[], work={}, call={}, limits={}, budgets=budgets, denied=None, mode=None, answer=None, warned=False)
+    s = dict(sums=sums, calls=[], work={}, lf={}, content=None, call={}, limits={}, budgets=budgets, denied=None, mode=None, answer=None, warned=False)
     for number, line in enumerate(lines[:-1], 1):
         try:
             record, written = parse(line)
@@ -180,21 +188,22 @@ def projections(run, records, head, s):
 def surroundings(run, root, s, unfinished):
     """The files that the run wrote, its place, and its current inputs."""
     links = lambda d, names: [name for name in names if os.path.islink(os.path.join(d, name))]
-    names = {os.path.relpath(os.path.join(d, f), run) for d, dirs, files in os.walk(run) for f in files + links(d, dirs)}
+    names = {os.path.relpath(os.path.join(d, f), run) for d, dirs, files in os.walk(run, onerror=unread) for f in files + links(d, dirs)}
     made = ("owner", "work.receipts", "work.tmp") if unfinished else ()  # what lies beside the work of a run in the making
     open_call = ("work",) if unfinished and s["in_call"] else ()  # a call that did not end may have changed files
     for name in sorted(names | {*s["work"]}):
         due, data = s["work"].get(name), None
         if name.split("/")[0] in made + open_call:
             continue
-        if due and name in names and sha(data := read(run, name, "tampered") or b"") != due["sha256"] and rewritten(data, due["sha256"]):
+        if due and name in names and sha(data := read(run, name, "tampered") or b"") != due["sha256"] and rewritten(data, due["sha256"], s["lf"].get(name)):
             add("malformed", name, None, REWRITTEN)
         elif due is None and name not in FILES + [SIGNATURE] or due and (data is None or sha(data) != due["sha256"]):
             add("tampered", name, None, "the run wrote no such file, or other bytes")
     parts = os.path.abspath(run).split("/")
     at = len(parts) - parts[::-1].index("runs") if "runs" in parts else 0
     place = re.sub(r"\.(partial|new)$", "", "/".join(parts[at:]))
-    if at and os.path.isdir("/".join(parts[:at - 1] + ["tasks"])) and place != s["run"]["task"]:
+    known = os.path.isdir("/".join(parts[:at - 1] + ["tasks"])) or root and os.path.isfile(f"{root}/tasks/{place}.json")
+    if at and known and place != s["run"]["task"]:
         add("tampered", STATE, None, f"this is the run of {s['run']['task']}, and it lies in the place of {place}")
     for i in s["run"]["inputs"] if root else []:
         if (data := read(root, i["path"], "unconfirmed", True)) is not None and sha(data) != i["sha256"]:
@@ -204,17 +213,18 @@ def surroundings(run, root, s, unfinished):
 def signature(run, manifest, pems, required):
     def name(key):  # as securesystemslib computes it
         return sha(b'{"keytype":"ed25519","keyval":{"public":"%s"},"scheme":"ed25519"}' % key.hex().encode())
-    signers, keys = [], {name(k): k for k in (base64.b64decode(open(pem).read().split("-----")[2])[-32:] for pem in pems)}
+    signers, keys = [], {n: k for k in (base64.b64decode(open(pem).read().split("-----")[2])[-32:] for pem in pems) for n in (sha(k), name(k))}
     if os.path.lexists(os.path.join(run, SIGNATURE)):
         envelope = json.loads(read(run, SIGNATURE))
         ids, sigs = ([one[part] for one in envelope["signatures"]] for part in ("keyid", "sig"))
         payload, *sigs = (base64.b64decode(text, validate=True) for text in [envelope["payload"], *sigs])
-        if (json.loads(payload)["subject"], ids) != ([{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}], sorted({ids[0], *ids})):
-            add("tampered", SIGNATURE, None, "it is about other bytes, or its signatures are not in order")
+        if (json.loads(payload)["subject"], ids) != ([{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}], sorted({ids[0], *ids})) or not all(
+                re.fullmatch("[0-9a-f]{64}", one) for one in ids):
+            add("tampered", SIGNATURE, None, "it is about other bytes, or its signatures are not in order, or name no key")
         text = b"DSSEv1 %d %s %d %s" % (len(envelope["payloadType"]), envelope["payloadType"].encode(), len(payload), payload)
         for one, sig in zip(ids, sigs):
             signers += (of := [known for known in keys if signed(keys[known], sig, text)])
-            if of != [one] and (of or one in keys):
+            if one not in of and (of or one in keys):
                 add("tampered", SIGNATURE, None, "a signature is not that of the key which it names")
     if required and not signers:
         add("unconfirmed", SIGNATURE, None, "no signature of a key that was given (--key)")
@@ -249,9 +259,9 @@ def main():
     args = [options.add_argument(name) for name in ("run", "--project")] and options.parse_args()
     asked = (args.run, args.project, args.key, args.require_signature)
     worst = judge(*asked)
-    if worst in VERDICTS[4:]:  # with the ends of lines as they were written, does it hold?
+    if worst in VERDICTS[4:6]:  # with the ends of lines as they were written, does it hold?
         exact, trimming[""] = list(found), False
-        if judge(*asked) not in VERDICTS[4:] or all(f[3] == REWRITTEN for f in found if f[0] in VERDICTS[4:]):
+        if judge(*asked) not in VERDICTS[4:6] or all(f[3] == REWRITTEN for f in found if f[0] in VERDICTS[4:6]):
             worst, _ = "malformed", found.extend(("malformed", name, line, REWRITTEN) for name, line in trimming.items() if line)
         else:
             found[:] = exact

@@ -16,6 +16,7 @@ use crate::corpus::{self, Corpus};
 use crate::event::{Input, InputRole, RunStarted};
 use crate::file;
 use crate::json::{self, Digest};
+use crate::line_ends::{Rewriting, pattern};
 use crate::policy::spec::{self, Policy};
 use crate::problem::{Problem, Problems};
 use crate::task::{LlmSpec, Task, reserved_ending};
@@ -47,6 +48,11 @@ impl Inputs {
     /// The run's id: of the seed and the task, so that it outlives an edited input.
     pub fn run_id(&self) -> String {
         derive::id("run", self.task.seed, &["run", &self.task.id])
+    }
+
+    /// The files, by their names in evidence.
+    pub fn list(&self) -> &[Input] {
+        &self.list
     }
 
     /// The same inputs under another policy of the project; the policy that it replaces.
@@ -327,11 +333,16 @@ impl Library {
             None => spec::META_SCHEMA_FILE.to_owned(),
         };
         match self.read(&beside) {
-            Ok(bytes) if bytes != spec::META_SCHEMA.as_bytes() => Err(Problem::new(
-                beside,
-                "it differs from the meta-schema that this program enforces",
-            )
-            .mend("replace it with the program's own, or remove it")),
+            Ok(bytes) if bytes != spec::META_SCHEMA.as_bytes() => {
+                let own = Digest::of(spec::META_SCHEMA.as_bytes());
+                if let Some(found) = Rewriting::of(&bytes, own) {
+                    let mend = found.mend(&pattern(&beside));
+                    return Err(Problem::new(beside, found.what()).mend(mend));
+                }
+                let what = "it differs from the meta-schema that this program enforces";
+                let mend = "replace it with the program's own, or remove it";
+                Err(Problem::new(beside, what).mend(mend))
+            }
             _ => Ok(()),
         }
     }
@@ -407,6 +418,15 @@ impl Library {
         let digest = self.read(path).ok().map(|bytes| Digest::of(&bytes));
         self.digests.borrow_mut().insert(path.to_owned(), digest);
         digest
+    }
+
+    /// How a file of the project was rewritten since a run was made with it; none where it is the
+    /// same, cannot be read, or differs otherwise.
+    pub fn rewriting(&self, path: &str, made: Digest) -> Option<Rewriting> {
+        if !self.is_inside(path) || self.digest(path)? == made {
+            return None;
+        }
+        Rewriting::of(&self.read(path).ok()?, made)
     }
 
     /// Whether the project has something at this path.

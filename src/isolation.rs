@@ -41,6 +41,15 @@ impl Status {
     }
 }
 
+/// The word of a policy for what it asks for.
+pub fn asked(wanted: Isolation) -> &'static str {
+    match wanted {
+        Isolation::Required => "required",
+        Isolation::BestEffort => "best_effort",
+        Isolation::Off => "off",
+    }
+}
+
 /// Confinement is required and cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {

@@ -10,6 +10,7 @@ pub mod problem;
 pub mod host;
 pub mod file;
 pub mod json;
+pub mod line_ends;
 pub mod event;
 pub mod yaml;
 pub mod derive;

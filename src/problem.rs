@@ -19,13 +19,17 @@ pub struct Problem {
     /// Whether the machine refused, and not the input is wrong.
     #[serde(skip)]
     pub is_host: bool,
+    /// Whether only the ends of lines differ from what is expected.
+    #[serde(skip)]
+    pub is_line_ends: bool,
 }
 
 impl Problem {
     /// A problem of the whole file.
     pub fn new(file: impl Into<String>, what: impl Into<String>) -> Self {
         let (at, mend) = (String::new(), String::new());
-        Self { file: file.into(), at, what: what.into(), mend, is_host: false }
+        let (is_host, is_line_ends) = (false, false);
+        Self { file: file.into(), at, what: what.into(), mend, is_host, is_line_ends }
     }
 
     /// Says where in the file.
@@ -39,6 +43,13 @@ impl Problem {
     #[must_use]
     pub fn of_the_host(mut self) -> Self {
         self.is_host = true;
+        self
+    }
+
+    /// Says that only the ends of lines differ from what is expected.
+    #[must_use]
+    pub fn of_line_ends(mut self) -> Self {
+        self.is_line_ends = true;
         self
     }
 

@@ -85,7 +85,7 @@ pub fn scan(ledger: impl Read) -> Result<Recorded, LedgerError> {
     }
     recorded.bytes = reader.bytes();
     recorded.torn = reader.torn();
-    recorded.work.files = work.into_files();
+    recorded.work.files = work.into_files().files;
     recorded.work.in_flight = running.map(|(_, path, digest)| (path, digest));
     Ok(recorded)
 }

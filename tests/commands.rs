@@ -373,6 +373,13 @@ fn a_call_in_doubt_waits_for_a_human() {
         assert_eq!(folder.gatedrun(&other).code, 2);
         let settle = format!("{call}={word}");
         assert_eq!(folder.gatedrun(&["resume", "runs/test/doubt", "--settle", &settle]).code, 2);
+        for unseen in
+            ["", " \n", "\u{200b}", "\u{3164}", "\u{2800}", "\u{ad}", "\u{e0041} \u{fe0f}"]
+        {
+            let args = ["resume", "runs/test/doubt", "--settle", &settle, "--reason", unseen];
+            let ran = folder.gatedrun(&args);
+            assert!(ran.code == 2 && ran.err.contains("no visible"), "{unseen:?}: {}", ran.all());
+        }
         let args = ["resume", "runs/test/doubt", "--settle", &settle, "--reason", "I looked"];
         let ran = folder.gatedrun(&args);
         assert_eq!(ran.code, 0, "{}", ran.all());
@@ -383,7 +390,14 @@ fn a_call_in_doubt_waits_for_a_human() {
         assert!(ledger.contains(&due), "{ledger}");
         assert_eq!(ledger.contains("result_lost"), took_place);
         assert_eq!(folder.path().join("runs/test/doubt/work/a.md").exists(), !took_place);
-        // What a human decided is part of the record from then on.
+        // What a human decided is part of the record from then on, and shown.
+        let shown = folder.gatedrun(&["show", "runs/test/doubt"]);
+        let said =
+            if took_place { "it took place: I looked" } else { "it did not take place: I looked" };
+        assert!(shown.out.contains(&format!("settled by a person: {said}")), "{}", shown.all());
+        let shown = folder.gatedrun(&["show", "runs/test/doubt", "--json"]);
+        let due = format!("\"settled\":{{\"took_place\":{took_place},\"reason\":\"I looked\"}}");
+        assert!(shown.out.contains(&due), "{}", shown.all());
         for command in ["verify", "replay"] {
             let ran = folder.gatedrun(&[command, "runs/test/doubt"]);
             assert_eq!(ran.code, 0, "{command}: {}", ran.all());

@@ -158,7 +158,7 @@ fn a_corpus_may_be_a_link_as_a_whole() {
         let ran = folder.gatedrun(args);
         assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
     }
-    // The same bytes as those of a corpus that is no link.
+    // The bytes are those of the same corpus without the link.
     let recorded = folder.read("runs/canonical/v1/state.jsonl");
     assert_eq!(recorded, file("runs/canonical/v1/state.jsonl"));
     // A link in it to a folder is still not followed, be the corpus a link or not.

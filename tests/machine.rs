@@ -411,7 +411,7 @@ fn a_second_signature_stands_beside_the_first() {
     folder.write(ATTESTATION, format!("{}{letter}{}", &text[..at], &text[at + 1..]));
     let ran = verify(&["a.pub.pem", "b.pub.pem"]);
     assert!(ran.code == 1 && ran.out.contains("its keyid was changed"), "{}", ran.all());
-    // The key id of earlier versions is named as that.
+    // The key id of earlier versions names the key too, and is replaced where the key signs again.
     std::fs::remove_file(folder.path().join(ATTESTATION)).unwrap();
     assert_eq!(sign("a.pem").code, 0);
     let pem = String::from_utf8(folder.read("a.pub.pem")).unwrap();
@@ -419,7 +419,33 @@ fn a_second_signature_stands_beside_the_first() {
     let old = gatedrun::json::Digest::of(key.as_bytes()).to_string();
     folder.edit(ATTESTATION, &gatedrun::evidence::attest::key_id(&key), &old);
     let ran = verify(&["a.pub.pem"]);
-    assert!(ran.code == 1 && ran.out.contains("as earlier versions did"), "{}", ran.all());
+    let id = gatedrun::evidence::attest::key_id(&key);
+    assert!(ran.code == 0 && ran.out.contains(&format!("signed by {id},")), "{}", ran.all());
+    let ran = verify(&["b.pub.pem"]);
+    assert!(
+        ran.code == 0 && ran.out.contains(&format!("signed by {old}, not by")),
+        "{}",
+        ran.all()
+    );
+    let before = folder.read(ATTESTATION);
+    let sig =
+        |bytes: &[u8]| String::from_utf8_lossy(bytes).split("\"sig\":").nth(1).map(str::to_owned);
+    let ran = sign("a.pem");
+    assert!(ran.code == 0 && ran.err.contains("as earlier versions did"), "{}", ran.all());
+    let after = String::from_utf8(folder.read(ATTESTATION)).unwrap();
+    assert!(after.contains(&id) && !after.contains(&old), "{after}");
+    assert_eq!(sig(after.as_bytes()), sig(&before));
+    // A keyid that no key has is dropped where somebody signs.
+    folder.edit(ATTESTATION, &id, "zz");
+    let ran = verify(&["b.pub.pem"]);
+    assert!(ran.code == 1 && ran.out.contains("64 lower-case"), "{}", ran.all());
+    let ran = sign("b.pem");
+    assert!(
+        ran.code == 0 && ran.err.contains("dropped the signature of the key zz"),
+        "{}",
+        ran.all()
+    );
+    assert_eq!(verify(&["b.pub.pem"]).code, 0);
     // Where the run differs now, the old signatures go, and their keys are named.
     copy(
         root().join("runs/canonical/v1").as_std_path(),

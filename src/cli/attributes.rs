@@ -1,4 +1,4 @@
-//! Whether git leaves the bytes of a run as they are. In a work tree without the attributes for it,
+//! Whether git leaves the bytes of a run and of its inputs as they are. In a work tree without the attributes for it,
 //! `core.autocrlf` gives every text file other line ends in somebody's clone, and then no digest
 //! matches. The attributes are read from the files: nothing here starts git.
 
@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
+use crate::inputs::{BUILTIN, Inputs};
 
 use super::output::Terminal;
+use super::project;
 
 /// Whether it was said already: once per process is enough.
 static SAID: AtomicBool = AtomicBool::new(false);
@@ -16,28 +18,65 @@ static SAID: AtomicBool = AtomicBool::new(false);
 /// The largest file of attributes that is read, in bytes.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Warns, once, where a run was written into a work tree that does not protect its bytes.
-pub(super) fn warn(run: &Utf8Path, terminal: &mut Terminal) {
-    if let Some(pattern) = unprotected(run)
-        && !SAID.swap(true, Ordering::Relaxed)
-    {
-        terminal.note(&format!(
-            "  warning: git may rewrite the line ends of this run in a clone (core.autocrlf), and it is not verified there; add `{pattern} -text` to .gitattributes"
-        ));
+/// Warns, once, where a run was written into a work tree that does not protect its bytes, or those of
+/// what it was made with.
+pub(super) fn warn(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
+    let mut patterns = Vec::new();
+    let run_files = [STATE, TRACE, REPORT, MANIFEST, "work/notes.md"].map(|file| run.join(file));
+    let project = project::run(run).map_or_else(Utf8PathBuf::new, |(root, _)| root);
+    let files = run_files.into_iter().chain(input_files(inputs, &project));
+    for pattern in files.filter_map(|file| unprotected(&file, &project)) {
+        if !patterns.contains(&pattern) {
+            patterns.push(pattern);
+        }
     }
+    if patterns.is_empty() || SAID.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let lines: Vec<String> = patterns.iter().map(|pattern| format!("`{pattern} -text`")).collect();
+    let lines = match lines.len() {
+        1 => format!("add {} to .gitattributes", lines.concat()),
+        _ => format!("add to .gitattributes, one per line: {}", lines.join(", ")),
+    };
+    terminal.note(&format!(
+        "  warning: git may rewrite the line ends (CRLF, LF) of this run or its inputs in a clone (core.autocrlf), and the run is not verified there; {lines}"
+    ));
 }
 
-/// The pattern that would protect a run in a work tree, where nothing does.
-fn unprotected(run: &Utf8Path) -> Option<String> {
-    let run = Utf8PathBuf::from_path_buf(std::path::absolute(run).ok()?).ok()?;
-    let root = run.ancestors().find(|folder| folder.join(".git").exists())?;
-    let within = run.strip_prefix(root).ok()?;
-    let files = [STATE, TRACE, REPORT, MANIFEST, "work/notes.md"];
-    if files.iter().all(|file| is_protected(root, &within.join(file))) {
+/// The files that a run was made with, of each folder one: all of a folder are treated alike.
+fn input_files(inputs: &Inputs, project: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let mut files: Vec<Utf8PathBuf> = Vec::new();
+    let corpus = &inputs.corpus;
+    let documents = corpus.documents().iter().take(1);
+    let documents = documents.map(|document| format!("{}/{}", corpus.identity.name, document.path));
+    let listed = inputs.list().iter().map(|input| input.path.clone());
+    for path in listed.chain(documents).filter(|path| !path.starts_with(BUILTIN)) {
+        let file = project.join(path);
+        // A file of another project than the one that the run lies in.
+        if file.exists() {
+            files.push(file);
+        }
+    }
+    files
+}
+
+/// The pattern that would protect a file in a work tree, where nothing does: for the folder that
+/// holds it, as a part of the project.
+fn unprotected(file: &Utf8Path, project: &Utf8Path) -> Option<String> {
+    let absolute =
+        |path: &Utf8Path| Utf8PathBuf::from_path_buf(std::path::absolute(path).ok()?).ok();
+    let part = match file.strip_prefix(project).ok()?.components().next() {
+        Some(part) if !file.is_absolute() || project.is_absolute() => project.join(part),
+        _ => file.parent()?.to_owned(),
+    };
+    let (file, part) = (absolute(file)?, absolute(&part)?);
+    let root = file.ancestors().find(|folder| folder.join(".git").exists())?;
+    let within = file.strip_prefix(root).ok()?;
+    if is_protected(root, within) {
         return None;
     }
-    let below_runs = within.ancestors().find(|folder| folder.file_name() == Some("runs"));
-    Some(format!("{}/**", below_runs.unwrap_or(within)))
+    let part = part.strip_prefix(root).ok()?;
+    Some(if within == part { part.to_string() } else { format!("{part}/**") })
 }
 
 /// What attributes say of a path, the later ones last.

@@ -13,6 +13,7 @@ use crate::evidence::diff::differing_files;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::{FILES, STATE, open};
 use crate::host::HostFault;
+use crate::line_ends::{RUNS, Rewriting};
 
 use super::Stop;
 use super::output::{Terminal, Tone, differing};
@@ -258,6 +259,9 @@ fn print_drift(
             terminal.line(&format!("      now       {now}"))?;
         }
         return Ok(());
+    }
+    if difference.is_line_end() {
+        return Ok(terminal.line(&format!("{place}: {}", Rewriting::LineEnds.words(RUNS)))?);
     }
     terminal.line(&format!("{place}:"))?;
     let line = |line: &Option<Vec<u8>>| match line {

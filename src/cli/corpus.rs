@@ -16,7 +16,7 @@ use crate::json::Digest;
 
 use super::destination::{self, Content, Destination, is_temporary};
 use super::output::{Terminal, Tone};
-use super::{Stop, exit, typos};
+use super::{Stop, exit, project, typos};
 
 /// What a manifest says of who made the documents, where this program did.
 const GENERATOR: &str = "gatedrun corpus build";
@@ -171,8 +171,13 @@ pub(super) struct Checked<'a> {
 }
 
 fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let corpus = Corpus::load(&args.folder, args.folder.as_str())
-        .map_err(|problems| Stop { message: problems.to_string(), code: exit::DRIFT })?;
+    project::must_be_folder(&args.folder, "name a corpus's folder")?;
+    let corpus = Corpus::load(&args.folder, args.folder.as_str()).map_err(|problems| {
+        match Stop::from(problems) {
+            Stop { message, code: exit::USAGE } => Stop { message, code: exit::DRIFT },
+            host => host,
+        }
+    })?;
     let regenerated = compare_with_generator(&args.folder)?;
     if args.json {
         let (manifest_sha256, corpus) = (corpus.manifest_sha256, &corpus.identity);

@@ -9,10 +9,12 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use walkdir::WalkDir;
 
 use crate::builtin;
-use crate::event::{Event, InputRole};
+use crate::event::{Event, InputRole, RunStarted};
 use crate::evidence::text::{counted, terminal as escape};
+use crate::evidence::verify::place;
 use crate::evidence::write::{is_beside, target_of};
-use crate::evidence::{FILES, MANIFEST, STATE, WORK, open};
+use crate::evidence::{FILES, MANIFEST, STATE, WORK, open, origin};
+use crate::file;
 use crate::inputs::{BUILTIN, Library, Project};
 use crate::ledger::Reader;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
@@ -51,7 +53,8 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     } else if path.exists() {
         Some("not a regular file; name a task file".to_owned())
     } else {
-        Some("no such file; name a task file".to_owned())
+        let what = if path.as_str().ends_with('/') { "folder" } else { "file" };
+        Some(format!("no such {what}; name a task file, or for `gatedrun run` a folder of tasks"))
     };
     if let Some(what) = what {
         return Err(Stop::usage(format!("{path}: {what}")));
@@ -467,16 +470,34 @@ impl Found {
 /// Whether a run, finished or not, was made from the task that is built into the program, as its
 /// ledger says.
 pub fn is_builtin(run: &Utf8Path) -> bool {
-    let ledger = run_at(run).map(|run| run.folder.join(STATE));
-    let Some(ledger) = ledger.and_then(|path| open::open(&path).ok()) else { return false };
-    let first = Reader::new(ledger).next_record().ok().flatten();
-    first.is_some_and(|record| match record.event {
-        Event::RunStarted(started) => started
-            .inputs
-            .iter()
-            .any(|input| input.role == InputRole::Task && input.path.starts_with(BUILTIN)),
-        _ => false,
+    started(run).is_some_and(|started| {
+        let mut inputs = started.inputs.iter();
+        inputs.any(|input| input.role == InputRole::Task && input.path.starts_with(BUILTIN))
     })
+}
+
+/// What a run, finished or not, began with, as its ledger says; whether the ledger was changed is
+/// not looked at.
+pub fn started(run: &Utf8Path) -> Option<RunStarted> {
+    let ledger = open::open(&run_at(run)?.folder.join(STATE)).ok()?;
+    match Reader::trusting(ledger).next_record().ok().flatten()?.event {
+        Event::RunStarted(started) => Some(*started),
+        _ => None,
+    }
+}
+
+/// That current inputs of a run differ from those that it was made with in the ends of their lines
+/// alone, in one line.
+pub fn rewritten(run: &Utf8Path, library: &Library) -> Option<String> {
+    origin::rewritten(&started(run)?, library)
+}
+
+/// That a run lies in the place of another task's, in words.
+pub fn misplaced(run: &Utf8Path) -> Option<String> {
+    let (_, id) = self::run(run)?;
+    let id = place::without_ending(&id);
+    let started = started(run)?;
+    (started.task != id).then(|| place::words(&started.task, id))
 }
 
 /// Where a walk below `top` met an error, and which.
@@ -514,6 +535,18 @@ pub fn find_all_runs(runs: &Utf8Path) -> Result<Found, Stop> {
     match find_runs(runs) {
         Err(_) if runs.is_dir() && runs.read_dir().is_ok() => Ok(Found::default()),
         found => found,
+    }
+}
+
+/// Refuses a path that is not a folder; `remedy` says what to name.
+///
+/// # Errors
+/// That nothing is there, or no folder.
+pub fn must_be_folder(path: &Utf8Path, remedy: &str) -> Result<(), Stop> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Stop::usage(format!("{path}: not a folder; {remedy}"))),
+        Err(error) => Err(file::unlisted(path.as_str(), &error).mend(remedy).into()),
     }
 }
 

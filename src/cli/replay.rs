@@ -134,7 +134,7 @@ fn replay_all(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     for (run, number) in runs.iter().zip(1..) {
         let (run, loaded) = match run {
             Ok(run) => {
-                let task = task_of(run, args.task.as_deref());
+                let task = in_place(run, args.task.as_deref());
                 (run, task.and_then(|task| loader.load(run, task)))
             }
             Err((path, stop)) => (path, Err(Stop { message: stop.message.clone(), ..*stop })),
@@ -154,7 +154,13 @@ fn replay_all(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             }
         };
         progress.item(run, number, runs.len());
-        let replayed = replay_watched(run, inputs, |_| progress.event());
+        let mut replayed = replay_watched(run, inputs, |_| progress.event());
+        if let Replay::Diverged(diverged) = &mut replayed
+            && let Ok((project, _)) = task_of(run, args.task.as_deref())
+            && let Some(what) = project::rewritten(run, &loader.libraries.get(&project))
+        {
+            diverged.cause = what;
+        }
         if args.json {
             print_json(run, &replayed, terminal)?;
         } else {
@@ -172,6 +178,14 @@ fn replay_all(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         terminal.line(&format!("{} replayed", counted(runs.len(), "run", "runs")))?;
     }
     Ok(code)
+}
+
+/// The task of a run, which must not lie in the place of another task's.
+fn in_place(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
+    match project::misplaced(run).filter(|_| task.is_none()) {
+        Some(message) => Err(Stop { message, code: exit::DRIFT }),
+        None => task_of(run, task),
+    }
 }
 
 fn word(replayed: &Replay) -> &'static str {

@@ -6,10 +6,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::event::ToolReconciled;
 use crate::evidence::origin;
-use crate::evidence::text::{counted, terminal as escape};
+use crate::evidence::text::{counted, is_visible, terminal as escape};
 use crate::evidence::write::{Staging, WorkDifference, target_of};
 use crate::governor::Recovery;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Library};
 use crate::ledger::{LedgerError, Past};
 use crate::policy::path::probe;
 use crate::recovery::{Kept, Recorded, rehearse, rewrite, scan};
@@ -76,8 +76,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let recorded =
         scan(past(&staging, u64::MAX)?).map_err(|error| damaged(staging.folder(), &error))?;
     let seed = recorded.started.as_ref().map(|started| started.seed);
-    let inputs = Libraries::default().get(&project).load(&task, seed)?;
-    check_inputs(&target, &recorded, &inputs)?;
+    let library = Libraries::default().get(&project);
+    let inputs = library.load(&task, seed)?;
+    check_inputs(&target, &recorded, &inputs, &library)?;
     if let Some(reconciled) = &reconciled {
         check_doubt(reconciled, &recorded, &inputs)?;
     }
@@ -116,14 +117,21 @@ fn past(staging: &Staging, bytes: u64) -> Result<Box<dyn Read + Send>, Stop> {
 }
 
 /// Refuses a run that was begun with other inputs, and names each of them.
-fn check_inputs(target: &Utf8Path, recorded: &Recorded, inputs: &Inputs) -> Result<(), Stop> {
+fn check_inputs(
+    target: &Utf8Path,
+    recorded: &Recorded,
+    inputs: &Inputs,
+    library: &Library,
+) -> Result<(), Stop> {
     let Some(started) = &recorded.started else { return Ok(()) };
     let now = inputs.started(crate::inputs::llm(inputs).identity());
     let differences = origin::differences(started, &now);
     if differences.is_empty() {
         return Ok(());
     }
-    let listed: String = differences.iter().map(|what| format!("\n  {what}")).collect();
+    let rewritten = origin::rewritten(started, library);
+    let differences = differences.into_iter().chain(rewritten);
+    let listed: String = differences.map(|what| format!("\n  {what}")).collect();
     Err(Stop {
         message: format!(
             "{target}: not resumed, and nothing was changed: the run was begun with other inputs{listed}\nput them back as they were, or start over with `gatedrun run --discard-partial`"
@@ -215,9 +223,9 @@ fn settled(text: &str, args: &Args) -> Result<ToolReconciled, Stop> {
         )));
     };
     let reason = args.reason.clone().unwrap_or_default();
-    if reason.trim().is_empty() {
+    if !is_visible(&reason) {
         return Err(Stop::usage(
-            "--reason: it is empty; say how you know whether the call took place",
+            "--reason: no visible character; say how you know whether the call took place",
         ));
     }
     Ok(ToolReconciled { call_id: call_id.to_owned(), took_place, reason })

@@ -17,7 +17,7 @@ use crate::evidence::write::{Settlement, Staging, Standing, WriteError};
 use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
 use crate::governor::Halt;
 use crate::host::HostFault;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Library};
 use crate::isolation::{Refused, Status, confined};
 use crate::ledger::LedgerError;
 use crate::policy::path::probe;
@@ -102,8 +102,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     for (task, number) in tasks.into_iter().zip(1..) {
         let ran = task.and_then(|task| {
             progress.item(&task.path, number, total);
-            let inputs = libraries.get(&task.project).load(&task.path, args.seed)?;
-            run_one(args, &task, &inputs, &interrupt, terminal)
+            let library = libraries.get(&task.project);
+            let inputs = library.load(&task.path, args.seed)?;
+            run_one(args, &task, (&inputs, &library), &interrupt, terminal)
         });
         code = match ran {
             Ok(one) => exit::worse(code, one),
@@ -121,7 +122,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
 fn run_one(
     args: &Args,
     task: &TaskPath,
-    inputs: &Inputs,
+    (inputs, library): (&Inputs, &Library),
     interrupt: &AtomicBool,
     terminal: &mut Terminal,
 ) -> Result<u8, Stop> {
@@ -130,6 +131,9 @@ fn run_one(
     let mut staging = Staging::begin(&target, args.discard_partial)
         .map_err(|error| unwritable(error, args.out.is_none()))?;
     print_head(inputs, args.json, terminal)?;
+    if let Some(rewritten) = project::rewritten(&target, library) {
+        terminal.note(&format!("  warning: {}", escape(&rewritten)));
+    }
     // What a human settled in the run that is there cannot be found out by executing again.
     let recovery = check::settled_in(&target);
     let course = Course { interrupt: Some(interrupt), recovery, ..Course::fresh() };
@@ -242,7 +246,7 @@ pub(super) fn conclude(
         checked::print_differences(target, place.as_deref().unwrap_or(target), terminal)?;
     }
     if let Some(place) = &place {
-        attributes::warn(place, terminal);
+        attributes::warn(place, inputs, terminal);
     }
     let ended = summary.finished.as_ref().map(|finished| finished.terminal_reason);
     Ok(if !unmet.is_empty() || word == "proposed" {

@@ -12,10 +12,12 @@ use crate::event::{ExecutionPath, InputRole, RunStarted};
 use crate::evidence::expect::Observed;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::{counted, shortened, terminal as escape};
+use crate::evidence::verify::policy;
 use crate::evidence::{ATTESTATION, STATE, open, words};
 use crate::file::said;
 use crate::host::HostFault;
 use crate::inputs::read_file;
+use crate::isolation;
 use crate::json::Digest;
 use crate::ledger::{LedgerError, Reader};
 use crate::task::Task;
@@ -54,8 +56,8 @@ pub(super) struct Shown<'a> {
     expectations: Expectations,
     /// The ids of the keys that signed the run, unchecked.
     signed_by: &'a [String],
-    /// A run does not record how it was isolated.
-    isolation: &'static str,
+    /// How it was isolated, which a run does not record; and what its policy asks for.
+    isolation: &'a str,
     /// How to resume an interrupted run.
     unfinished: Option<String>,
     /// What is wrong with the ledger after the events shown.
@@ -132,6 +134,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let read = read(&run.folder.join(STATE), terminal)?;
     let expectations = expectations(&run, &read);
     let signed_by = signed_by(&run.folder);
+    let isolation = isolated(&run, &read);
     if args.json {
         let finished = read.summary.finished.as_ref();
         terminal.json(&Shown {
@@ -145,7 +148,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             head: read.head.unwrap_or(Digest::ZERO),
             expectations,
             signed_by: &signed_by,
-            isolation: "not recorded",
+            isolation: &isolation,
             unfinished: run.is_unfinished().then(|| run.how_to_go_on()),
             error: read.error.as_deref(),
         })?;
@@ -240,11 +243,12 @@ fn print_standing(
     }
     match read.summary.started.as_ref().map(|started| started.llm.path) {
         Some(ExecutionPath::Stub) => terminal.line(&format!(
-            "  time: {} ms on the run's logical clock, not a measurement; isolation: not recorded",
+            "  time: {} ms on the run's logical clock, not a measurement",
             read.summary.duration_ns / 1_000_000
         ))?,
         None => {}
     }
+    terminal.line(&format!("  isolation: {}", isolated(run, read)))?;
     if let Some(head) = read.head {
         terminal.line(&format!("  ledger head: {head}"))?;
     }
@@ -291,6 +295,20 @@ fn expectations(run: &NamedRun, read: &Read) -> Expectations {
             let unmet = read.observed.unmet(&expected);
             if unmet.is_empty() { Expectations::Met } else { Expectations::NotMet(unmet) }
         }
+    }
+}
+
+/// What is known of how the tools were isolated. The ledger does not say it, since it depends on the
+/// machine; the policy says what was asked for, where it is the one that the run was made with.
+fn isolated(run: &NamedRun, read: &Read) -> String {
+    let asked = read.summary.started.as_ref().and_then(|started| {
+        let (project, _) = task_of(&run.name, None).ok()?;
+        let policy = policy(&Libraries::default().get(&project), started)?;
+        Some(isolation::asked(policy.sandbox.isolation))
+    });
+    match asked {
+        Some(asked) => format!("not recorded in the ledger; the policy asks for {asked}"),
+        None => "not recorded in the ledger; the policy of the run is not available".to_owned(),
     }
 }
 

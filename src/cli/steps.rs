@@ -44,6 +44,8 @@ pub struct CallRow {
     pub decision: String,
     /// Why it was denied.
     pub reason: Option<String>,
+    /// What a human found out about it where it was in doubt.
+    pub settled: Option<Settled>,
     /// Its attempts.
     pub attempts: u32,
     /// What it did, in words; null where it did not finish.
@@ -58,6 +60,15 @@ pub struct CallRow {
     pub cut: bool,
     /// Where its content came from.
     pub origin: Option<String>,
+}
+
+/// What a human found out about a call that was in doubt.
+#[derive(Debug, Clone, JsonSchema, Serialize)]
+pub struct Settled {
+    /// Whether it took place.
+    pub took_place: bool,
+    /// How they know, in their words.
+    pub reason: String,
 }
 
 /// Collects steps, record by record.
@@ -90,6 +101,14 @@ impl Steps {
                 reason: (gate.decision == Decision::Deny).then(|| gate.reason.clone()),
                 ..CallRow::default()
             }),
+            Event::ToolReconciled(reconciled) => {
+                if let Some(call) = self.open.calls.last_mut() {
+                    call.settled = Some(Settled {
+                        took_place: reconciled.took_place,
+                        reason: reconciled.reason.clone(),
+                    });
+                }
+            }
             Event::ToolAttempted(attempted) => {
                 if let Some(call) = self.open.calls.last_mut() {
                     call.attempts = attempted.attempt;
@@ -117,7 +136,6 @@ impl Steps {
             | Event::LlmCalled(_)
             | Event::GateDecided(_)
             | Event::ToolStarted(_)
-            | Event::ToolReconciled(_)
             | Event::RunFinished(_) => {}
         }
         None
@@ -162,8 +180,8 @@ pub fn lines(row: &StepRow, terminal: &Terminal) -> Vec<String> {
     heads.zip(lines).map(|(head, line)| format!("{head} {line}")).collect()
 }
 
-/// What was asked and decided, and below it the outcome.
-fn call_lines(call: &CallRow, out: &Terminal) -> [String; 2] {
+/// What was asked and decided, below it what a human settled, and the outcome.
+fn call_lines(call: &CallRow, out: &Terminal) -> Vec<String> {
     let tool = escape(&shortened(&call.tool, 40));
     let tone = if call.reason.is_some() { Tone::Bad } else { Tone::Good };
     let decision = out.paint(tone, &call.decision);
@@ -177,5 +195,10 @@ fn call_lines(call: &CallRow, out: &Terminal) -> [String; 2] {
         (None, None, Some(did)) => format!("{}: {}", attempts(), escape(did)),
         (None, None, None) => "not finished".to_owned(),
     };
-    [asked.trim_end().to_owned(), format!("{:<10} {outcome}", "")]
+    let settled = call.settled.as_ref().map(|Settled { took_place, reason }| {
+        let found = if *took_place { "it took place" } else { "it did not take place" };
+        format!("{:<10} in doubt, settled by a person: {found}: {}", "", escape(reason))
+    });
+    let first = [asked.trim_end().to_owned()].into_iter().chain(settled);
+    first.chain([format!("{:<10} {outcome}", "")]).collect()
 }

@@ -47,6 +47,13 @@ pub struct Args {
     json: bool,
 }
 
+/// What was found in a place that a user named.
+struct Named {
+    item: Item,
+    /// The place of a run in the project, where the user says of which project it is.
+    place: Option<String>,
+}
+
 /// What `--json` prints.
 #[derive(Debug, JsonSchema, Serialize)]
 pub(super) struct Line<'a> {
@@ -57,13 +64,17 @@ pub(super) struct Line<'a> {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let keys = args.key.iter().map(|path| public_key(path)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(folder) = &args.project {
+        project::must_be_folder(folder, "name a project's folder")?;
+    }
     let mut items = Vec::new();
     for path in &args.paths {
         let found = project::find_runs(path)?;
         found.note_unfinished(terminal);
         // Where there is nothing else, they are what was asked for.
-        items.extend(found.only_unfinished().iter().cloned().map(Item::Run));
-        items.extend(found.items);
+        let unfinished = found.only_unfinished().iter().cloned().map(Item::Run);
+        let all = unfinished.collect::<Vec<_>>().into_iter().chain(found.items);
+        items.extend(all.map(|item| Named { place: place(args, path, &item), item }));
     }
     let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
     let (progress, mut number) = (terminal.progress(), 0);
@@ -119,7 +130,7 @@ fn public_key(path: &Utf8Path) -> Result<VerifyingKey, Stop> {
 /// turn is bounded by what the cores can be ahead of each other.
 fn in_parallel(
     args: &Args,
-    items: &[Item],
+    items: &[Named],
     keys: &[VerifyingKey],
     watch: Watch<'_>,
     print: &mut impl FnMut(&str, &Verification) -> Result<(), Stop>,
@@ -168,8 +179,25 @@ fn in_parallel(
     })
 }
 
-fn name(item: &Item) -> &str {
-    match item {
+/// The place of a run in the project that a user named: its path below a folder `runs` that is the
+/// folder named, or lies in it.
+fn place(args: &Args, named: &Utf8Path, item: &Item) -> Option<String> {
+    let Item::Run(run) = item else { return None };
+    args.project.as_ref()?;
+    let named = project::upwards(named);
+    let below: Vec<&str> = run.strip_prefix(&named).ok()?.iter().collect();
+    let real = named.canonicalize_utf8().unwrap_or(named);
+    let at = match below.iter().rposition(|part| *part == "runs") {
+        Some(at) => at + 1,
+        None if real.file_name() == Some("runs") => 0,
+        None => return None,
+    };
+    let place = below.get(at..)?.join("/");
+    (!place.is_empty()).then_some(place)
+}
+
+fn name(named: &Named) -> &str {
+    match &named.item {
         Item::Run(run) => run.as_str(),
         Item::Refused(refused) => &refused.path,
     }
@@ -185,8 +213,8 @@ struct Verifier<'a> {
 
 impl Verifier<'_> {
     /// Verifies a run with the inputs of the project that it lies in.
-    fn verify(&mut self, item: &Item) -> Verification {
-        let run = match item {
+    fn verify(&mut self, named: &Named) -> Verification {
+        let run = match &named.item {
             Item::Run(run) => run,
             Item::Refused(refused) => {
                 let (verdict, cause) = (Verdict::Unconfirmed, Cause::Folder);
@@ -202,7 +230,9 @@ impl Verifier<'_> {
         });
         let (keys, signature_required) = (self.keys, self.args.require_signature);
         let watch = Some(self.watch);
-        let asked = Asked { project: library, keys, signature_required, watch, ..Asked::default() };
+        let place = named.place.as_deref();
+        let asked =
+            Asked { project: library, place, keys, signature_required, watch, ..Asked::default() };
         verify_as(run, &asked)
     }
 }

@@ -19,6 +19,7 @@ use walkdir::WalkDir;
 use crate::event::CorpusIdentity;
 use crate::file::{self, Unread};
 use crate::json::{self, Digest};
+use crate::line_ends::{Rewriting, pattern, with_crlf, with_lf};
 use crate::problem::{Problem, Problems};
 
 /// The largest document, in bytes.
@@ -198,6 +199,15 @@ pub fn identity(name: &str, documents: &BTreeMap<String, Vec<u8>>) -> CorpusIden
     }
 }
 
+/// Whether documents are those of this corpus but for the ends of their lines.
+pub fn is_rewritten(documents: &BTreeMap<String, Vec<u8>>, made: &CorpusIdentity) -> bool {
+    let is_made = |with: fn(&[u8]) -> Vec<u8>| {
+        let with = documents.iter().map(|(path, bytes)| (path.clone(), with(bytes))).collect();
+        identity(&made.name, &with) == *made
+    };
+    is_made(with_lf) || is_made(with_crlf)
+}
+
 /// The documents and the manifest in a folder, by path, and everything that cannot be read, in
 /// order. The folder may be a link, and so may a document, wherever it leads to: what counts is the
 /// bytes. In the corpus, links to folders are not followed, so that no folder is its own; hidden
@@ -291,7 +301,7 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
             ];
         }
     };
-    let mut problems = Vec::new();
+    let (mut problems, mut rewritten) = (Vec::new(), Vec::new());
     let mut listed = BTreeMap::new();
     for entry in &manifest.documents {
         if listed.insert(entry.path.as_str(), entry).is_some() {
@@ -309,24 +319,32 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
                     .mend("put it back, or build the manifest again"),
             ),
             Some(bytes)
-                if Digest::of(bytes) != entry.sha256 || bytes.len() as u64 != entry.bytes =>
-            {
-                problems.push(
-                    Problem::new(
-                        document,
-                        format!(
-                            "it has changed: the manifest says {} bytes, SHA-256 {}; it has {} bytes, SHA-256 {}",
-                            entry.bytes,
-                            entry.sha256,
-                            bytes.len(),
-                            Digest::of(bytes)
-                        ),
-                    )
-                    .mend("put it back, or build the manifest again"),
-                );
+                if Digest::of(bytes) == entry.sha256 && bytes.len() as u64 == entry.bytes => {}
+            Some(bytes) if Rewriting::of(bytes, entry.sha256) == Some(Rewriting::LineEnds) => {
+                rewritten.push(document);
             }
-            Some(_) => {}
+            Some(bytes) => {
+                let what = format!(
+                    "it has changed: the manifest says {} bytes, SHA-256 {}; it has {} bytes, SHA-256 {}",
+                    entry.bytes,
+                    entry.sha256,
+                    bytes.len(),
+                    Digest::of(bytes)
+                );
+                let mend = "put it back, or build the manifest again";
+                problems.push(Problem::new(document, what).mend(mend));
+            }
         }
+    }
+    // One line for all of them: git rewrites every text of a project.
+    if let Some(first) = rewritten.first() {
+        let (file, count) = match rewritten.len() {
+            1 => (first.as_str(), String::new()),
+            count => (name, format!("{count} documents: ")),
+        };
+        let what = format!("{count}{}", Rewriting::LineEnds.what());
+        let mend = Rewriting::LineEnds.mend(&pattern(&format!("{name}/{MANIFEST}")));
+        problems.push(Problem::new(file, what).mend(mend).of_line_ends());
     }
     for path in files.keys().filter(|path| !listed.contains_key(path.as_str())) {
         problems.push(

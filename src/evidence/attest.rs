@@ -198,9 +198,9 @@ impl Envelope {
         };
         if old.payload_type == envelope.payload_type && old.payload == envelope.payload {
             let (kept, broken): (Vec<_>, Vec<_>) =
-                old.signatures.into_iter().partition(|one| one.decoded().is_some());
-            let dropped = broken.iter().map(|one| {
-                format!("dropped the signature of the key {}: not 64 bytes in base64", one.name())
+                old.signatures.into_iter().partition(|one| one.defect().is_none());
+            let dropped = broken.iter().filter_map(|one| {
+                Some(format!("dropped the signature of the key {}: {}", one.name(), one.defect()?))
             });
             let dropped = dropped.collect();
             envelope.signatures = kept;
@@ -223,17 +223,20 @@ impl Envelope {
         let sig = Base64::encode_string(&key.sign(&text).to_bytes());
         let mut replaced = Vec::new();
         self.signatures.retain(|one| {
-            let is_own = one.is_of(&public, &text);
+            let (is_own, names_it) = (one.is_of(&public, &text), names(&one.keyid, &public));
             let name = one.name();
-            match one.keyid == keyid {
+            match names_it {
                 true if !is_own => replaced.push(format!(
                     "replaced a signature that named the key {name} and was not its"
+                )),
+                true if one.keyid != keyid => replaced.push(format!(
+                    "replaced this key's own signature, which named it {name}, as earlier versions did"
                 )),
                 false if is_own => replaced
                     .push(format!("replaced this key's own signature, which named the key {name}")),
                 _ => {}
             }
-            one.keyid != keyid && !is_own
+            !names_it && !is_own
         });
         self.signatures.push(EnvelopeSignature { keyid, sig });
         self.order();
@@ -281,6 +284,18 @@ impl EnvelopeSignature {
         (length == raw.len()).then(|| Signature::from_bytes(&raw))
     }
 
+    /// Why nobody can have signed so; none where somebody can.
+    fn defect(&self) -> Option<&'static str> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if self.decoded().is_none() {
+            Some("not 64 bytes in base64")
+        } else if self.keyid.len() != 64 || !self.keyid.bytes().all(is_digit) {
+            Some("its keyid is not 64 lower-case hexadecimal digits")
+        } else {
+            None
+        }
+    }
+
     /// Whether it is this key's, whatever key it names.
     fn is_of(&self, key: &VerifyingKey, text: &[u8]) -> bool {
         self.decoded().is_some_and(|signature| key.verify_strict(text, &signature).is_ok())
@@ -306,7 +321,7 @@ pub enum AttestError {
 /// One signature of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Signed {
-    /// The key that it names.
+    /// The key that it names; of one that was verified, the key's id today.
     pub keyid: String,
     /// Whether it was verified with a key that was given; otherwise none of them is the key that it
     /// names, and nothing is known of it.
@@ -349,19 +364,23 @@ pub fn check(
         };
         return Err(wrong(what.to_owned()));
     }
+    // No key has another id, so that it needs no key to tell.
+    if let Some(one) = expected.signatures.iter().find(|one| one.defect().is_some()) {
+        let (name, what) = (one.name(), one.defect().unwrap_or_default());
+        return Err(wrong(format!("a signature names the key {name:?}: {what}")));
+    }
     let text = pre_authentication(statement);
     let known = keys.iter().map(|key| (key_id(key), key)).collect::<Vec<_>>();
     let checked = expected.signatures.iter().map(|one| {
         let (keyid, name) = (one.keyid.clone(), one.name());
         match known.iter().find(|(_, key)| one.is_of(key, &text)) {
-            Some((id, _)) if *id == keyid => Ok(Signed { keyid, verified: true }),
-            Some((id, key)) if old_key_id(key) == keyid => Err(wrong(format!(
-                "a signature of the key {id} names it by the SHA-256 of its 32 bytes, as earlier versions did; sign the run again"
-            ))),
+            Some((id, key)) if names(&keyid, key) => {
+                Ok(Signed { keyid: id.clone(), verified: true })
+            }
             Some((id, _)) => Err(wrong(format!(
                 "a signature of the key {id} names the key {name}: its keyid was changed"
             ))),
-            None if known.iter().any(|(id, _)| *id == keyid) => {
+            None if known.iter().any(|(_, key)| names(&keyid, key)) => {
                 Err(wrong(format!("the signature is not that of the key {name}, which it names")))
             }
             None => Ok(Signed { keyid, verified: false }),
@@ -388,6 +407,11 @@ pub fn key_id(key: &VerifyingKey) -> String {
         "scheme": "ed25519",
     }))
     .to_string()
+}
+
+/// Whether an id names this key: its own, or the one that earlier versions gave it.
+fn names(id: &str, key: &VerifyingKey) -> bool {
+    id == key_id(key) || id == old_key_id(key)
 }
 
 /// The id that earlier versions gave a key: SHA-256 of its 32 bytes.

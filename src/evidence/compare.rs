@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::event::{Event, Input, Record};
 use crate::host::HostFault;
 use crate::ledger::LINE_BYTES_MAX;
+use crate::line_ends::{RUNS, Rewriting, is_line_end};
 
 /// The first difference between a committed file and what is made now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,14 @@ struct Found {
     column: usize,
     committed: Vec<u8>,
     now: Vec<u8>,
+}
+
+impl Difference {
+    /// Whether the committed line is the one that is made now but for how it ends.
+    pub fn is_line_end(&self) -> bool {
+        let (committed, now) = (&self.committed, &self.now);
+        committed.as_ref().zip(now.as_ref()).is_some_and(|(found, due)| is_line_end(found, due))
+    }
 }
 
 impl<R: BufRead> Comparison<R> {
@@ -173,7 +182,10 @@ pub fn explain(difference: &Difference) -> Explanation {
     match (committed, now) {
         (Some(committed), Some(now)) => {
             let fields = fields(difference);
-            let meaning = meaning(&committed, &now, &fields);
+            let meaning = match difference.is_line_end() {
+                true => Rewriting::LineEnds.words(RUNS),
+                false => meaning(&committed, &now, &fields),
+            };
             Explanation { event: format!("event {seq}, {}", now.event.kind()), fields, meaning }
         }
         (None, Some(now)) if difference.committed.is_none() => Explanation {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::event::{CorpusIdentity, Event, FORMAT, Input, LlmIdentity, Record, ToolFinished};
 use crate::json::Digest;
+use crate::line_ends::with_lf;
 
 use super::summary::{Outcome, Summary};
 
@@ -52,34 +54,59 @@ pub struct FileDigest {
 #[derive(Debug, Default)]
 pub struct Work {
     tool: String,
-    files: BTreeMap<String, FileDigest>,
+    /// What the call in hand writes, where some of its lines do not end with LF: its digest, and
+    /// that of the same text with LF.
+    mixed: Option<(Digest, Digest)>,
+    written: WorkFiles,
+}
+
+/// The files that a run has written to its own folder, by path.
+#[derive(Debug, Clone, Default)]
+pub struct WorkFiles {
+    /// Their digests.
+    pub files: BTreeMap<String, FileDigest>,
+    /// Of those whose lines do not all end with LF, the digest of the text in which they do: what
+    /// version control keeps of it.
+    pub with_lf: BTreeMap<String, Digest>,
 }
 
 impl Work {
     /// How many files.
     #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is none")]
     pub fn len(&self) -> usize {
-        self.files.len()
+        self.written.files.len()
     }
 
     /// The files, by path.
     pub fn files(&self) -> &BTreeMap<String, FileDigest> {
-        &self.files
+        &self.written.files
     }
 
     /// The files, by path.
-    pub fn into_files(self) -> BTreeMap<String, FileDigest> {
-        self.files
+    pub fn into_files(self) -> WorkFiles {
+        self.written
     }
 
     /// Takes the next record.
     pub fn push(&mut self, record: &Record) {
         match &record.event {
-            Event::ToolStarted(started) => self.tool.clone_from(&started.tool),
+            Event::ToolStarted(started) => {
+                self.tool.clone_from(&started.tool);
+                let content = started.arguments.get("content").and_then(Value::as_str);
+                let mixed = content.filter(|content| content.contains("\r\n"));
+                self.mixed = mixed.map(|content| {
+                    let content = content.as_bytes();
+                    (Digest::of(content), Digest::of(&with_lf(content)))
+                });
+            }
             Event::ToolFinished(finished) => {
                 if let Some(Written { path, digest: Some(digest) }) = written(&self.tool, finished)
                 {
-                    self.files.insert(path, digest);
+                    match self.mixed.filter(|(mixed, _)| *mixed == digest.sha256) {
+                        Some((_, lf)) => drop(self.written.with_lf.insert(path.clone(), lf)),
+                        None => drop(self.written.with_lf.remove(&path)),
+                    }
+                    self.written.files.insert(path, digest);
                 }
             }
             Event::RunStarted(_)
@@ -135,7 +162,7 @@ pub fn render(
         outcome: summary.outcome(),
         ledger: Ledger { format: FORMAT, records: summary.records, head },
         files,
-        work: &work.files,
+        work: &work.written.files,
     };
     // A struct of texts and numbers is always written.
     let mut bytes = serde_json::to_vec_pretty(&manifest).unwrap_or_default();

@@ -3,7 +3,10 @@
 
 use std::fmt::Display;
 
+use crate::corpus;
 use crate::event::RunStarted;
+use crate::inputs::Library;
+use crate::line_ends::Rewriting;
 
 /// What of a run's inputs differs from the current ones, each in a few words; empty where a run that
 /// begins now would begin with the same event.
@@ -41,6 +44,31 @@ pub fn differences(recorded: &RunStarted, now: &RunStarted) -> Vec<String> {
         found.push("the run's first event would say something else today".to_owned());
     }
     found
+}
+
+/// In one line, that some inputs of a run differ from the current ones in the ends of their lines
+/// alone, what did it and what to do; none where none does.
+pub fn rewritten(recorded: &RunStarted, library: &Library) -> Option<String> {
+    let is_rewritten = |path: &str, made| {
+        library.rewriting(path, made).is_some_and(|found| found == Rewriting::LineEnds)
+    };
+    let inputs = recorded.inputs.iter().filter(|input| is_rewritten(&input.path, input.sha256));
+    let mut names: Vec<&str> = inputs.map(|input| input.path.as_str()).collect();
+    let made = &recorded.corpus;
+    if library.is_inside(&made.name) {
+        let (mut files, _) = library.corpus_files(&made.name);
+        files.remove(corpus::MANIFEST);
+        if corpus::identity(&made.name, &files) != *made && corpus::is_rewritten(&files, made) {
+            names.push(&made.name);
+        }
+    }
+    let (first, rest) = names.split_first()?;
+    let names = match rest.len() {
+        0 => (*first).to_owned(),
+        1 => format!("{first} and 1 other input"),
+        more => format!("{first} and {more} other inputs"),
+    };
+    Some(format!("{names}: {}", Rewriting::LineEnds.words("*")))
 }
 
 #[cfg(test)]

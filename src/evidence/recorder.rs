@@ -11,7 +11,7 @@ use crate::host::HostFault;
 use crate::json::Digest;
 use crate::ledger::{LedgerError, Reader};
 
-use super::manifest::{self, FileDigest, Work};
+use super::manifest::{self, FileDigest, Work, WorkFiles};
 use super::report::Report;
 use super::summary::Summary;
 use super::trace::Trace;
@@ -42,7 +42,7 @@ pub struct Recorded<S, T> {
     /// The counts.
     pub summary: Summary,
     /// The files that the run wrote itself.
-    pub work: BTreeMap<String, FileDigest>,
+    pub work: WorkFiles,
     /// The ledger's digest and size.
     pub ledger: FileDigest,
     /// The ledger's head.

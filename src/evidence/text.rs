@@ -41,6 +41,17 @@ pub fn hides(character: char) -> bool {
         || matches!(character, '\u{2800}' | '\u{1d159}')
 }
 
+/// Whether a text holds a character that its reader can see.
+///
+/// ```
+/// use gatedrun::evidence::text::is_visible;
+/// assert!(is_visible("a") && is_visible("\u{200b}日"));
+/// assert!(!is_visible("") && !is_visible(" \u{3164}\n\u{2800}\u{ad}"));
+/// ```
+pub fn is_visible(text: &str) -> bool {
+    text.chars().any(|character| !character.is_whitespace() && !hides(character))
+}
+
 /// Escapes a text for one line of a terminal.
 ///
 /// ```

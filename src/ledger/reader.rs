@@ -6,6 +6,7 @@ use memchr::memchr;
 
 use crate::event::{Event, FORMAT, Record, ToolFinished};
 use crate::json::Digest;
+use crate::line_ends::{RUNS, Rewriting, is_line_end};
 
 use super::grammar::Grammar;
 use super::lines::{Lines, Next};
@@ -178,6 +179,9 @@ impl<R: Read> Reader<R> {
         encode(record, &mut self.again);
         let line = self.lines.line();
         if self.again != line {
+            if is_line_end(line, &self.again) {
+                return Err(self.wrong(Rewriting::LineEnds.words(RUNS)));
+            }
             let column = self.again.iter().zip(line).take_while(|(a, b)| a == b).count() + 1;
             return Err(self.wrong(format!(
                 "column {column}: it is not written as the ledger writes (key order, spaces or numbers)"

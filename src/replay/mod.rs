@@ -19,6 +19,7 @@ use crate::event::{Event, Input, InputRole, Record, RunStarted};
 use crate::host::HostFault;
 use crate::inputs::Inputs;
 use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past};
+use crate::line_ends::{RUNS, Rewriting};
 use crate::run::{Course, run};
 
 use crate::evidence::compare::{self, Comparison, Difference};
@@ -118,10 +119,11 @@ pub fn replay_watched(folder: &Utf8Path, inputs: &Inputs, watch: impl FnMut(&Rec
         match difference {
             Ok(None) => {}
             Ok(Some(difference)) => {
-                return Replay::Diverged(Diverged {
-                    at: Place::File(name, difference),
-                    cause: "the program makes another file of the same ledger: its code has changed, or the file was edited".to_owned(),
-                });
+                let cause = match difference.is_line_end() {
+                    true => Rewriting::LineEnds.words(RUNS),
+                    false => "the program makes another file of the same ledger: its code has changed, or the file was edited".to_owned(),
+                };
+                return Replay::Diverged(Diverged { at: Place::File(name, difference), cause });
             }
             Err(error) => return unread(name, &error),
         }

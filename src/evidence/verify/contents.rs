@@ -8,12 +8,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::host::HostFault;
 use crate::json::Digest;
+use crate::line_ends::{RUNS, Rewriting, with_lf};
 
-use super::super::manifest::FileDigest;
+use super::super::manifest::{FileDigest, WorkFiles};
 use super::super::open::{Entry, Folder};
 use super::super::{ATTESTATION, FILES, STATE, WORK};
 use super::ledger::Ledger;
-use super::{Cause, Check, Verdict, rewritten};
+use super::{Cause, Check, Verdict};
 
 /// What lies in the folder of a run in the making besides: its lock, what its tools did, and what
 /// they are about to put in place.
@@ -60,22 +61,21 @@ impl Check<'_> {
 /// How what lies in a run's folder differs from what its ledger says: `differs` gets each path in
 /// the folder, and what is wrong there. `written` are the files that the run wrote itself; without
 /// it, nothing is said of those.
-pub fn contents(
-    folder: &Folder,
-    written: Option<&BTreeMap<String, FileDigest>>,
-    mut differs: impl FnMut(&str, &str),
-) {
+pub fn contents(folder: &Folder, written: Option<&WorkFiles>, mut differs: impl FnMut(&str, &str)) {
     look_into(folder, written, Standing::Whole, |path, what, _| differs(path, what));
 }
 
 fn look_into(
     folder: &Folder,
-    written: Option<&BTreeMap<String, FileDigest>>,
+    written: Option<&WorkFiles>,
     standing: Standing,
     mut differs: impl FnMut(&str, &str, Cause),
 ) {
-    let mut missing: BTreeMap<&str, FileDigest> =
-        written.into_iter().flatten().map(|(path, due)| (path.as_str(), *due)).collect();
+    let mut missing: BTreeMap<&str, FileDigest> = written
+        .into_iter()
+        .flat_map(|written| &written.files)
+        .map(|(path, due)| (path.as_str(), *due))
+        .collect();
     let mut nested: Option<String> = None;
     for entry in folder.walk() {
         let Entry { path, is_folder } = match entry {
@@ -105,10 +105,12 @@ fn look_into(
             }
             _ if is_folder => {}
             None => {}
-            Some(_) => match missing.remove(path.as_str()) {
+            Some(written) => match missing.remove(path.as_str()) {
                 None => differs(&path, "the run wrote no such file", Cause::Contents),
                 Some(due) => {
-                    if let Err((what, cause)) = is_written(folder, &path, due) {
+                    if let Err((what, cause)) =
+                        is_written(folder, &path, due, written.with_lf.get(&path))
+                    {
                         differs(&path, &what, cause);
                     }
                 }
@@ -156,8 +158,14 @@ pub(in crate::evidence) fn digest(
     }
 }
 
-/// Whether a file is the one that the run wrote, and how it differs otherwise.
-fn is_written(folder: &Folder, path: &str, due: FileDigest) -> Result<(), (String, Cause)> {
+/// Whether a file is the one that the run wrote, and how it differs otherwise. `lf` is the digest of
+/// what the run wrote with LF at the ends of all lines, where some of its lines end otherwise.
+fn is_written(
+    folder: &Folder,
+    path: &str,
+    due: FileDigest,
+    lf: Option<&Digest>,
+) -> Result<(), (String, Cause)> {
     let found = digest(folder, path, due).map_err(|error| unread(&error, Cause::Unreadable))?;
     if found == due.sha256 {
         return Ok(());
@@ -165,8 +173,12 @@ fn is_written(folder: &Folder, path: &str, due: FileDigest) -> Result<(), (Strin
     // Rewritten, a file is at most twice as long.
     let bytes_max = REWRITTEN_BYTES_MAX.min(due.bytes.saturating_mul(2).saturating_add(2));
     let whole = folder.read(path, bytes_max).ok();
-    if let Some(cause) = whole.and_then(|whole| rewritten::cause(&whole, due.sha256)) {
-        return Err((rewritten::words(cause, "runs/**"), cause));
+    let rewriting = whole.and_then(|whole| {
+        let is_mixed = lf.is_some_and(|lf| Digest::of(&with_lf(&whole)) == *lf);
+        if is_mixed { Some(Rewriting::LineEnds) } else { Rewriting::of(&whole, due.sha256) }
+    });
+    if let Some(rewriting) = rewriting {
+        return Err((rewriting.words(RUNS), rewriting.into()));
     }
     Err((format!("it has SHA-256 {found}, and the run wrote {}", due.sha256), Cause::Contents))
 }

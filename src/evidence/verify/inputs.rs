@@ -1,7 +1,7 @@
 //! The current inputs, against those that the run was made with. Whatever they are, the evidence is
 //! what it is: an input that differs, or that cannot be read, accuses nobody.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use camino::Utf8Path;
 
@@ -9,12 +9,12 @@ use crate::corpus;
 use crate::event::{CorpusIdentity, InputRole, RunStarted};
 use crate::inputs::Library;
 use crate::json::Digest;
-use crate::policy::spec::LoopBudget;
+use crate::line_ends::{Rewriting, pattern};
+use crate::policy::spec::Policy;
 use crate::problem::Problem;
 
 use super::super::STATE;
 use super::ledger::Ledger;
-use super::rewritten::{self, with_crlf, with_lf};
 use super::{Cause, Check, Finding, Verdict};
 
 impl Check<'_> {
@@ -55,8 +55,8 @@ impl Check<'_> {
         if Digest::of(&bytes) == made {
             return;
         }
-        let (cause, what) = match rewritten::cause(&bytes, made) {
-            Some(cause) => (cause, format!("the {role}: {}", rewritten::words(cause, path))),
+        let (cause, what) = match Rewriting::of(&bytes, made) {
+            Some(found) => (found.into(), format!("the {role}: {}", found.words(&pattern(path)))),
             None => (
                 Cause::Input,
                 format!(
@@ -91,18 +91,12 @@ impl Check<'_> {
             );
             self.find(finding);
         }
-        let is_made = |files: &BTreeMap<String, Vec<u8>>| corpus::identity(name, files) == *made;
         // Where only the manifest differs, it is a finding of its own.
-        if files.is_empty() || is_whole && is_made(&files) {
+        if files.is_empty() || is_whole && corpus::identity(name, &files) == *made {
             return;
         }
-        let rewritten = |with: fn(&[u8]) -> Vec<u8>| {
-            let files: BTreeMap<String, Vec<u8>> =
-                files.iter().map(|(path, bytes)| (path.clone(), with(bytes))).collect();
-            is_made(&files)
-        };
-        if is_whole && (rewritten(with_lf) || rewritten(with_crlf)) {
-            let what = rewritten::words(Cause::LineEnds, &format!("{name}/**"));
+        if is_whole && corpus::is_rewritten(&files, made) {
+            let what = Rewriting::LineEnds.words(&pattern(&format!("{name}/{}", corpus::MANIFEST)));
             let what = format!("{} documents: {what}", files.len());
             self.add(Verdict::InputsDiffer, Cause::LineEnds, name, what);
             return;
@@ -114,7 +108,11 @@ impl Check<'_> {
                     && finding.file == problem.file
             });
             if !is_unread {
-                self.add(Verdict::InputsDiffer, Cause::Input, name, problem.to_string());
+                let cause = match problem.is_line_ends {
+                    true => Cause::LineEnds,
+                    false => Cause::Input,
+                };
+                self.add(Verdict::InputsDiffer, cause, name, problem.to_string());
             }
         }
         if is_whole && differing.is_none_or(|problems| problems.is_empty()) {
@@ -136,8 +134,8 @@ fn unread(problem: &Problem) -> (Verdict, Cause) {
     }
 }
 
-/// The budgets of the policy that a run was made with, where that policy is available.
-pub(super) fn budget(project: &Library, started: &RunStarted) -> Option<LoopBudget> {
+/// The policy that a run was made with, where it is available.
+pub fn policy(project: &Library, started: &RunStarted) -> Option<Arc<Policy>> {
     let path = |role: InputRole| started.inputs.iter().find(|input| input.role == role);
     let policy = path(InputRole::Policy)?;
     let contract = path(InputRole::Contract)?;
@@ -149,5 +147,5 @@ pub(super) fn budget(project: &Library, started: &RunStarted) -> Option<LoopBudg
     }
     let folder = Utf8Path::new(&contract.path).parent()?;
     let (contracts, _) = project.contracts(folder.as_str()).ok()?;
-    Some(project.policy(&policy.path, &contracts).ok()?.loop_budget)
+    project.policy(&policy.path, &contracts).ok()
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::event::Event;
 use crate::json::Digest;
 use crate::ledger::{LINE_BYTES_MAX, LedgerError, Reader};
+use crate::line_ends::trimmed;
 
 use super::super::compare::{self, Comparison, Difference};
 use super::super::facts::Facts;
@@ -14,7 +15,6 @@ use super::super::manifest::FileDigest;
 use super::super::recorder::{Recorded, Recorder};
 use super::super::text::shortened;
 use super::super::{ATTESTATION, MANIFEST, REPORT, STATE, TRACE};
-use super::rewritten::trimmed;
 use super::{Cause, Check, Finding, Verdict, WORK_FILES_MAX, inputs};
 
 /// How much of a line is quoted.
@@ -84,10 +84,10 @@ impl Check<'_> {
             }
             match &record.event {
                 Event::RunStarted(started) => {
-                    if let Some(budget) =
-                        self.asked.project.and_then(|project| inputs::budget(project, started))
+                    if let Some(policy) =
+                        self.asked.project.and_then(|project| inputs::policy(project, started))
                     {
-                        facts.hold_to(budget);
+                        facts.hold_to(policy.loop_budget);
                     }
                 }
                 Event::ToolStarted(_) => is_in_call = true,

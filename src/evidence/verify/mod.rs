@@ -8,7 +8,7 @@
 mod contents;
 mod inputs;
 mod ledger;
-mod place;
+pub mod place;
 mod rewritten;
 mod signature;
 
@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::host::HostFault;
 use crate::inputs::Library;
 use crate::json::Digest;
+use crate::line_ends::RUNS;
 use crate::task::PARTIAL_ENDING;
 
 use super::STATE;
@@ -30,6 +31,7 @@ use super::open::{Folder, read_bounded};
 
 pub use contents::contents;
 pub(super) use contents::digest;
+pub use inputs::policy;
 
 use rewritten::{Rewritten, Trimmed};
 
@@ -215,6 +217,8 @@ pub const WORK_FILES_MAX: usize = 65_536;
 pub struct Asked<'a> {
     /// The current inputs.
     pub project: Option<&'a Library>,
+    /// The place of the run in that project, where the caller knows it.
+    pub place: Option<&'a str>,
     /// Whose signatures are required.
     pub keys: &'a [VerifyingKey],
     /// Whether a run without a signature that was checked is unconfirmed.
@@ -318,9 +322,9 @@ impl<'a> Check<'a> {
                 (signature, signatures) = check.signature(ledger);
             }
         }
-        for (name, line, cause) in check.rewritten.take() {
-            let what = rewritten::words(cause, "runs/**");
-            check.find(Finding::new(Verdict::Malformed, cause, name, what).line(line));
+        for (name, line, rewriting) in check.rewritten.take() {
+            let what = rewriting.words(RUNS);
+            check.find(Finding::new(Verdict::Malformed, rewriting.into(), name, what).line(line));
         }
         Verification {
             verdict: check.verdict,

@@ -1,7 +1,10 @@
-//! Whether a run lies in its own place: below the `runs/` of a project, its path is its task's id.
+//! Whether a run lies in its own place: below the folder `runs` of a project, its path is its task's
+//! id. A folder is a project's `runs` if `tasks` lies beside it, if the project whose inputs the run
+//! is checked with has a task of that id, or if the caller says so.
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
+use crate::inputs::Library;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::super::STATE;
@@ -12,20 +15,32 @@ impl Check<'_> {
     /// The task in the ledger, against the place where the run lies.
     pub(super) fn place(&mut self, ledger: &Ledger) {
         let Some(started) = &ledger.recorded.summary.started else { return };
-        let Some(place) = task_of_place(self.folder.path()) else { return };
+        let place = match self.asked.place {
+            Some(place) => Some(without_ending(place).to_owned()),
+            None => task_of_place(self.folder.path(), self.asked.project),
+        };
+        let Some(place) = place else { return };
         if place != started.task {
-            let what = format!(
-                "this is the run of the task {:?}, and it lies in the place of {place:?}",
-                started.task
-            );
+            let what = words(&started.task, &place);
             self.add(Verdict::Tampered, Cause::Place, STATE, what);
         }
     }
 }
 
-/// The id of the task whose run belongs in a folder; none where that is not below the `runs/` of a
-/// project, which is a folder with `tasks/` in it.
-fn task_of_place(run: &Utf8Path) -> Option<String> {
+/// That a run lies in another task's place.
+pub fn words(task: &str, place: &str) -> String {
+    format!("this is the run of the task {task:?}, and it lies in the place of {place:?}")
+}
+
+/// The id of the task whose run has this place, be it finished, unfinished or proposed.
+pub fn without_ending(place: &str) -> &str {
+    let endings = [PARTIAL_ENDING, PROPOSAL_ENDING].into_iter();
+    endings.filter_map(|ending| place.strip_suffix(ending)).next().unwrap_or(place)
+}
+
+/// The id of the task whose run belongs in a folder; none where that is not below the `runs` of a
+/// project.
+fn task_of_place(run: &Utf8Path, project: Option<&Library>) -> Option<String> {
     let absolute = std::path::absolute(run).ok()?;
     let absolute = Utf8PathBuf::from_path_buf(absolute).ok()?;
     let mut parts: Vec<&str> = Vec::new();
@@ -38,13 +53,13 @@ fn task_of_place(run: &Utf8Path) -> Option<String> {
     let at = parts.iter().rposition(|part| *part == "runs")?;
     let (root, below) = parts.split_at(at);
     let root: Utf8PathBuf = root.iter().collect();
-    if !root.join("tasks").is_dir() {
+    let id = below.get(1..)?.join("/");
+    let id = without_ending(&id);
+    if id.is_empty() {
         return None;
     }
-    let id = below.get(1..)?.join("/");
-    let id = [PARTIAL_ENDING, PROPOSAL_ENDING]
-        .into_iter()
-        .find_map(|ending| id.strip_suffix(ending))
-        .unwrap_or(&id);
-    (!id.is_empty()).then(|| id.to_owned())
+    // Other folders are called `runs` too.
+    let is_place = root.join("tasks").is_dir()
+        || project.is_some_and(|project| project.has(&format!("tasks/{id}.json")));
+    is_place.then(|| id.to_owned())
 }

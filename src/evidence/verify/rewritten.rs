@@ -1,12 +1,11 @@
-//! What git, an editor or a formatter does to every text file: other ends of lines, white space
-//! taken off or added at the ends of lines, a line feed at the end. It is told from what somebody
-//! did to the text, since it happens without anybody's intent.
+//! The files of a run as they were before git, an editor or a formatter rewrote the ends of their
+//! lines (see [`line_ends`](crate::line_ends)), read as a stream.
 
 use std::cell::RefCell;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use crate::json::Digest;
+use crate::line_ends::Rewriting;
 
 use super::Cause;
 
@@ -18,7 +17,7 @@ const PENDING_BYTES_MAX: usize = 1 << 16;
 pub(super) struct Rewritten(Rc<RefCell<Vec<Change>>>);
 
 /// A file, the first line that was rewritten, and how.
-type Change = (&'static str, u64, Cause);
+type Change = (&'static str, u64, Rewriting);
 
 impl Rewritten {
     /// What was found, by file.
@@ -30,13 +29,13 @@ impl Rewritten {
         found
     }
 
-    fn note(&self, name: &'static str, line: u64, cause: Cause) {
+    fn note(&self, name: &'static str, line: u64, rewriting: Rewriting) {
         let mut found = self.0.borrow_mut();
         match found.iter_mut().find(|(known, ..)| *known == name) {
             // White space is what is told where both were changed: it is the stronger claim.
-            Some((_, _, known)) if cause == Cause::WhiteSpace => *known = cause,
+            Some((_, _, known)) if rewriting == Rewriting::WhiteSpace => *known = rewriting,
             Some(_) => {}
-            None => found.push((name, line, cause)),
+            None => found.push((name, line, rewriting)),
         }
     }
 }
@@ -83,7 +82,7 @@ impl<R: Read> Trimmed<R> {
                     self.leave_out();
                 }
                 if !self.is_at_line_start {
-                    self.note.note(self.name, self.line, Cause::WhiteSpace);
+                    self.note.note(self.name, self.line, Rewriting::WhiteSpace);
                     self.out.push(b'\n');
                 }
             }
@@ -117,8 +116,8 @@ impl<R: Read> Trimmed<R> {
 
     fn leave_out(&mut self) {
         let is_crlf = self.pending == b"\r";
-        let cause = if is_crlf { Cause::LineEnds } else { Cause::WhiteSpace };
-        self.note.note(self.name, self.line, cause);
+        let rewriting = if is_crlf { Rewriting::LineEnds } else { Rewriting::WhiteSpace };
+        self.note.note(self.name, self.line, rewriting);
         self.pending.clear();
     }
 }
@@ -138,60 +137,11 @@ impl<R: Read> Read for Trimmed<R> {
     }
 }
 
-/// A text without white space at the ends of its lines.
-pub(super) fn trimmed(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // Memory does not fail to be read.
-    let _ = Trimmed::new(text, "", Rewritten::default()).read_to_end(&mut bytes);
-    bytes
-}
-
-/// Lines that end with CRLF, ended with LF.
-pub(super) fn with_lf(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for (at, byte) in bytes.iter().enumerate() {
-        if *byte != b'\r' || bytes.get(at + 1) != Some(&b'\n') {
-            out.push(*byte);
+impl From<Rewriting> for Cause {
+    fn from(rewriting: Rewriting) -> Self {
+        match rewriting {
+            Rewriting::LineEnds => Self::LineEnds,
+            Rewriting::WhiteSpace => Self::WhiteSpace,
         }
-    }
-    out
-}
-
-/// Lines that end with LF, ended with CRLF.
-pub(super) fn with_crlf(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 16);
-    let mut before = 0;
-    for byte in bytes {
-        if *byte == b'\n' && before != b'\r' {
-            out.push(b'\r');
-        }
-        out.push(*byte);
-        before = *byte;
-    }
-    out
-}
-
-/// Which rewriting makes a file with this digest the current file; `None` where none does.
-pub(super) fn cause(bytes: &[u8], due: Digest) -> Option<Cause> {
-    let is_due = |text: &[u8]| Digest::of(text) == due;
-    let lf = with_lf(bytes);
-    if is_due(&lf) || is_due(&with_crlf(bytes)) {
-        return Some(Cause::LineEnds);
-    }
-    let without = lf.strip_suffix(b"\n").unwrap_or(&lf);
-    let with = [lf.as_slice(), b"\n"].concat();
-    let is_white = is_due(without) || is_due(&with) || is_due(&trimmed(bytes));
-    is_white.then_some(Cause::WhiteSpace)
-}
-
-/// What a rewriting is, in words, and how to undo it; `pattern` is what to put into `.gitattributes`.
-pub(super) fn words(cause: Cause, pattern: &str) -> String {
-    match cause {
-        Cause::WhiteSpace => format!(
-            "only white space at line ends or at the end of the file differs: a formatter, an editor or git changed it; restore the file, and exclude {pattern} from such tools"
-        ),
-        _ => format!(
-            "only the line ends differ (CRLF, LF): git (core.autocrlf) or an editor rewrote them; add `{pattern} -text` to .gitattributes and check out again"
-        ),
     }
 }
