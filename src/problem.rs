@@ -159,7 +159,8 @@ pub fn cut(text: &str) -> std::borrow::Cow<'_, str> {
     limited(text, QUOTED_CHARS_MAX)
 }
 
-fn limited(text: &str, chars_max: usize) -> std::borrow::Cow<'_, str> {
+/// A text of at most so many characters; what is cut off leaves a `…`.
+pub fn limited(text: &str, chars_max: usize) -> std::borrow::Cow<'_, str> {
     match text.char_indices().nth(chars_max) {
         None => text.into(),
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()).into(),

@@ -216,6 +216,65 @@ fn the_service_gives_each_line_one_answer_and_outlives_them_all() {
 }
 
 #[test]
+fn a_refused_line_is_answered_with_the_id_that_its_caller_gave() {
+    let too_long = format!("{{\"call_id\":\"big\",\"tool\":\"{}\"}}", "x".repeat(9 << 20));
+    for (line, call_id) in [
+        (&br#"{"call_id":"c2","tool":"search","tool":"x"}"#[..], json!("c2")),
+        (br#"{"call_id":"c3","tool":"search","arguments":{"query":"\ud800"}}"#, json!("c3")),
+        (b"{\"tool\":\"search\",\"x\":\"\xff\",\"call_id\":\"c4\"}", json!("c4")),
+        (b"\xef\xbb\xbf {\"call_id\" : \"c5\"}", json!("c5")),
+        (br#"{"call_id":"c6","tool":"#, json!("c6")),
+        (br#"{"x":[{"call_id":"no"}],"call_\u0069d":"c7"} x"#, json!("c7")),
+        (br#"{"call_id":8,"tool":"a","tool":"b"}"#, json!(8)),
+        (br#"{"tool":{"call_id":"no"}}"#, Value::Null),
+        (br#"{"x":"call_id":"no"}"#, Value::Null),
+        (br#"[{"call_id":"no"}]"#, Value::Null),
+        (br#"{"tool":5} {"call_id":"no"}"#, Value::Null),
+        (br#"{"call_id":"a","call_id":"b"}"#, Value::Null),
+        (br#"{"call_id":"a","call_id":"a"}"#, json!("a")),
+        (br#"{"call_id":"cut"#, Value::Null),
+        (br#"{"call_id":12"#, Value::Null),
+        (br#"{"call_id":"\ud800"}"#, Value::Null),
+        (br#"{"call_id":["no"],"tool":"search"}"#, Value::Null),
+        (too_long.as_bytes(), json!("big")),
+    ] {
+        let (code, answers) = decide(line);
+        let shown = String::from_utf8_lossy(&line[..line.len().min(99)]);
+        assert_eq!((code, answers.len()), (2, 1), "{shown}");
+        assert_eq!(answers[0]["call_id"], call_id, "{shown}");
+    }
+}
+
+/// An answer stays short, whatever a call holds, and says what is wrong.
+#[test]
+fn what_an_answer_quotes_is_bounded() {
+    let big = "x".repeat(1_000_000);
+    for (call, says) in [
+        (json!({"tool": big}), "is not on"),
+        (json!({"tool": "read", "arguments": {"path": big}}), "1000000 bytes"),
+        (json!({"tool": "fetch", "arguments": {"url": format!("https://{big}")}}), "host"),
+        (
+            json!({"tool": "fetch", "arguments": {"url": format!("{big}://fixtures.local/")}}),
+            "scheme",
+        ),
+        (
+            json!({"tool": "fetch", "arguments": {"url": format!("https://fixtures.local/{big}")}}),
+            "",
+        ),
+        (json!({"tool": "search", "arguments": {"query": "x", (&big): 1}}), "bytes"),
+        (json!({"call_id": big, "tool": "search"}), "the limit is 1024"),
+        (json!({"call_id": [big], "tool": "search"}), "call_id"),
+    ] {
+        let folder = Folder::project();
+        let ran = folder.gatedrun_stdin(&["policy", "decide", POLICY], &call.to_string());
+        assert!(ran.out.len() < 10_000, "{says}: {}", ran.out.len());
+        let answer: Value = serde_json::from_str(&ran.out).unwrap();
+        let why = answer["reason"].as_str().or(answer["error"].as_str()).unwrap();
+        assert!(why.contains(says), "{says}: {why}");
+    }
+}
+
+#[test]
 fn an_overlong_line_is_refused_whole() {
     const MAX: usize = 8 * 1024 * 1024;
     let call = r#"{"tool":"search","arguments":{"query":"a"}}"#;

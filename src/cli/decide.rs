@@ -15,7 +15,7 @@ use crate::json;
 use crate::policy::cases::Judge;
 use crate::policy::gate::{Denied, Gate, Standing, Verdict};
 use crate::policy::spec::OnDeny;
-use crate::problem::cut;
+use crate::problem::{cut, limited};
 
 use super::output::Terminal;
 use super::{Stop, exit};
@@ -23,17 +23,24 @@ use super::{Stop, exit};
 /// The longest line, in bytes, without its line feed.
 const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// The longest id of a call, in bytes: it stands in every answer.
+const CALL_ID_BYTES_MAX: usize = 1024;
+
+/// How long a text in an answer may be, in characters, whatever a caller wrote in its call.
+const ANSWER_CHARS_MAX: usize = 4096;
+
 /// A line of a stream.
 enum Line {
     /// Here it is.
     Whole,
-    /// It was longer than a line may be, and was skipped to its end.
+    /// It is longer than a line may be: its beginning is here, and the rest was skipped.
     TooLong,
     /// There is none.
     End,
 }
 
-/// Reads the next line, whole or not at all: what follows an overlong one is not taken for another.
+/// Reads the next line to its end: what follows the beginning of an overlong one is not taken for
+/// another.
 fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
     line.clear();
     let mut too_long = false;
@@ -49,12 +56,9 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
         any = true;
         let end = memchr::memchr(b'\n', read);
         let part = read.get(..end.unwrap_or(read.len())).unwrap_or_default();
-        too_long |= line.len() + part.len() > LINE_BYTES_MAX;
-        if too_long {
-            line.clear();
-        } else {
-            line.extend_from_slice(part);
-        }
+        let room = LINE_BYTES_MAX - line.len();
+        too_long |= part.len() > room;
+        line.extend_from_slice(part.get(..room).unwrap_or(part));
         let used = part.len() + usize::from(end.is_some());
         input.consume(used);
         if end.is_some() {
@@ -75,43 +79,63 @@ pub(super) struct NoCall {
 }
 
 impl NoCall {
-    fn new(what: String) -> Self {
-        Self { call_id: Value::Null, what }
+    /// A line that is refused, with the id that its caller gave it, if it names one.
+    fn of(line: &[u8], what: String) -> Self {
+        Self { call_id: shown_id(json::glance(line, "call_id")), what }
     }
 }
 
-/// The id that the caller gave a line that is refused for something else in it, if it names one.
-fn id_alone(bytes: &[u8]) -> Value {
-    #[derive(serde::Deserialize)]
-    struct Named {
-        call_id: String,
+/// An id as an answer shows it.
+fn shown_id(call_id: Value) -> Value {
+    match call_id {
+        Value::String(id) if id.len() > CALL_ID_BYTES_MAX => cut(&id).into(),
+        other => other,
     }
-    serde_json::from_slice(bytes).map_or(Value::Null, |named: Named| named.call_id.into())
 }
 
 /// A call as another program writes it. Keys that are not known are the caller's own.
 pub(super) fn read_call(bytes: &[u8], number: u64) -> Result<ProposedCall, NoCall> {
-    let value = json::parse(bytes.trim_ascii()).map_err(|error| NoCall {
-        call_id: id_alone(bytes),
-        what: format!("column {}: {}", error.column, cut(&error.message)),
-    })?;
+    call(bytes, number).map_err(|what| NoCall::of(bytes, what))
+}
+
+fn call(bytes: &[u8], number: u64) -> Result<ProposedCall, String> {
+    let value = json::parse(bytes.trim_ascii())
+        .map_err(|error| format!("column {}: {}", error.column, cut(&error.message)))?;
     let Value::Object(mut call) = value else {
-        let what = format!("expected an object, found {}", crate::schema::type_name(&value));
-        return Err(NoCall::new(what));
+        return Err(format!("expected an object, found {}", crate::schema::type_name(&value)));
     };
-    let given = call.remove("call_id").unwrap_or_default();
-    let wrong = |what: &str| Err(NoCall { call_id: given.clone(), what: what.to_owned() });
-    let call_id = match &given {
+    let call_id = match call.remove("call_id").unwrap_or_default() {
         Value::Null => format!("call_{number}"),
-        Value::String(call_id) => call_id.clone(),
-        _ => return wrong("call_id: expected a text"),
+        Value::String(call_id) if call_id.len() > CALL_ID_BYTES_MAX => {
+            return Err(format!(
+                "call_id: it has {} bytes; the limit is {CALL_ID_BYTES_MAX}",
+                call_id.len()
+            ));
+        }
+        Value::String(call_id) => call_id,
+        _ => return Err("call_id: expected a text".to_owned()),
     };
     match (call.remove("tool"), call.remove("arguments")) {
-        (Some(Value::String(tool)), arguments) => {
-            Ok(ProposedCall { call_id, tool, arguments: arguments.unwrap_or_default() })
+        // A name that is cut is no tool's: the names of tools are far shorter.
+        (Some(Value::String(tool)), arguments) => Ok(ProposedCall {
+            call_id,
+            tool: cut(&tool).into_owned(),
+            arguments: arguments.unwrap_or_default(),
+        }),
+        (None, _) => Err("\"tool\" is missing".to_owned()),
+        (Some(_), _) => Err("tool: expected a text".to_owned()),
+    }
+}
+
+/// Shortens every text of an answer that is longer than an answer's texts may be.
+fn bound(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > ANSWER_CHARS_MAX => {
+            *text = limited(text, ANSWER_CHARS_MAX).into_owned();
         }
-        (None, _) => wrong("\"tool\" is missing"),
-        (Some(_), _) => wrong("tool: expected a text"),
+        Value::Array(items) => items.iter_mut().for_each(bound),
+        Value::Object(map) => map.values_mut().for_each(bound),
+        _ => {}
     }
 }
 
@@ -148,7 +172,7 @@ impl Run<'_> {
                 (NoCall { call_id: call.call_id.into(), what: fault.to_string() }, exit::HOST)
             })
         });
-        let (answer, code) = match &decided {
+        let (mut answer, code) = match &decided {
             Ok(decided) => (serde_json::to_value(decided).unwrap_or_default(), exit::OK),
             Err((NoCall { call_id, what }, code)) => (
                 serde_json::json!({
@@ -157,6 +181,7 @@ impl Run<'_> {
                 *code,
             ),
         };
+        bound(&mut answer);
         let Value::Object(mut answer) = answer else { return (String::new(), code) };
         answer.insert("run_ends".to_owned(), self.ended.is_some().into());
         (Value::Object(answer).to_string(), code)
@@ -181,7 +206,7 @@ pub(super) fn serve(
             Line::End => return Ok(code),
             Line::Whole => read_call(&line, number),
             Line::TooLong => {
-                Err(NoCall::new(format!("the line has more than {LINE_BYTES_MAX} bytes")))
+                Err(NoCall::of(&line, format!("the line has more than {LINE_BYTES_MAX} bytes")))
             }
         };
         let (answer, asked) = run.answer(number, call);

@@ -4,6 +4,7 @@
 //! differently. It refuses what other readers disagree on: duplicate keys, integers outside i64,
 //! lone surrogates, trailing bytes. It knows nothing of files.
 
+mod glance;
 mod number;
 mod place;
 mod text;
@@ -15,6 +16,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+pub use glance::glance;
 pub use number::{INTEGER_MAX, normal, rounded, rounded_words};
 pub use place::{located, places};
 pub use text::JsonText;
