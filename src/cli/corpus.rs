@@ -1,12 +1,11 @@
 //! `gatedrun corpus`
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::corpus::{Corpus, MANIFEST, Manifest, build};
-use crate::file;
+use crate::file::{self, make_folders};
 use crate::inputs::FILE_BYTES_MAX;
 use crate::json::Digest;
 
@@ -78,7 +77,7 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
             replaced.join(", ")
         )));
     }
-    fs::create_dir_all(&args.folder).map_err(|error| Stop::writing(&args.folder, &error))?;
+    make_folders(&args.folder).map_err(|error| Stop::writing(&args.folder, &error))?;
     for (name, bytes) in &changed {
         Destination::of(&args.folder.join(name))?.replace(bytes)?;
     }

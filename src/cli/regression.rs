@@ -13,7 +13,7 @@ use crate::policy::path::probe;
 use super::check::shape_of;
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
-use super::project::{self, Libraries, Refused, find_tasks};
+use super::project::{self, Libraries, find_tasks};
 use super::report::{Detail, Outputs, Place, Row as ReportRow, State, Suite};
 use super::scratch::{Scratch, Workplace};
 use super::{Stop, exit};
@@ -140,9 +140,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     tasks.extend(built.iter().cloned());
     let builtin = libraries.get(&Project::Builtin);
     let mut rows = removed(project, &tasks);
-    rows.extend(refused.into_iter().map(|Refused { path, what }| Row {
-        code: exit::UNCONFIRMED,
-        ..Row::of(&path, Verdict::Failed, vec![what])
+    rows.extend(refused.into_iter().map(|refused| Row {
+        code: refused.code(exit::UNCONFIRMED),
+        ..Row::of(&refused.path, Verdict::Failed, vec![refused.what])
     }));
     let progress = terminal.progress();
     for (index, id) in tasks.iter().enumerate() {
@@ -212,9 +212,9 @@ fn removed(folder: &Utf8Path, tasks: &[String]) -> Vec<Row> {
             return vec![Row { code: stop.code, ..row }];
         }
     };
-    let refused = found.refused().map(|Refused { path, what }| Row {
-        code: exit::UNCONFIRMED,
-        ..Row::of(path, Verdict::Failed, vec![what.clone()])
+    let refused = found.refused().map(|refused| Row {
+        code: refused.code(exit::UNCONFIRMED),
+        ..Row::of(&refused.path, Verdict::Failed, vec![refused.what.clone()])
     });
     let runs = found.runs();
     let ids = runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id);

@@ -5,6 +5,8 @@ use camino::Utf8PathBuf;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
+use crate::file::make_folders;
+
 use super::output::Terminal;
 use super::{Cli, Stop, exit};
 
@@ -36,7 +38,7 @@ pub(super) fn completions(args: &CompletionsArgs, terminal: &mut Terminal) -> Re
 }
 
 pub(super) fn man(args: &ManArgs, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let made = std::fs::create_dir_all(&args.folder);
+    let made = make_folders(&args.folder);
     made.and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder)).map_err(
         |error| Stop {
             message: format!("{}: cannot write the manual pages: {error}", args.folder),

@@ -18,6 +18,7 @@ use walkdir::WalkDir;
 
 use crate::event::CorpusIdentity;
 use crate::file::{self, Unread};
+use crate::host::is_about_the_name;
 use crate::json::{self, Digest};
 use crate::problem::{Problem, Problems};
 
@@ -219,7 +220,7 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
                     Some(error) => file::said(error),
                     None => error.to_string(),
                 };
-                let is_host = error.io_error().is_some_and(|error| !file::is_about_the_name(error));
+                let is_host = error.io_error().is_some_and(|error| !is_about_the_name(error));
                 let problem = Problem::new(name, what);
                 problems.push(if is_host { problem.of_the_host() } else { problem });
                 continue;
