@@ -5,13 +5,14 @@
 //! nothing can change between the look and the reading. What lies in a run's folder is read by
 //! `evidence::open`, which follows no link.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
 
 use camino::Utf8Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
+use crate::host::{HostFault, is_about_the_name};
 use crate::problem::Problem;
 
 /// Why a file was not read.
@@ -32,7 +33,7 @@ impl Unread {
     }
 
     fn io(error: &io::Error) -> Self {
-        let is_host = error.kind() != ErrorKind::PermissionDenied && !is_about_the_name(error);
+        let is_host = !is_about_the_name(error);
         Self { what: said(error), mend: "", is_host }
     }
 
@@ -60,6 +61,40 @@ pub fn open(path: &Utf8Path) -> Result<File, Unread> {
     match kind(FileType::from_raw_mode(stat.st_mode)) {
         None => Ok(file),
         Some(kind) => Err(irregular(kind)),
+    }
+}
+
+/// What lies at a path, links followed; `None` where nothing does.
+///
+/// # Errors
+/// That the machine does not say: a name that it does not answer for is not a name that is free.
+pub fn at(path: &Utf8Path) -> Result<Option<Metadata>, HostFault> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if is_about_the_name(&error) => Ok(None),
+        Err(error) => Err(HostFault::of(&error, path.as_str(), "read")),
+    }
+}
+
+/// Whether a folder lies at a path.
+///
+/// # Errors
+/// As [`at`].
+pub fn is_folder(path: &Utf8Path) -> Result<bool, HostFault> {
+    Ok(at(path)?.is_some_and(|metadata| metadata.is_dir()))
+}
+
+/// Makes a folder, and those above it that are missing.
+///
+/// # Errors
+/// The system's. Of a name that is taken and of which the machine does not say by what, its refusal:
+/// the standard library says that the name is taken.
+pub fn make_folders(path: &Utf8Path) -> io::Result<()> {
+    match std::fs::create_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            if std::fs::metadata(path)?.is_dir() { Ok(()) } else { Err(error) }
+        }
+        other => other,
     }
 }
 
@@ -127,18 +162,4 @@ pub fn unlisted(name: &str, error: &io::Error) -> Problem {
     };
     let problem = Problem::new(name, what);
     if is_about_the_name(error) { problem } else { problem.of_the_host() }
-}
-
-/// Whether the system's answer is about the name that was given, so that another name is the
-/// remedy, and not about the state of the machine.
-pub fn is_about_the_name(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotFound
-            | ErrorKind::NotADirectory
-            | ErrorKind::IsADirectory
-            | ErrorKind::AlreadyExists
-            | ErrorKind::InvalidInput
-            | ErrorKind::InvalidFilename
-    ) || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }

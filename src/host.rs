@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
 /// The machine refused something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFault {
@@ -58,21 +60,38 @@ impl HostFault {
     /// Whether an error is the machine's doing, and not a fact about a path, such as that nothing is
     /// there.
     pub fn is_one(error: &io::Error) -> bool {
-        use io::ErrorKind as K;
         let carried = error.get_ref().is_some_and(|inner| inner.is::<Self>());
-        carried
-            || error.raw_os_error().is_some()
-                && !matches!(
-                    error.kind(),
-                    K::NotFound
-                        | K::NotADirectory
-                        | K::IsADirectory
-                        | K::AlreadyExists
-                        | K::DirectoryNotEmpty
-                        | K::InvalidInput
-                        | K::InvalidFilename
-                        | K::BrokenPipe
-                )
+        let is_system = error.raw_os_error().is_some();
+        let is_pipe = error.kind() == io::ErrorKind::BrokenPipe;
+        carried || is_system && !is_pipe && !is_about_the_name(error)
+    }
+
+    /// What a panic says of the machine, where the standard library panics on what a system call
+    /// returns: on a folder that cannot be closed, and where there are no random bytes to begin a hash
+    /// table with (so does ahash). Nothing else gets at these errors, so they are known by their words.
+    ///
+    /// ```
+    /// use gatedrun::host::HostFault;
+    /// let words = "unexpected error during closedir: Os { code: 5, kind: Uncategorized }";
+    /// let fault = HostFault::of_panic(words).unwrap();
+    /// assert!(fault.to_string().starts_with("a folder: cannot be closed: "));
+    /// assert_eq!(HostFault::of_panic("index out of bounds"), None);
+    /// ```
+    pub fn of_panic(message: &str) -> Option<Self> {
+        const KNOWN: [(&str, &str, &str); 4] = [
+            ("unexpected error during closedir", "a folder", "closed"),
+            ("unexpected getrandom error", "random bytes", "read"),
+            ("failed to generate random data", "random bytes", "read"),
+            ("getrandom::fill() failed", "random bytes", "read"),
+        ];
+        let (_, about, what) = KNOWN.into_iter().find(|(words, ..)| message.starts_with(words))?;
+        let number = ["code: ", "os_error: "].iter().find_map(|name| message.split(name).nth(1));
+        let code = number.and_then(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            rest.get(..end)?.parse().ok()
+        });
+        let error = code.map_or_else(|| io::Error::other(message), io::Error::from_raw_os_error);
+        Some(Self::new(about, what, error))
     }
 
     /// The fault that an error of a reader or writer carries; for any other error, one about
@@ -86,6 +105,25 @@ impl HostFault {
             },
         }
     }
+}
+
+/// Whether the system's answer is about the name that was given, so that another name is the
+/// remedy, and not about the state of the machine. That permission is denied is about the machine: it
+/// says what this user may do there, and nothing about what lies there.
+///
+/// The one place that decides it, whatever is read or written.
+pub fn is_about_the_name(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::NotFound
+            | K::NotADirectory
+            | K::IsADirectory
+            | K::AlreadyExists
+            | K::DirectoryNotEmpty
+            | K::InvalidInput
+            | K::InvalidFilename
+    ) || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }
 
 impl fmt::Display for HostFault {

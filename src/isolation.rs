@@ -6,13 +6,18 @@
 //! the artifacts are still to be written. Its effect depends on the kernel, so it is said on
 //! the terminal and never in a stub run's artifacts.
 
+use std::error::Error;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, RulesetStatus, path_beneath_rules,
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus,
 };
+use rustix::io::Errno;
+
+use crate::host::HostFault;
 
 use crate::policy::spec::Isolation;
 
@@ -63,13 +68,24 @@ pub enum Refused {
         "sandbox.isolation is required, and no thread can be started to confine the tools: {0}; allow more processes (`ulimit -u`, or the container's limit), or ask for best_effort"
     )]
     Thread(String),
+    /// The machine has no room for what confines them: descriptors or memory.
+    #[error("the tools cannot be confined to {folder}: {why}; {remedy}, then repeat the command")]
+    Machine {
+        /// The run's folder.
+        folder: Utf8PathBuf,
+        /// The system's words.
+        why: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
 }
 
 /// Does some work in a thread that can reach no file but those below `folder`. Where there is no
 /// such thread and policy does not require one, the caller's own does the work, unconfined.
 ///
 /// # Errors
-/// [`Refused`], before anything was done, where policy requires what the machine does not offer.
+/// [`Refused`], before anything was done, where policy requires what the machine does not offer, and
+/// where it offers it and has no room for it now.
 pub fn confined<T: Send>(
     wanted: Isolation,
     folder: &Utf8Path,
@@ -82,7 +98,7 @@ pub fn confined<T: Send>(
     let work = Mutex::new(Some(work));
     let take = || work.lock().unwrap_or_else(PoisonError::into_inner).take();
     let confined = || {
-        let status = restrict(folder);
+        let status = restrict(folder)?;
         if wanted == Isolation::Required && status != Status::Enforced {
             return Err(Refused::Kernel(status));
         }
@@ -110,8 +126,25 @@ pub fn confined<T: Send>(
 }
 
 /// Restricts this thread for good.
-fn restrict(folder: &Utf8Path) -> Status {
+///
+/// That the folder cannot be opened is an error: without its rule everything would be refused, and to
+/// the tools that would look like a missing permission.
+fn restrict(folder: &Utf8Path) -> Result<Status, Refused> {
     let all = AccessFs::from_all(ABI::V3);
+    let refused = |error: &io::Error| {
+        let fault = HostFault::of(error, folder.as_str(), "opened");
+        let remedy = fault.remedy();
+        Refused::Machine { folder: folder.to_owned(), why: fault.why, remedy }
+    };
+    let beneath = match PathFd::new(folder) {
+        Ok(opened) => PathBeneath::new(opened, all),
+        Err(error) => {
+            return Err(match system_error(&error) {
+                Some(source) => refused(source),
+                None => refused(&io::Error::other(error)),
+            });
+        }
+    };
     let restricted = || -> Result<RulesetStatus, RulesetError> {
         let ruleset = Ruleset::default()
             // Without it the kernel refuses every rename from one folder to another, as a write is.
@@ -120,13 +153,31 @@ fn restrict(folder: &Utf8Path) -> Status {
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(all)?
             .create()?
-            .add_rules(path_beneath_rules([folder.as_std_path()], all))?
+            .add_rule(beneath)?
             .restrict_self()?;
         Ok(ruleset.ruleset)
     };
     match restricted() {
-        Ok(RulesetStatus::FullyEnforced) => Status::Enforced,
-        Ok(RulesetStatus::PartiallyEnforced) => Status::Partial,
-        Ok(RulesetStatus::NotEnforced) | Err(_) => Status::Unavailable,
+        Ok(RulesetStatus::FullyEnforced) => Ok(Status::Enforced),
+        Ok(RulesetStatus::PartiallyEnforced) => Ok(Status::Partial),
+        Ok(RulesetStatus::NotEnforced) => Ok(Status::Unavailable),
+        Err(error) => match system_error(&error).filter(|source| is_scarcity(source)) {
+            Some(source) => Err(refused(source)),
+            None => Ok(Status::Unavailable),
+        },
     }
+}
+
+/// The system's error behind another one.
+fn system_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
+    match error.downcast_ref::<io::Error>() {
+        Some(found) => Some(found),
+        None => system_error(error.source()?),
+    }
+}
+
+/// Whether the machine offers something, and has none left.
+fn is_scarcity(error: &io::Error) -> bool {
+    let scarce = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| errno.raw_os_error());
+    error.raw_os_error().is_some_and(|code| scarce.contains(&code))
 }

@@ -326,3 +326,73 @@ fn what_cannot_be_read_is_no_verdict_on_the_run() {
     }
     assert!(faults > 8, "{faults}");
 }
+
+/// Where the machine does not say what lies at a path, no command takes it for nothing or for wrong:
+/// whichever call it is, the machine is named (or another way is found), and nothing else is blamed.
+#[test]
+fn a_host_fault_is_never_a_wrong_input() {
+    let folder = writing();
+    if traced(&folder, &[], &["run", TASK]).is_none() {
+        return;
+    }
+    // Loading the program itself is not the program's business.
+    for (call, error, first, args) in [
+        ("statx", "EIO", 1, &["run", TASK][..]),
+        ("statx", "EACCES", 1, &["check", RUN]),
+        ("openat", "EIO", 5, &["verify", "runs"]),
+        ("openat", "EIO", 5, &["check", RUN]),
+        ("openat", "EACCES", 5, &["run", TASK]),
+        ("close", "EIO", 8, &["run", TASK]),
+        ("getrandom", "EIO", 1, &["run", TASK]),
+    ] {
+        let made = counted(&folder, call, args);
+        assert!(made > 0, "{call}: {args:?}");
+        let stride = if exhaustive() { 1 } else { made.div_ceil(12) };
+        for when in (first..=made).step_by(stride) {
+            if args == ["run", TASK] {
+                let _ = std::fs::remove_dir_all(folder.path().join("runs/test"));
+            }
+            let failing = format!("inject={call}:error={error}:when={when}");
+            let ran = traced(&folder, &["-e", &failing], args).unwrap();
+            let told = said(&ran);
+            let out = String::from_utf8_lossy(&ran.stdout);
+            assert!(
+                matches!(ran.status.code(), Some(0 | 8)),
+                "{failing} {args:?}: {:?}: {told}{out}",
+                ran.status.code()
+            );
+        }
+        let _ = std::fs::remove_dir_all(folder.path().join("runs/test"));
+        assert_eq!(folder.gatedrun(&["run", TASK]).code, 0);
+    }
+}
+
+/// How often the busiest thread makes a call of the system.
+fn counted(folder: &Folder, call: &str, args: &[&str]) -> usize {
+    if args == ["run", TASK] {
+        let _ = std::fs::remove_dir_all(folder.path().join("runs/test"));
+    }
+    traced(folder, &[], args).unwrap();
+    let calls = String::from_utf8(folder.read("strace.txt")).unwrap();
+    let mut made: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in calls.lines().filter(|line| line.contains(&format!(" {call}("))) {
+        *made.entry(line.split(' ').next().unwrap()).or_default() += 1;
+    }
+    made.into_values().max().unwrap_or(0)
+}
+
+/// However few descriptors there are, they are named, and never a permission.
+#[test]
+fn too_few_descriptors_are_called_so() {
+    for files in 4..12 {
+        let folder = writing();
+        let mut shell = Command::new("bash");
+        let program = env!("CARGO_BIN_EXE_gatedrun");
+        shell.args(["-c", &format!("ulimit -n {files}; exec '{program}' run {TASK}")]);
+        let ran = shell.current_dir(folder.path()).output().unwrap();
+        let told = said(&ran);
+        let is_named = ran.status.success() || told.contains("oo many open files");
+        assert!(is_named || told.contains("shared"), "{files}: {told}");
+        assert!(matches!(ran.status.code(), Some(0 | 8 | 127)), "{files}: {told}");
+    }
+}

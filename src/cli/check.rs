@@ -17,6 +17,7 @@ use crate::evidence::verify::contents;
 use crate::evidence::write::{Settlement, Staging, is_folder, proposal, target_of};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
 use crate::governor::Recovery;
+use crate::host::HostFault;
 use crate::inputs::{Inputs, Library, Project};
 use crate::isolation::confined;
 use crate::json::Digest;
@@ -101,9 +102,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             }
             Err(stop) => return Err(stop),
         };
-        for Refused { path, what } in found.refused() {
-            checks.refuse(Utf8Path::new(path), "refused", what, terminal)?;
-            code = exit::worse(code, exit::UNCONFIRMED);
+        for refused in found.refused() {
+            checks.refuse(Utf8Path::new(&refused.path), "refused", &refused.what, terminal)?;
+            code = exit::worse(code, refused.code(exit::UNCONFIRMED));
         }
         for partial in found.only_unfinished() {
             checks.refuse(partial, "unfinished", &project::unfinished(partial), terminal)?;
@@ -138,9 +139,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             code = exit::worse(code, one);
         }
         let (without, refused) = runless(path, &found);
-        for Refused { path, what } in refused {
-            checks.refuse(Utf8Path::new(&path), "refused", &what, terminal)?;
-            code = exit::worse(code, exit::UNCONFIRMED);
+        for refused in refused {
+            checks.refuse(Utf8Path::new(&refused.path), "refused", &refused.what, terminal)?;
+            code = exit::worse(code, refused.code(exit::UNCONFIRMED));
         }
         for Runless { run, task, path } in without {
             let (project, _) = task_of(&run, None)?;
@@ -154,7 +155,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
                     format!("no run of {path} is committed; make one with `gatedrun run {path}`"),
                     exit::DRIFT,
                 ),
-                Err(problems) => ("failed", problems.to_string(), exit::USAGE),
+                Err(problems) => {
+                    let Stop { message, code } = problems.into();
+                    ("failed", message, code)
+                }
             };
             checks.refuse(&run, verdict, &message, terminal)?;
             code = exit::worse(code, one);
@@ -358,8 +362,10 @@ fn compare_run(
     let is_whole = |checked: &Result<Checked, Stop>| {
         checked.as_ref().is_ok_and(|checked| checked.differences.is_empty())
     };
-    Folder::read_whole(run, compare, is_whole)
-        .map_err(|error| Stop::usage(format!("{run}: cannot be read: {error}")))?
+    Folder::read_whole(run, compare, is_whole).map_err(|error| match HostFault::is_one(&error) {
+        true => HostFault::of(&error, run.as_str(), "read").into(),
+        false => Stop::usage(format!("{run}: cannot be read: {error}")),
+    })?
 }
 
 /// Executes the task again, comparing as it goes. Nothing is kept and nothing is written but what
@@ -417,9 +423,17 @@ fn compare_held(
         compared(name, result)?;
     }
     differences.sort_by_key(|(name, _)| FILES.iter().position(|file| file == name));
-    contents(committed, Some(&recorded.work), |path, what| {
+    let mut unread = None;
+    contents(committed, Some(&recorded.work), |path, what, is_host| {
+        // Of what the machine refuses to read nothing is known.
+        if is_host {
+            unread.get_or_insert_with(|| format!("{}: {what}", committed.path().join(path)));
+        }
         differences.push((path.to_owned(), Drift::Unreadable(what.to_owned())));
     });
+    if let Some(unread) = unread {
+        return Err(Stop::host(unread));
+    }
     let unmet =
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     let mut checked = Checked {

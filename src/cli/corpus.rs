@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::corpus::{Corpus, MANIFEST, Manifest, build};
 use crate::event::CorpusIdentity;
-use crate::file;
+use crate::file::{self, make_folders};
 use crate::inputs::FILE_BYTES_MAX;
 use crate::json::Digest;
 
@@ -87,7 +87,7 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
             replaced.join(", ")
         )));
     }
-    fs::create_dir_all(&args.folder).map_err(|error| Stop::writing(&args.folder, &error))?;
+    make_folders(&args.folder).map_err(|error| Stop::writing(&args.folder, &error))?;
     let places = changed.iter().map(|(name, bytes)| {
         Ok((Destination::of(&args.folder.join(name), Content::Corpus)?, *bytes))
     });

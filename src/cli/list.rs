@@ -93,7 +93,7 @@ impl Row {
         Self { run, task, standing, end, decisions, signed, events, error, name }
     }
 
-    fn refused(Refused { path, what }: &Refused) -> Self {
+    fn refused(Refused { path, what, .. }: &Refused) -> Self {
         let (run, error) = (Some(path.clone()), Some(what.clone()));
         Self { run, error, ..Self::of(path, Standing::Unreadable) }
     }

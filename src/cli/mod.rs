@@ -35,13 +35,15 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 
 use crate::evidence::write::WriteError;
-use crate::file::{is_about_the_name, said};
-use crate::host::HostFault;
+use crate::file::said;
+use crate::host::{HostFault, is_about_the_name};
 use crate::isolation::Refused;
 
 use ci::{in_ci, refuse_in_ci};
@@ -260,12 +262,7 @@ impl From<Infallible> for Stop {
 
 /// Parses the command line, runs the command, and says how it went.
 pub fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| {
-        let mut terminal = Terminal::new();
-        terminal.error(&format!(
-            "internal error: {panic}; this is a bug in gatedrun, please report it"
-        ));
-    }));
+    std::panic::set_hook(Box::new(report_panic));
     let args: Vec<OsString> = std::env::args_os().collect();
     // Every command with data to print has the flag, and the flag is looked up before anything is parsed.
     let json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
@@ -278,6 +275,31 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return unparsed(error, &args, json),
     };
+    match catch_unwind(AssertUnwindSafe(|| command(cli, json))) {
+        Ok(code) => ExitCode::from(code),
+        // The hook has said so.
+        Err(_) if REFUSED.load(Ordering::Relaxed) => ExitCode::from(exit::HOST),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// Whether what a thread panicked about is the machine's doing.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// Says why a thread panics: a bug, or what the standard library does where a system call that it
+/// relies on fails.
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let fault = panic.payload_as_str().and_then(HostFault::of_panic);
+    let message = match &fault {
+        Some(fault) => format!("{fault}; {}, then repeat the command", fault.remedy()),
+        None => format!("internal error: {panic}; this is a bug in gatedrun, please report it"),
+    };
+    REFUSED.store(fault.is_some(), Ordering::Relaxed);
+    Terminal::new().error(&message);
+}
+
+/// Runs the command; its exit code.
+fn command(cli: Cli, json: bool) -> u8 {
     let mut terminal = Terminal::with(cli.look, json);
     let result = match cli.command {
         Command::Run(args) => run::main(&args, &mut terminal),
@@ -302,7 +324,7 @@ pub fn main() -> ExitCode {
         terminal.stop(&stop);
         stop.code
     });
-    ExitCode::from(exit::worse(verdict, terminal.finish()))
+    exit::worse(verdict, terminal.finish())
 }
 
 /// Which arguments are not text, where there are such; clap does not say which.

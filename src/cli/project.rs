@@ -2,6 +2,7 @@
 //! relative path, and everything that a task names is relative to the folder above both.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -15,6 +16,7 @@ use crate::evidence::verify::place;
 use crate::evidence::write::{is_beside, target_of};
 use crate::evidence::{FILES, MANIFEST, STATE, WORK, open, origin};
 use crate::file;
+use crate::host::HostFault;
 use crate::inputs::{BUILTIN, Library, Project};
 use crate::ledger::Reader;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
@@ -40,17 +42,17 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
         return Ok(TaskPath { project: Project::Builtin, path: path.to_owned() });
     }
     let path = upwards(path);
-    let what = if path.is_file() {
-        let run = path.ancestors().skip(1).find(|folder| is_run(folder));
-        run.map(|_| "this is a file of a run; name a task file".to_owned())
-    } else if is_run(&path) {
+    let there = file::at(&path)?;
+    let what = if there.as_ref().is_some_and(Metadata::is_file) {
+        run_above(&path)?.map(|_| "this is a file of a run; name a task file".to_owned())
+    } else if is_run(&path)? {
         Some(instead_of_run(&path))
-    } else if path.is_dir() {
+    } else if there.as_ref().is_some_and(Metadata::is_dir) {
         Some(
             "this is a folder without tasks/ in it; name a task file or a folder of tasks"
                 .to_owned(),
         )
-    } else if path.exists() {
+    } else if there.is_some() {
         Some("not a regular file; name a task file".to_owned())
     } else {
         let what = if path.as_str().ends_with('/') { "folder" } else { "file" };
@@ -140,14 +142,14 @@ impl NamedRun {
 /// No run at the path; the message suggests what was probably meant.
 pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
     let path = run_path(path)?;
-    if let Some(run) = run_at(&path) {
+    if let Some(run) = run_at(&path)? {
         return Ok(run);
     }
     let what = if let Some(name) = path.as_str().strip_suffix(PARTIAL_ENDING)
-        && is_run(Utf8Path::new(name))
+        && is_run(Utf8Path::new(name))?
     {
         format!("no such folder; the run is finished, and is {name}")
-    } else if path.is_dir() {
+    } else if file::is_folder(&path)? {
         "not a run's folder; name one, such as runs/canonical/v1".to_owned()
     } else {
         "no such folder; name a run's folder, or make a run with `gatedrun run TASK`".to_owned()
@@ -156,18 +158,20 @@ pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
 }
 
 /// The run that this path is the folder or the name of.
-fn run_at(path: &Utf8Path) -> Option<NamedRun> {
+fn run_at(path: &Utf8Path) -> Result<Option<NamedRun>, HostFault> {
     let with = Utf8PathBuf::from(format!("{path}{PARTIAL_ENDING}"));
-    let without = path.as_str().strip_suffix(PARTIAL_ENDING).filter(|_| path.is_dir());
-    match without {
-        Some(name) => Some(NamedRun { folder: path.to_owned(), name: name.into() }),
-        None if is_run(path) => Some(NamedRun { folder: path.to_owned(), name: path.to_owned() }),
+    let is_folder = file::is_folder(path)?;
+    let without = path.as_str().strip_suffix(PARTIAL_ENDING).filter(|_| is_folder);
+    let named = |folder: &Utf8Path, name: &Utf8Path| {
+        Some(NamedRun { folder: folder.to_owned(), name: name.to_owned() })
+    };
+    Ok(match without {
+        Some(name) => named(path, Utf8Path::new(name)),
+        None if is_run(path)? => named(path, path),
         // A folder of runs may have the name of a run that was cut short.
-        None if with.is_dir() && !path.is_dir() => {
-            Some(NamedRun { folder: with, name: path.to_owned() })
-        }
+        None if !is_folder && file::is_folder(&with)? => named(&with, path),
         None => None,
-    }
+    })
 }
 
 /// A path that a user gave for a run or a folder of runs, without the slash that completion leaves.
@@ -176,15 +180,14 @@ fn run_path(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
     let mut path = upwards(if trimmed.is_empty() { path } else { Utf8Path::new(trimmed) });
     // A run needs a name, beside which others can lie: of `.` it is the working folder's.
     if path.file_name().is_none()
-        && is_run(&path)
+        && is_run(&path)?
         && let Some(name) = path.canonicalize_utf8().ok().as_deref().and_then(Utf8Path::file_name)
     {
         let above = if path == "." { "..".into() } else { path.join("..") };
         path = above.join(name);
     }
-    if path.is_file() {
-        let run = path.ancestors().skip(1).find(|folder| is_run(folder));
-        let what = match run {
+    if file::at(&path)?.is_some_and(|there| there.is_file()) {
+        let what = match run_above(&path)? {
             Some(run) if run.as_str().is_empty() => {
                 "a file of the run in this folder; name the folder: .".to_owned()
             }
@@ -202,8 +205,23 @@ pub fn is_cut_short(name: &Utf8Path) -> bool {
 }
 
 /// Whether a folder holds a run's files.
-pub fn is_run(folder: &Utf8Path) -> bool {
-    FILES.iter().any(|name| folder.join(name).exists())
+pub fn is_run(folder: &Utf8Path) -> Result<bool, HostFault> {
+    for name in FILES {
+        if file::at(&folder.join(name))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The folder above a file that holds a run.
+fn run_above(file: &Utf8Path) -> Result<Option<&Utf8Path>, HostFault> {
+    for folder in file.ancestors().skip(1) {
+        if is_run(folder)? {
+            return Ok(Some(folder));
+        }
+    }
+    Ok(None)
 }
 
 /// A path as the project that the working folder lies in reads it: `runs` and `tasks` that are not
@@ -212,11 +230,18 @@ pub fn upwards(path: &Utf8Path) -> Utf8PathBuf {
     let first = path.components().next().map(|part| part.as_str().to_owned());
     let is_projects = first.is_some_and(|first| first == "runs" || first == "tasks");
     // A run that was cut short, or one that is only proposed, goes by its name as well.
-    let beside = [PARTIAL_ENDING, PROPOSAL_ENDING].map(|ending| format!("{path}{ending}"));
-    let is_there = |folder: &Utf8Path| {
-        folder.join(path).exists() || beside.iter().any(|path| folder.join(path).exists())
+    let beside = [PARTIAL_ENDING, PROPOSAL_ENDING]
+        .map(|ending| Utf8PathBuf::from(format!("{path}{ending}")));
+    let there = |folder: &Utf8Path| {
+        let [partial, proposal] = &beside;
+        [path, partial.as_ref(), proposal.as_ref()].map(|path| file::at(&folder.join(path)))
     };
-    if !is_projects || is_there(Utf8Path::new("")) {
+    // Where the machine does not say what is here, whoever reads the path meets its answer. A folder
+    // above may be none of the user's.
+    let may_be_here = !there(Utf8Path::new("")).iter().all(|there| matches!(there, Ok(None)));
+    let is_there =
+        |folder: &Utf8Path| there(folder).iter().any(|there| matches!(there, Ok(Some(_))));
+    if !is_projects || may_be_here {
         return path.to_owned();
     }
     let depth = std::env::current_dir().map_or(0, |folder| folder.components().count());
@@ -237,7 +262,7 @@ pub fn upwards(path: &Utf8Path) -> Utf8PathBuf {
 /// The project's is not a file.
 pub fn default_task() -> Result<TaskPath, Stop> {
     let own = upwards(Utf8Path::new(builtin::TASK));
-    if own.exists() {
+    if file::at(&own)?.is_some() {
         return task(&own);
     }
     Ok(TaskPath { project: Project::Builtin, path: builtin::TASK.to_owned() })
@@ -339,6 +364,26 @@ pub struct Refused {
     pub path: String,
     /// Why, and what to do.
     pub what: String,
+    /// Whether the machine refused.
+    pub is_host: bool,
+}
+
+impl Refused {
+    fn new(path: String, what: impl Into<String>) -> Self {
+        Self { path, what: what.into(), is_host: false }
+    }
+
+    /// What a walk could not read; `what` says what follows from that.
+    fn unread(error: &walkdir::Error, top: &Utf8Path, what: &str) -> Self {
+        let (path, why) = place_and_reason(error, top);
+        let is_host = error.io_error().is_some_and(HostFault::is_one);
+        Self { path, what: format!("{what}: {why}"), is_host }
+    }
+
+    /// The exit code that it is worth: that of the machine's refusal, or else this one.
+    pub fn code(&self, otherwise: u8) -> u8 {
+        if self.is_host { exit::HOST } else { otherwise }
+    }
 }
 
 impl Found {
@@ -389,14 +434,14 @@ pub fn unfinished(partial: &Utf8Path) -> String {
 /// That the path does not exist, or holds no run.
 pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
     let path = &run_path(path)?;
-    if let Some(run) = run_at(path) {
+    if let Some(run) = run_at(path)? {
         return Ok(if run.is_unfinished() {
             Found { unfinished: vec![run.folder], ..Found::default() }
         } else {
             Found { items: vec![Item::Run(run.folder)], ..Found::default() }
         });
     }
-    if !path.exists() {
+    if file::at(path)?.is_none() {
         return Err(Stop::usage(format!("{path}: no such folder; name a run or a folder of runs")));
     }
     let mut found = Found::default();
@@ -406,14 +451,13 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let (place, what) = place_and_reason(&error, path);
                 if error.depth() == 0 {
-                    return Err(Stop::usage(format!("{path}: cannot be read: {what}")));
+                    let refused = Refused::unread(&error, path, "cannot be read");
+                    let message = format!("{path}: {}", refused.what);
+                    return Err(Stop { message, code: refused.code(exit::USAGE) });
                 }
-                found.refuse(
-                    place,
-                    format!("cannot be read, so what is in it is not known: {what}"),
-                );
+                let what = "cannot be read, so what is in it is not known";
+                found.items.push(Item::Refused(Refused::unread(&error, path, what)));
                 continue;
             }
         };
@@ -439,14 +483,14 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         };
         let name = folder.file_name().unwrap_or_default();
         // What a run wrote is in it; a folder of runs may have that name too.
-        let is_work = name == WORK && folder.parent().is_some_and(is_run);
+        let is_work = name == WORK && folder.parent().map_or(Ok(false), is_run)?;
         let is_partial = name.ends_with(PARTIAL_ENDING) && entry.depth() > 0;
         if is_work || is_beside(name) && entry.depth() > 0 {
             if is_partial && !is_in_run {
                 found.unfinished.push(folder.to_owned());
             }
             walk.skip_current_dir();
-        } else if is_run(folder) {
+        } else if is_run(folder)? {
             found.items.push(Item::Run(folder.to_owned()));
             if !is_in_run {
                 within = Some(entry.path().to_owned());
@@ -463,7 +507,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
 
 impl Found {
     fn refuse(&mut self, path: String, what: impl Into<String>) {
-        self.items.push(Item::Refused(Refused { path, what: what.into() }));
+        self.items.push(Item::Refused(Refused::new(path, what)));
     }
 }
 
@@ -479,7 +523,7 @@ pub fn is_builtin(run: &Utf8Path) -> bool {
 /// What a run, finished or not, began with, as its ledger says; whether the ledger was changed is
 /// not looked at.
 pub fn started(run: &Utf8Path) -> Option<RunStarted> {
-    let ledger = open::open(&run_at(run)?.folder.join(STATE)).ok()?;
+    let ledger = open::open(&run_at(run).ok()??.folder.join(STATE)).ok()?;
     match Reader::trusting(ledger).next_record().ok().flatten()?.event {
         Event::RunStarted(started) => Some(*started),
         _ => None,
@@ -529,11 +573,11 @@ pub fn root(folder: &Utf8Path) -> Option<Utf8PathBuf> {
 /// # Errors
 /// That the folder cannot be read.
 pub fn find_all_runs(runs: &Utf8Path) -> Result<Found, Stop> {
-    if !runs.exists() {
+    if file::at(runs)?.is_none() {
         return Ok(Found::default());
     }
     match find_runs(runs) {
-        Err(_) if runs.is_dir() && runs.read_dir().is_ok() => Ok(Found::default()),
+        Err(stop) if stop.code == exit::USAGE && file::is_folder(runs)? => Ok(Found::default()),
         found => found,
     }
 }
@@ -557,7 +601,7 @@ pub fn task_folder(path: &Utf8Path) -> Option<Utf8PathBuf> {
         return None;
     }
     let path = upwards(path);
-    if !path.is_dir() || is_run(&path) {
+    if !path.is_dir() || is_run(&path).unwrap_or(false) {
         return None;
     }
     let tasks = path.join("tasks");
@@ -586,15 +630,14 @@ pub fn tasks_below(tasks: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let (path, what) = place_and_reason(&error, tasks);
-                refused.push(Refused { path, what: format!("cannot be read: {what}") });
+                refused.push(Refused::unread(&error, tasks, "cannot be read"));
                 continue;
             }
         };
         let Some(file) = Utf8Path::from_path(entry.path()) else {
             let path = entry.path().to_string_lossy().into_owned();
-            let what = "the name is not UTF-8, so no task is read from it; rename it".to_owned();
-            refused.push(Refused { path, what });
+            let what = "the name is not UTF-8, so no task is read from it; rename it";
+            refused.push(Refused::new(path, what));
             continue;
         };
         let path = file.strip_prefix(tasks).map(Utf8Path::as_str).unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::policy::path::probe;
 use super::check::shape_of;
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
-use super::project::{self, Libraries, Refused, find_tasks, is_cut_short};
+use super::project::{self, Libraries, find_tasks, is_cut_short};
 use super::report::{Detail, Outputs, Place, Row as ReportRow, State, Suite};
 use super::scratch::{Scratch, Workplace};
 use super::{Stop, exit};
@@ -155,10 +155,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     tasks.extend(built.iter().cloned());
     let builtin = libraries.get(&Project::Builtin);
     let mut rows = removed(project, &tasks);
-    let refused = refused.into_iter();
-    rows.extend(
-        refused.map(|Refused { path, what }| Row::of_place(&path, what, exit::UNCONFIRMED)),
-    );
+    rows.extend(refused.into_iter().map(|refused| {
+        let code = refused.code(exit::UNCONFIRMED);
+        Row::of_place(&refused.path, refused.what, code)
+    }));
     let progress = terminal.progress();
     for (index, id) in tasks.iter().enumerate() {
         progress.item(id, index + 1, tasks.len());
@@ -239,9 +239,10 @@ fn removed(folder: &Utf8Path, tasks: &[String]) -> Vec<Row> {
             return vec![Row::of_place("runs", stop.message, stop.code)];
         }
     };
-    let refused = found
-        .refused()
-        .map(|Refused { path, what }| Row::of_place(path, what.clone(), exit::UNCONFIRMED));
+    let refused = found.refused().map(|refused| {
+        let code = refused.code(exit::UNCONFIRMED);
+        Row::of_place(&refused.path, refused.what.clone(), code)
+    });
     let runs = found.runs();
     let ids = runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id);
     let gone = ids.filter(|id| !tasks.contains(id)).map(|id| {
@@ -266,7 +267,7 @@ fn compare(
     let run = project.join("runs").join(id);
     let committed = match Shape::of_run(&run) {
         Ok(committed) => committed,
-        Err(NoRun::Missing) if !project::is_run(&run) => {
+        Err(NoRun::Missing) if !project::is_run(&run)? => {
             let now = shape_of(&run, &inputs, work, progress)?;
             let ended = now.observed.terminal_reason().to_owned();
             let what = if is_cut_short(&run) {

@@ -415,8 +415,9 @@ fn named_runs(args: &Args, terminal: &mut Terminal) -> Result<Vec<Named>, Stop> 
                 runs.extend(found.only_unfinished().iter().map(partial));
                 runs.extend(found.items.into_iter().map(|item| match item {
                     project::Item::Run(run) => Ok(run),
-                    project::Item::Refused(project::Refused { path, what }) => {
-                        refused(path, what, exit::UNCONFIRMED)
+                    project::Item::Refused(one) => {
+                        let code = one.code(exit::UNCONFIRMED);
+                        refused(one.path, one.what, code)
                     }
                 }));
             }

@@ -8,6 +8,8 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
+use crate::file::make_folders;
+
 use super::destination::{self, Content, Destination};
 use super::output::Terminal;
 use super::{Cli, Stop, exit};
@@ -45,7 +47,7 @@ pub(super) fn man(args: &ManArgs, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let pages = pages(command).map_err(|error| Stop::writing(folder, &error))?;
-    std::fs::create_dir_all(folder).map_err(|error| Stop::writing(folder, &error))?;
+    make_folders(folder).map_err(|error| Stop::writing(folder, &error))?;
     let places = pages
         .iter()
         .map(|(name, page)| Ok((Destination::of(&folder.join(name), Content::Page)?, page)));

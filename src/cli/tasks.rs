@@ -3,7 +3,8 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Stop;
-use super::project::{self, Refused, TaskPath, tasks_below};
+use super::exit;
+use super::project::{self, TaskPath, tasks_below};
 
 /// What one task that was named results in.
 pub(super) type Named = Result<TaskPath, Stop>;
@@ -30,9 +31,10 @@ fn below(named: &Utf8Path, folder: &Utf8Path) -> Result<Vec<Named>, Stop> {
             "{named}: no tasks were found in this folder; name a task file or a folder of tasks"
         )));
     }
-    let refused = refused
-        .into_iter()
-        .map(|Refused { path, what }| Err(Stop::usage(format!("{path}: {what}"))));
+    let refused = refused.into_iter().map(|refused| {
+        let message = format!("{}: {}", refused.path, refused.what);
+        Err(Stop { message, code: refused.code(exit::USAGE) })
+    });
     let found = paths.into_iter().map(|path| project::task(&folder.join(path)));
     Ok(found.chain(refused).collect())
 }

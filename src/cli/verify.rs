@@ -217,7 +217,10 @@ impl Verifier<'_> {
         let run = match &named.item {
             Item::Run(run) => run,
             Item::Refused(refused) => {
-                let (verdict, cause) = (Verdict::Unconfirmed, Cause::Folder);
+                let (verdict, cause) = match refused.is_host {
+                    true => (Verdict::Unread, Cause::Host),
+                    false => (Verdict::Unconfirmed, Cause::Folder),
+                };
                 return Verification::unread(Finding::new(verdict, cause, ".", &refused.what));
             }
         };

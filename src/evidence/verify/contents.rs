@@ -59,10 +59,16 @@ impl Check<'_> {
 }
 
 /// How what lies in a run's folder differs from what its ledger says: `differs` gets each path in
-/// the folder, and what is wrong there. `written` are the files that the run wrote itself; without
+/// the folder, what is wrong there, and whether the machine refused to read it. `written` are the files that the run wrote itself; without
 /// it, nothing is said of those.
-pub fn contents(folder: &Folder, written: Option<&WorkFiles>, mut differs: impl FnMut(&str, &str)) {
-    look_into(folder, written, Standing::Whole, |path, what, _| differs(path, what));
+pub fn contents(
+    folder: &Folder,
+    written: Option<&WorkFiles>,
+    mut differs: impl FnMut(&str, &str, bool),
+) {
+    look_into(folder, written, Standing::Whole, |path, what, cause| {
+        differs(path, what, cause == Cause::Host);
+    });
 }
 
 fn look_into(

@@ -11,6 +11,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
+use crate::file::make_folders;
+
 use super::super::open;
 use super::names::{Place, unsettled};
 use super::{
@@ -42,7 +44,7 @@ impl Claim {
         place.check_nesting()?;
         check_own(target)?;
         let folder = parent(target);
-        io_at(folder, fs::create_dir_all(folder))?;
+        io_at(folder, make_folders(folder))?;
         let partial = place.partial();
         for _ in 0..ATTEMPTS {
             match fs::create_dir(&partial) {

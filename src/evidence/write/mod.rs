@@ -18,6 +18,7 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::io::Errno;
 
+use crate::host::is_about_the_name;
 use crate::policy::path::RECEIPTS_SUFFIX;
 
 use super::{ATTESTATION, FILES, WORK};
@@ -123,14 +124,7 @@ impl WriteError {
     pub fn is_of_the_host(&self) -> bool {
         match self {
             Self::NoLocks { .. } => true,
-            Self::Io { source, .. } => !matches!(
-                source.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::IsADirectory
-                    | io::ErrorKind::AlreadyExists
-                    | io::ErrorKind::InvalidFilename
-            ),
+            Self::Io { source, .. } => !is_about_the_name(source),
             Self::Locked { .. }
             | Self::Partial { .. }
             | Self::Nothing { .. }

@@ -14,6 +14,7 @@ use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::event::ErrorClass;
+use crate::file::make_folders;
 use crate::host::HostFault;
 
 /// What the name of a work folder's receipts ends with: a file beside it.
@@ -110,7 +111,7 @@ impl WorkFolder {
     fn handle(&self, create: bool) -> Result<Arc<OwnedFd>, Reach> {
         hold(&self.handle, || {
             if create {
-                std::fs::create_dir_all(&self.path)?;
+                make_folders(&self.path)?;
             }
             open_root(&self.path).map_err(Reach::by_name)
         })
