@@ -296,7 +296,7 @@ fn a_killed_writer_leaves_the_old_or_the_new() {
                     // The private key is kept, and its public half completes the pair.
                     assert!(private && again.code == 0, "{}", again.all());
                     assert!(
-                        again.err.contains("k.pem: exists already and is kept"),
+                        again.err.contains("k.pem: already exists and was kept"),
                         "{}",
                         again.err
                     );

@@ -22,7 +22,7 @@ pub(super) fn warn(run: &Utf8Path, terminal: &mut Terminal) {
         && !SAID.swap(true, Ordering::Relaxed)
     {
         terminal.note(&format!(
-            "  warning: git may rewrite the line ends of this run in a clone (core.autocrlf), and it is not verified there; add `{pattern} -text` to .gitattributes"
+            "  warning: git may rewrite the line ends of this run in a clone (core.autocrlf), and `gatedrun verify` then fails there; add `{pattern} -text` to .gitattributes"
         ));
     }
 }

@@ -102,7 +102,7 @@ impl Row {
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let root = project::root(&args.project).ok_or_else(|| {
         Stop::usage(format!(
-            "{}: no folder tasks/ or runs/ is in it; name a project's folder",
+            "{}: not a project, which has a folder tasks/ or runs/; name a project's folder",
             args.project
         ))
     })?;

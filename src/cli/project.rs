@@ -40,18 +40,15 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     let path = upwards(path);
     let what = if path.is_file() {
         let run = path.ancestors().skip(1).find(|folder| is_run(folder));
-        run.map(|_| "this is a file of a run; name a task file".to_owned())
+        run.map(|_| "a file of a run; name a task file".to_owned())
     } else if is_run(&path) {
         let task = task_in_manifest(&path).unwrap_or_else(|| "TASK".to_owned());
         let task = escape(&task);
         Some(format!(
-            "this is a run, and its task is {task}; `gatedrun check {path}` runs it again and compares, `gatedrun run {task}` makes the run"
+            "a run, not a task; compare it again with `gatedrun check {path}`, or run its task with `gatedrun run {task}`"
         ))
     } else if path.is_dir() {
-        Some(
-            "this is a folder without tasks/ in it; name a task file or a folder of tasks"
-                .to_owned(),
-        )
+        Some("a folder without tasks/; name a task file or a folder of tasks".to_owned())
     } else if path.exists() {
         Some("not a regular file; name a task file".to_owned())
     } else {
@@ -125,7 +122,7 @@ pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
     let what = if let Some(name) = path.as_str().strip_suffix(PARTIAL_ENDING)
         && is_run(Utf8Path::new(name))
     {
-        format!("no such folder; the run is finished, and is {name}")
+        format!("no such folder; the run is finished: {name}")
     } else if path.is_dir() {
         "not a run's folder; name one, such as runs/canonical/v1".to_owned()
     } else {
@@ -350,7 +347,8 @@ impl Found {
         }
         let count = counted(self.unfinished.len(), "unfinished run", "unfinished runs");
         let names: Vec<&str> = self.unfinished.iter().map(|run| run.as_str()).collect();
-        terminal.note(&format!("{count}: {}; see `gatedrun resume`", names.join(", ")));
+        terminal
+            .note(&format!("{count}: {}; continue with `gatedrun resume NAME`", names.join(", ")));
     }
 }
 
@@ -391,7 +389,9 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
                 }
                 found.refuse(
                     place,
-                    format!("cannot be read, so what is in it is not known: {what}"),
+                    format!(
+                        "cannot be read, so its contents are unknown: {what}; check its permissions"
+                    ),
                 );
                 continue;
             }
@@ -401,7 +401,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         let is_link = entry.path_is_symlink() && entry.depth() > 0;
         // What lies in a run is for its own verdict, but for another run.
         if is_link && !is_in_run && entry.path().metadata().map_or(true, |to| to.is_dir()) {
-            let what = "a link, which is not followed: a run has to lie in its own place; name what it leads to, or put it here";
+            let what = "a link, which is not followed; name its target, or replace the link with the run itself";
             found.refuse(entry.path().to_string_lossy().into_owned(), what);
             continue;
         }
@@ -410,7 +410,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         }
         let Some(folder) = Utf8Path::from_path(entry.path()) else {
             if !is_in_run {
-                let what = "the name is not UTF-8, so what is in it is not looked at; rename it";
+                let what = "the name is not UTF-8, so the folder was skipped; rename it";
                 found.refuse(entry.path().to_string_lossy().into_owned(), what);
             }
             walk.skip_current_dir();
@@ -434,7 +434,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
     }
     if found.items.is_empty() && found.unfinished.is_empty() {
         return Err(Stop::usage(format!(
-            "{path}: no run was found there; make one with `gatedrun run TASK`"
+            "{path}: no run found; make one with `gatedrun run TASK`"
         )));
     }
     Ok(found)
@@ -540,7 +540,7 @@ pub fn tasks_below(tasks: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
         };
         let Some(file) = Utf8Path::from_path(entry.path()) else {
             let path = entry.path().to_string_lossy().into_owned();
-            let what = "the name is not UTF-8, so no task is read from it; rename it".to_owned();
+            let what = "the name is not UTF-8, so the file was skipped; rename it".to_owned();
             refused.push(Refused { path, what });
             continue;
         };

@@ -37,12 +37,8 @@ pub(super) fn completions(args: &CompletionsArgs, terminal: &mut Terminal) -> Re
 
 pub(super) fn man(args: &ManArgs, terminal: &mut Terminal) -> Result<u8, Stop> {
     let made = std::fs::create_dir_all(&args.folder);
-    made.and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder)).map_err(
-        |error| Stop {
-            message: format!("{}: cannot write the manual pages: {error}", args.folder),
-            code: exit::HOST,
-        },
-    )?;
+    made.and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder))
+        .map_err(|error| Stop::writing(&args.folder, &error))?;
     terminal.line(&format!(
         "{}: manual pages written; try `man {}/gatedrun.1`",
         args.folder, args.folder
