@@ -219,7 +219,7 @@ fn run_takes_a_folder_of_tasks() {
     assert!(ran.code == 2 && ran.err.contains("no such file"), "{}", ran.all());
     folder.write("tasks/empty/readme.txt", "");
     let ran = folder.gatedrun(&["run", "tasks/empty"]);
-    assert!(ran.code == 2 && ran.err.contains("empty: no tasks were found"), "{}", ran.all());
+    assert!(ran.code == 2 && ran.err.contains("empty: no tasks in this folder"), "{}", ran.all());
     // What lies deeper belongs to others: their tasks are not run.
     let above = Folder::new();
     copy(folder.path().as_std_path(), above.path().join("theirs").as_std_path());
