@@ -36,8 +36,7 @@ pub enum Command {
         after_help = "Example: gatedrun policy test policy/v1.yaml tests/cases/policy/urls.jsonl\n\nA table has one JSON object per line, such as\n  {\"tool\": \"read\", \"arguments\": {\"path\": \"/etc/passwd\"}, \"decision\": \"deny:sandbox_path\"}"
     )]
     Test(Test),
-    /// Decide about the calls of one run: a call as JSON on each line of stdin, a decision on each
-    /// line of stdout
+    /// Decide the calls of one run: one JSON call per line of stdin, one decision per line of stdout
     ///
     /// Every line gets exactly one answer, in order. A line that is not a call is answered with
     /// "decision": "deny" and "error", and the exit code at the end is 2. "run_ends" says whether the
