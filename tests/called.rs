@@ -89,7 +89,7 @@ fn a_file_of_a_run_is_answered_with_the_run() {
     }
     let run = folder.gatedrun(&["run", "runs/canonical/v1"]);
     says(&run, 2, "its task is tasks/canonical/v1.json");
-    says(&folder.gatedrun(&["run", "/tmp"]), 2, "/tmp: this is a folder");
+    says(&folder.gatedrun(&["run", "/tmp"]), 2, "/tmp: a folder without tasks");
     says(&folder.gatedrun(&["run", "/nope/x.json"]), 2, "/nope/x.json: no such file");
 }
 

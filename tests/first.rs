@@ -85,7 +85,7 @@ fn walk(folder: &Folder) {
     folder.write(&format!("{RUN}.partial/state.jsonl"), &ledger[..9000]);
     run(&["resume", RUN]);
     assert!(folder.read(&format!("{RUN}/state.jsonl")) == ledger);
-    assert!(run(&["run"]).out.contains("identical to the run that is there"));
+    assert!(run(&["run"]).out.contains("identical to the existing run"));
 }
 
 #[test]
@@ -117,6 +117,6 @@ fn everything_that_readme_names_works_in_a_clone() {
         folder.path().join("runs/canonical").as_std_path(),
     );
     let ran = folder.gatedrun(&["run"]);
-    assert!(ran.out.contains("identical to the run that is there"), "{}", ran.all());
+    assert!(ran.out.contains("identical to the existing run"), "{}", ran.all());
     walk(&folder);
 }

@@ -219,18 +219,18 @@ fn run_takes_a_folder_of_tasks() {
     assert!(ran.code == 2 && ran.err.contains("no such file"), "{}", ran.all());
     folder.write("tasks/empty/readme.txt", "");
     let ran = folder.gatedrun(&["run", "tasks/empty"]);
-    assert!(ran.code == 2 && ran.err.contains("empty: no tasks were found"), "{}", ran.all());
+    assert!(ran.code == 2 && ran.err.contains("empty: no tasks in this folder"), "{}", ran.all());
     // What lies deeper belongs to others: their tasks are not run.
     let above = Folder::new();
     copy(folder.path().as_std_path(), above.path().join("theirs").as_std_path());
     std::fs::remove_dir_all(above.path().join("theirs/runs")).unwrap();
     let ran = above.gatedrun(&["run", "."]);
-    assert!(ran.code == 2 && ran.err.contains(".: this is a folder without"), "{}", ran.all());
+    assert!(ran.code == 2 && ran.err.contains(".: a folder without"), "{}", ran.all());
     assert!(!above.path().join("theirs/runs").exists());
     let ran = folder.gatedrun(&["run", "tasks", "--out", "x"]);
     assert!(ran.code == 2 && ran.err.contains("--out"), "{}", ran.all());
     let ran = folder.gatedrun(&["run", RUN]);
-    assert!(ran.code == 2 && ran.err.contains("this is a run"), "{}", ran.all());
+    assert!(ran.code == 2 && ran.err.contains("a run, not a task"), "{}", ran.all());
 }
 
 #[test]

@@ -296,7 +296,7 @@ fn a_killed_writer_leaves_the_old_or_the_new() {
                     // The private key is kept, and its public half completes the pair.
                     assert!(private && again.code == 0, "{}", again.all());
                     assert!(
-                        again.err.contains("k.pem: exists already and is kept"),
+                        again.err.contains("k.pem: already exists and was kept"),
                         "{}",
                         again.err
                     );
@@ -371,7 +371,7 @@ fn a_second_signature_stands_beside_the_first() {
     };
     assert_eq!(sign("a.pem").code, 0);
     let second = sign("b.pem");
-    assert!(second.code == 0 && second.out.contains("keeps the signature of"), "{}", second.all());
+    assert!(second.code == 0 && second.out.contains("kept the signature by"), "{}", second.all());
     let both = folder.read(ATTESTATION);
     // The same in either order, and signing again changes nothing.
     std::fs::remove_file(folder.path().join(ATTESTATION)).unwrap();
@@ -567,7 +567,7 @@ fn nothing_that_is_named_is_waited_for_or_read_without_end() {
             let is_told = args.contains(&"--json") || args.contains(&"--task");
             let says = match bad {
                 "huge" => "larger than",
-                "folder" if args[0] == "run" => "this is a folder",
+                "folder" if args[0] == "run" => "a folder without tasks/",
                 _ => "not a regular file",
             };
             assert!(is_told || told.contains(says), "{args:?}: {told}");

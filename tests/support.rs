@@ -8,7 +8,7 @@ use gatedrun::inputs::{Inputs, Library, Project};
 use gatedrun::ledger::Reader;
 
 /// Every command, as its user types it.
-pub const COMMANDS: [&str; 20] = [
+pub const COMMANDS: [&str; 21] = [
     "run",
     "check",
     "verify",
@@ -27,6 +27,7 @@ pub const COMMANDS: [&str; 20] = [
     "policy explain",
     "corpus build",
     "corpus check",
+    "schema",
     "completions",
     "man",
 ];

@@ -243,7 +243,7 @@ fn what_its_task_does_not_expect_replaces_nothing_and_a_signature_does_not_go_un
             ok(&folder.gatedrun(&["check", RUN]), 1);
         }
         let ran = folder.gatedrun(accept);
-        assert!(ran.code == 0 && ran.err.contains("the signature of the key "), "{}", ran.all());
+        assert!(ran.code == 0 && ran.err.contains("the signature by key "), "{}", ran.all());
     }
 }
 

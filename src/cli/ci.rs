@@ -48,7 +48,7 @@ pub fn refuse_in_ci(what: &str) -> Result<(), Stop> {
     match variable() {
         None => Ok(()),
         Some(name) => Err(Stop::usage(format!(
-            "{what} in CI ({name} is set); do it by hand and commit the result"
+            "{what} in CI ({name} is set); repeat the command on your machine and commit the result"
         ))),
     }
 }

@@ -184,9 +184,9 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
         terminal.json(&Checked { corpus, manifest_sha256, regenerated })?;
     } else {
         let against = match (corpus.manifest_sha256, regenerated) {
-            (None, _) => "it has no manifest to check against",
-            (Some(_), false) => "every byte as its manifest says",
-            (Some(_), true) => "every byte as its manifest says and as its generator writes",
+            (None, _) => "no manifest to check against",
+            (Some(_), false) => "every byte matches its manifest",
+            (Some(_), true) => "every byte matches its manifest and its generator",
         };
         terminal.line(&format!(
             "{}: {} documents, {}",
@@ -210,7 +210,7 @@ fn compare_with_generator(folder: &Utf8Path) -> Result<bool, Stop> {
         let found = at_hand(&path).unwrap_or_default();
         if found != made {
             let message = format!(
-                "{path}: it has SHA-256 {}, and the generator writes {} for seed {}; build it again with `gatedrun corpus build`",
+                "{path}: has SHA-256 {}, but the generator writes {} for seed {}; build it again with `gatedrun corpus build`",
                 Digest::of(&found),
                 Digest::of(&made),
                 manifest.seed

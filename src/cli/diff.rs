@@ -83,9 +83,8 @@ pub(super) fn print_diff(
     }
     let (left_a, left_b) = diff.left_out;
     if left_a.max(left_b) > 0 {
-        terminal.line(&format!(
-            "{left_a} and {left_b} steps more: too much to be held against each other step by step"
-        ))?;
+        terminal
+            .line(&format!("{left_a} and {left_b} more steps: too many to compare step by step"))?;
     }
     if !diff.outcome.is_empty() {
         terminal.line("outcome")?;

@@ -16,7 +16,7 @@ pub fn flag() -> Result<Arc<AtomicBool>, Stop> {
         // In this order: the first signal finds the flag unset, and only sets it.
         register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), Arc::clone(&flag))
             .and_then(|_| register(signal, Arc::clone(&flag)))
-            .map_err(|error| Stop::host(format!("signals cannot be caught: {error}")))?;
+            .map_err(|error| Stop::host(format!("cannot install the signal handlers: {error}")))?;
     }
     Ok(flag)
 }

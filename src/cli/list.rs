@@ -103,7 +103,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     project::must_be_folder(&args.project, "name a project's folder")?;
     let root = project::root(&args.project).ok_or_else(|| {
         Stop::usage(format!(
-            "{}: no folder tasks/ or runs/ is in it; name a project's folder",
+            "{}: not a project, which has a folder tasks/ or runs/; name a project's folder",
             args.project
         ))
     })?;

@@ -4,9 +4,9 @@ use clap::ValueEnum;
 
 /// The options of every command.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
-#[command(next_help_heading = "Options of every command")]
+#[command(next_help_heading = "Global options")]
 pub struct Look {
-    /// Colour: on a terminal only, always, or never
+    /// Colour: auto (only on a terminal), always, or never
     #[arg(
         long,
         global = true,

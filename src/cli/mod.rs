@@ -89,7 +89,7 @@ pub mod exit {
             HOST,
             "the machine refused something the program needs (disk, descriptors, permissions, kernel); what was recorded is kept",
         ),
-        (INPUTS, "the evidence is whole, but the current inputs differ from those of the run"),
+        (INPUTS, "the evidence is intact, but the current inputs differ from those of the run"),
         (INTERNAL, "a bug in the program: please report it"),
     ];
 
@@ -155,7 +155,7 @@ enum Command {
     Sign(sign::SignArgs),
     /// Make an Ed25519 key pair
     Keygen(sign::KeygenArgs),
-    /// Replay runs from their ledgers, executing nothing; or try another policy on them
+    /// Replay runs from their ledgers without executing tools, or try another policy on them
     Replay(replay::Args),
     /// Resume an interrupted run
     Resume(resume::Args),
@@ -206,7 +206,9 @@ impl Stop {
     fn writing(path: impl Display, error: &io::Error) -> Self {
         let what = said(error);
         match error.kind() {
-            _ if is_about_the_name(error) => Self::usage(format!("{path}: cannot write: {what}")),
+            _ if is_about_the_name(error) => {
+                Self::usage(format!("{path}: cannot write: {what}; choose another name"))
+            }
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::host(
                 format!("{path}: cannot write: {what}; choose a folder that you may write to"),
             ),

@@ -33,11 +33,10 @@ pub enum Command {
     Check(Check),
     /// Test a policy against decision tables, or against its own examples if no table is named
     #[command(
-        after_help = "Example: gatedrun policy test policy/v1.yaml tests/cases/policy/urls.jsonl\n\nA table holds a JSON object a line, such as\n  {\"tool\": \"read\", \"arguments\": {\"path\": \"/etc/passwd\"}, \"decision\": \"deny:sandbox_path\"}"
+        after_help = "Example: gatedrun policy test policy/v1.yaml tests/cases/policy/urls.jsonl\n\nA table has one JSON object per line, such as\n  {\"tool\": \"read\", \"arguments\": {\"path\": \"/etc/passwd\"}, \"decision\": \"deny:sandbox_path\"}"
     )]
     Test(Test),
-    /// Decide about the calls of one run: a call as JSON on each line of stdin, a decision on each
-    /// line of stdout
+    /// Decide the calls of one run: one JSON call per line of stdin, one decision per line of stdout
     ///
     /// Every line gets exactly one answer, in order. A line that is not a call is answered with
     /// "decision": "deny" and "error", and the exit code at the end is 2. "run_ends" says whether the
@@ -293,7 +292,7 @@ fn good(
     Ok(terminal.line(&format!(
         "{}: {}, version {}, {held}{warned}",
         args.named.policy,
-        terminal.paint(Tone::Good, "good"),
+        terminal.paint(Tone::Good, "valid"),
         policy.version,
     ))?)
 }
@@ -329,7 +328,7 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
     passed += policy.examples.iter().map(|e| e.allow.len() + e.deny.len()).sum::<usize>();
     if passed == 0 && args.cases.is_empty() {
         return Err(Stop::usage(format!(
-            "{}: nothing was tested; name a decision table, or give the policy examples",
+            "{}: nothing was tested; name a decision table, or add examples to the policy",
             args.named.policy
         )));
     }
@@ -337,7 +336,7 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
         let table = cases::read_table(path.as_str(), &read_file(path, path.as_str())?)?;
         if table.is_empty() {
             return Err(Stop::usage(format!(
-                "{path}: nothing was tested; the table holds no case"
+                "{path}: nothing was tested; the table has no cases; add one per line"
             )));
         }
         for case in table {
@@ -434,7 +433,7 @@ fn explain(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
     for (rule, answer) in loaded.judge().gate().explain(&call) {
         let line = match answer {
             Ok(()) => {
-                format!("{:<16} {}", rule.as_str(), terminal.paint(Tone::Good, "lets it pass"))
+                format!("{:<16} {}", rule.as_str(), terminal.paint(Tone::Good, "passes"))
             }
             Err(denied) => {
                 denied_by = Some(denied.rule);
@@ -449,7 +448,7 @@ fn explain(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
         terminal.line(&line)?;
     }
     let conclusion = match denied_by {
-        Some(rule) => format!("denied: {} is the first rule that denies, and decides; the rules after it are not asked", rule.as_str()),
+        Some(rule) => format!("denied by {}, the first rule that denies; later rules are not checked", rule.as_str()),
         None => "allowed, unless the run has made this call too often or used up a budget (cycle_detection, loop_budget, progress)".to_owned(),
     };
     terminal.line(&format!("{conclusion}; policy version {}", loaded.policy.version))?;

@@ -44,14 +44,11 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     let path = upwards(path);
     let there = file::at(&path)?;
     let what = if there.as_ref().is_some_and(Metadata::is_file) {
-        run_above(&path)?.map(|_| "this is a file of a run; name a task file".to_owned())
+        run_above(&path)?.map(|_| "a file of a run; name a task file".to_owned())
     } else if is_run(&path)? {
         Some(instead_of_run(&path))
     } else if there.as_ref().is_some_and(Metadata::is_dir) {
-        Some(
-            "this is a folder without tasks/ in it; name a task file or a folder of tasks"
-                .to_owned(),
-        )
+        Some("a folder without tasks/; name a task file or a folder of tasks".to_owned())
     } else if there.is_some() {
         Some("not a regular file; name a task file".to_owned())
     } else {
@@ -81,14 +78,13 @@ fn instead_of_run(path: &Utf8Path) -> String {
     let of = |prefix: &str| task.as_ref().map(|task| format!("{prefix}{task}")).unwrap_or_default();
     if path.as_str().ends_with(PARTIAL_ENDING) {
         return format!(
-            "this is an unfinished run{}; resume it with `gatedrun resume {target}`",
+            "an unfinished run{}; resume it with `gatedrun resume {target}`",
             of(" of the task ")
         );
     }
-    let makes = task.as_ref().map(|task| format!(", `gatedrun run {task}` makes the run"));
+    let makes = task.as_ref().map(|task| format!(", or run its task with `gatedrun run {task}`"));
     format!(
-        "this is a run{}; `gatedrun check {path}` runs it again and compares{}",
-        of(", and its task is "),
+        "a run, not a task; compare it again with `gatedrun check {path}`{}",
         makes.unwrap_or_default()
     )
 }
@@ -148,7 +144,7 @@ pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
     let what = if let Some(name) = path.as_str().strip_suffix(PARTIAL_ENDING)
         && is_run(Utf8Path::new(name))?
     {
-        format!("no such folder; the run is finished, and is {name}")
+        format!("no such folder; the run is finished: {name}")
     } else if file::is_folder(&path)? {
         "not a run's folder; name one, such as runs/canonical/v1".to_owned()
     } else {
@@ -416,7 +412,8 @@ impl Found {
         }
         let count = counted(self.unfinished.len(), "unfinished run", "unfinished runs");
         let names: Vec<&str> = self.unfinished.iter().map(|run| run.as_str()).collect();
-        terminal.note(&format!("{count}: {}; see `gatedrun resume`", names.join(", ")));
+        terminal
+            .note(&format!("{count}: {}; continue with `gatedrun resume NAME`", names.join(", ")));
     }
 }
 
@@ -456,7 +453,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
                     let message = format!("{path}: {}", refused.what);
                     return Err(Stop { message, code: refused.code(exit::USAGE) });
                 }
-                let what = "cannot be read, so what is in it is not known";
+                let what = "cannot be read, so its contents are unknown";
                 found.items.push(Item::Refused(Refused::unread(&error, path, what)));
                 continue;
             }
@@ -466,7 +463,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         let is_link = entry.path_is_symlink() && entry.depth() > 0;
         // What lies in a run is for its own verdict, but for another run.
         if is_link && !is_in_run && entry.path().metadata().map_or(true, |to| to.is_dir()) {
-            let what = "a link, which is not followed: a run has to lie in its own place; name what it leads to, or put it here";
+            let what = "a link, which is not followed; name its target, or replace the link with the run itself";
             found.refuse(entry.path().to_string_lossy().into_owned(), what);
             continue;
         }
@@ -475,7 +472,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         }
         let Some(folder) = Utf8Path::from_path(entry.path()) else {
             if !is_in_run {
-                let what = "the name is not UTF-8, so what is in it is not looked at; rename it";
+                let what = "the name is not UTF-8, so the folder was skipped; rename it";
                 found.refuse(entry.path().to_string_lossy().into_owned(), what);
             }
             walk.skip_current_dir();
@@ -499,7 +496,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
     }
     if found.items.is_empty() && found.unfinished.is_empty() {
         return Err(Stop::usage(format!(
-            "{path}: no run was found there; make one with `gatedrun run TASK`"
+            "{path}: no run found; make one with `gatedrun run TASK`"
         )));
     }
     Ok(found)
@@ -636,7 +633,7 @@ pub fn tasks_below(tasks: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
         };
         let Some(file) = Utf8Path::from_path(entry.path()) else {
             let path = entry.path().to_string_lossy().into_owned();
-            let what = "the name is not UTF-8, so no task is read from it; rename it";
+            let what = "the name is not UTF-8, so the file was skipped; rename it";
             refused.push(Refused::new(path, what));
             continue;
         };

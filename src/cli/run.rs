@@ -79,7 +79,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     if let Some(out) = args.out.as_ref().filter(|out| out.as_str().chars().any(char::is_control)) {
         return Err(Stop::usage(format!(
-            "--out {out:?}: the path holds a control character; choose another name"
+            "--out {out:?}: the path contains a control character; choose another name"
         )));
     }
     if let Some(out) = &args.out {
@@ -91,7 +91,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     };
     if args.out.is_some() && tasks.len() > 1 {
         return Err(Stop::usage(
-            "--out: it takes one task at a time, or the runs would overwrite each other",
+            "--out: only one task can be run at a time, or the runs would overwrite each other; name one task",
         ));
     }
     probe()?;
@@ -217,8 +217,9 @@ pub(super) fn conclude(
     let place = staging.settle(settlement)?;
     print_signers(target, &signers, terminal);
     if wants.accept && standing == Standing::Different && !unmet.is_empty() {
-        terminal
-            .note(&format!("  {target}: not accepted, since the run is not as its task expects"));
+        terminal.note(&format!(
+            "  {target}: not accepted, because the run does not meet its task's expectations"
+        ));
     }
     let word = match (standing, settlement) {
         (Standing::Identical, _) => "identical",
@@ -262,7 +263,7 @@ pub(super) fn conclude(
 pub(super) fn print_signers(target: &Utf8Path, signers: &[String], terminal: &mut Terminal) {
     for key in signers {
         terminal.note(&format!(
-            "  {target}: the signature of the key {} was for the run that was replaced, and went with it; sign this one with `gatedrun sign`",
+            "  {target}: the signature by key {} was for the replaced run and was removed; sign the new run with `gatedrun sign`",
             escape(key)
         ));
     }
@@ -329,7 +330,7 @@ impl Failed {
                     .collect();
                 Stop {
                     message: format!(
-                        "{target}: {error}; put the inputs back as they were, or start over with `gatedrun run --discard-partial`{fields}"
+                        "{target}: {error}; restore the inputs, or start over with `gatedrun run --discard-partial`{fields}"
                     ),
                     code: exit::DRIFT,
                 }
@@ -459,15 +460,13 @@ fn print_place(
 ) -> Result<(), Stop> {
     let path = place.unwrap_or(target);
     let says = match word {
-        "identical" => "identical to the run that is there".to_owned(),
+        "identical" => "identical to the existing run".to_owned(),
         "new" => format!("written; read {path}/{REPORT} first"),
-        "accepted" => "replaces the run that was there".to_owned(),
+        "accepted" => "replaced the previous run".to_owned(),
         _ if !target.exists() => {
-            format!(
-                "a proposal; nothing is in {target} yet, accept it there with `gatedrun review`"
-            )
+            format!("a proposal; {target} does not exist yet; accept it with `gatedrun review`")
         }
-        _ => format!("a proposal beside {target}; look at it and accept it with `gatedrun review`"),
+        _ => format!("a proposal beside {target}; review it with `gatedrun review`"),
     };
     Ok(terminal.line(&escape(&format!("  {path}: {says}")))?)
 }

@@ -77,7 +77,7 @@ impl<'s> Workplace<'s> {
         if !self.interrupt.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let message = "interrupted before everything was examined; repeat the command".to_owned();
+        let message = "interrupted before everything was checked; repeat the command".to_owned();
         Err(Stop { message, code: exit::INTERRUPTED })
     }
 }
@@ -97,7 +97,7 @@ fn make() -> Result<(TempDir, Utf8PathBuf), Stop> {
             std::io::ErrorKind::NotFound => "no such folder".to_owned(),
             _ => said(&error),
         };
-        refused(&format!("no folder can be made in it: {what}"))
+        refused(&format!("cannot create a folder in it: {what}"))
     })?;
     let path = Utf8PathBuf::from_path_buf(made.path().to_owned());
     let path = path.map_err(|_| refused("its path is not UTF-8"))?;

@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The arguments of `sign`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: gatedrun sign runs/canonical/v1 --key key.pem\n\nA second key adds its signature to those that are there."
+    after_help = "Example: gatedrun sign runs/canonical/v1 --key key.pem\n\nA second key adds its signature to the existing ones."
 )]
 pub struct SignArgs {
     /// The run folders
@@ -164,9 +164,9 @@ fn sign_one(
         terminal.json(&Signed { run, verdict: "signed", envelope, keyid, others })?;
         return Ok(());
     }
-    terminal.line(&format!("{path}: signed with the key {id}"))?;
+    terminal.line(&format!("{path}: signed with key {id}"))?;
     for other in envelope.key_ids().filter(|other| *other != id) {
-        terminal.line(&format!("{path}: keeps the signature of the key {}", escape(other)))?;
+        terminal.line(&format!("{path}: kept the signature by key {}", escape(other)))?;
     }
     Ok(())
 }
@@ -207,14 +207,14 @@ pub(super) fn signing_key(path: &Utf8Path, terminal: &mut Terminal) -> Result<Si
 fn complete(path: &Utf8Path, beside: &Utf8Path, terminal: &mut Terminal) -> Result<u8, Stop> {
     let key = signing_key(path, terminal).map_err(|stop| Stop {
         message: format!(
-            "{}\n{path}: exists already and is not replaced, and {beside} does not exist; choose another name, or move it away",
+            "{}\n{path}: already exists and was not replaced, and {beside} does not exist; choose another name, or move the file away",
             stop.message
         ),
         ..stop
     })?;
     let public = attest::public_pem(&key).map_err(Stop::usage)?;
     Destination::fresh(beside, Content::Key)?.create(public.as_bytes(), 0o644)?;
-    terminal.note(&format!("{path}: exists already and is kept; only its public key was missing"));
+    terminal.note(&format!("{path}: already exists and was kept; only its public key was missing"));
     terminal.line(&format!("{beside}: the public key, for `gatedrun verify --key`"))?;
     Ok(exit::OK)
 }
@@ -230,7 +230,7 @@ pub(super) fn keygen(args: &KeygenArgs, terminal: &mut Terminal) -> Result<u8, S
     let public = Destination::fresh(&beside, Content::Key)?;
     let mut seed = [0_u8; 32];
     getrandom::fill(&mut seed)
-        .map_err(|error| Stop::host(format!("the system gave no random bytes: {error}")))?;
+        .map_err(|error| Stop::host(format!("the system returned no random bytes: {error}")))?;
     let pair = attest::generate(&seed).map_err(Stop::usage)?;
     create_both([
         (&private, pair.private.as_bytes(), 0o600),

@@ -28,7 +28,7 @@ fn below(named: &Utf8Path, folder: &Utf8Path) -> Result<Vec<Named>, Stop> {
     let (paths, refused) = tasks_below(folder);
     if paths.is_empty() && refused.is_empty() {
         return Err(Stop::usage(format!(
-            "{named}: no tasks were found in this folder; name a task file or a folder of tasks"
+            "{named}: no tasks in this folder; name a task file or a folder of tasks"
         )));
     }
     let refused = refused.into_iter().map(|refused| {

@@ -22,12 +22,12 @@ use super::project::{self, Item};
 use super::{Stop, exit};
 
 /// What verifying does not show, whatever its verdict.
-const NOT_PROVED: &str = "What this does not prove: that everything that happened was recorded, that a tool told the truth, or that who made or signed a run is honest.";
+const NOT_PROVED: &str = "Not proved: that everything was recorded, that tools reported the truth, or that the author or signer of a run is honest.";
 
 /// The arguments of `verify`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gatedrun verify                                 every run below runs/\n  gatedrun verify runs/canonical/v1 --key pub.pem  one run, and who signed it\n  gatedrun verify --json | jq 'select(.verdict != \"verified\")'"
+    after_help = "Examples:\n  gatedrun verify                                       every run below runs/\n  gatedrun verify runs/canonical/v1 --key key.pub.pem   one run, and who signed it\n  gatedrun verify --json | jq 'select(.verdict != \"verified\")'"
 )]
 pub struct Args {
     /// Runs, or folders that hold runs
@@ -259,7 +259,7 @@ fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) ->
         }
         SignatureState::None => ", not signed".to_owned(),
         SignatureState::Unchecked => format!(", signed by {}, not checked: give --key", of(false)),
-        SignatureState::OtherKey => format!(", signed by {}, not by a key given", of(false)),
+        SignatureState::OtherKey => format!(", signed by {}, which is not a given key", of(false)),
         SignatureState::Valid if of(false).is_empty() => format!(", signed by {}", of(true)),
         SignatureState::Valid => {
             format!(", signed by {}; not checked: {}, whose key was not given", of(true), of(false))
