@@ -574,3 +574,32 @@ fn both_verifiers_say_the_same_of_whatever_is_forged() {
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(verdicts["tampered"] > count / 3 && verdicts["malformed"] > count / 8, "{verdicts:?}");
 }
+
+/// Earlier versions let a call that had begun use all its attempts, whatever `max_elapsed_ms` said. What
+/// they wrote stays readable; running it again shows that the behaviour changed.
+#[test]
+fn a_ledger_from_before_the_budget_of_time_held_inside_a_call_verifies() {
+    let folder = Folder::project();
+    for input in ["tasks/budgets/elapsed.json", "policy/variants/budgets.yaml"] {
+        folder.write(input, file(input));
+    }
+    let ledger = file("tests/cases/ledgers/retried_beyond_elapsed.jsonl");
+    let made = project(ledger.as_slice(), Vec::new(), Vec::new()).unwrap();
+    let run = "runs/budgets/elapsed";
+    folder.write(&format!("{run}/{STATE}"), &ledger);
+    folder.write(&format!("{run}/{TRACE}"), made.trace);
+    folder.write(&format!("{run}/{REPORT}"), made.report);
+    folder.write(&format!("{run}/{MANIFEST}"), made.manifest);
+    let verified = folder.gatedrun(&["verify", run]);
+    assert_eq!(verified.code, 0, "{}", verified.all());
+    assert!(verified.out.contains("verified"), "{}", verified.all());
+    let at = folder.path().join(run);
+    if let Some(opinion) = second_opinion(&at, Some(folder.path()), &[], &[]) {
+        assert_eq!(opinion["verdict"], "verified", "{opinion}");
+    }
+    let checked = folder.gatedrun(&["check", run]);
+    assert_eq!(checked.code, 1, "{}", checked.all());
+    assert!(checked.out.contains("differs: behaviour"), "{}", checked.all());
+    let replayed = folder.gatedrun(&["replay", run]);
+    assert_eq!(replayed.code, 1, "{}", replayed.all());
+}
