@@ -76,7 +76,7 @@ fn no_pattern_is_accepted_that_node_refuses() {
     }
     assert!(accepted.len() > 3000, "{}", accepted.len());
     let folder = Folder::new();
-    folder.write("patterns.json", &serde_json::to_string(&accepted).unwrap());
+    folder.write("patterns.json", serde_json::to_string(&accepted).unwrap());
     let script = r#"
         for (const pattern of JSON.parse(require("fs").readFileSync("patterns.json", "utf8"))) {
             try { new RegExp(pattern, "u"); } catch (error) { console.log(error.message); }
