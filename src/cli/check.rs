@@ -267,10 +267,17 @@ impl Checks<'_> {
     ) -> Result<u8, Stop> {
         // In its task's place a run is what the task says, the seed included.
         let is_placed = self.args.task.is_none();
+        if let Some(message) = project::misplaced(run).filter(|_| is_placed) {
+            self.refuse(run, "failed", &message, terminal)?;
+            return Ok(exit::DRIFT);
+        }
         let recorded = seed_of(run);
         let loaded = library.load(task, recorded.filter(|_| !is_placed)).map_err(Stop::from);
         let compared = loaded.and_then(|inputs| {
             let mut checked = compare_run(run, &inputs, work, &terminal.progress())?;
+            if !checked.inputs.is_empty() {
+                checked.rewritten = project::rewritten(run, library);
+            }
             if let Some(seed) = recorded.filter(|seed| *seed != inputs.task.seed) {
                 checked.seed = Some(format!(
                     "made with seed {seed}, the task says {}: run it with `gatedrun run {} --accept`",
@@ -307,7 +314,8 @@ impl Checks<'_> {
         }
         self.unchanged += u64::from(checked.class == Class::InputsOnly);
         self.inputs.extend(checked.inputs);
-        if !checked.differences.is_empty() && !in_ci() {
+        // What only a checkout did is no change to accept.
+        if !checked.differences.is_empty() && checked.rewritten.is_none() && !in_ci() {
             propose(run, &inputs, terminal);
         }
         Ok(exit::DRIFT)
@@ -413,6 +421,7 @@ fn compare_held(
         class: Class::Identical,
         behaviour: Vec::new(),
         inputs: Vec::new(),
+        rewritten: None,
         seed: None,
         differences,
         unmet,

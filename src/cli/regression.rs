@@ -238,6 +238,9 @@ fn compare(
 ) -> Result<Row, Stop> {
     let inputs = library.load(&format!("tasks/{id}.json"), None)?;
     let run = project.join("runs").join(id);
+    if let Some(message) = project::misplaced(&run) {
+        return Err(Stop { message, code: exit::DRIFT });
+    }
     let committed = Shape::of_run(&run).map_err(|error| Stop {
         message: format!("{}: {error}", run.join(STATE)),
         code: exit::MALFORMED,
