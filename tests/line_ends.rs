@@ -109,6 +109,8 @@ fn an_input_that_was_rewritten_is_not_taken_for_one_that_was_edited() {
         let folder = project();
         with_crlf(&folder, &[input]);
         says_so(&folder, &["verify"], 9);
+        says_so(&folder, &["check"], 1);
+        assert!(!folder.path().join(format!("{RUN}.new")).exists(), "nothing to accept");
         says_so(&folder, &["replay"], 1);
         says_so(&folder, &["run"], 1);
         let ledger = folder.read(&format!("{RUN}/state.jsonl"));

@@ -487,6 +487,22 @@ fn a_run_in_anothers_place_is_found_in_a_foreign_tree_too() {
     assert_eq!(verify("foreign").code, 0);
 }
 
+/// Whatever a comparison of the two would say, the first word is that it is another task's run.
+#[test]
+fn a_run_in_anothers_place_is_not_compared() {
+    let folder = project(&["on_deny/mixed", "on_deny/plan_anew"]);
+    let at = |run: &str| folder.path().join("runs/on_deny").join(run);
+    std::fs::remove_dir_all(at("mixed")).unwrap();
+    std::fs::rename(at("plan_anew"), at("mixed")).unwrap();
+    for args in [&["check", "runs/on_deny/mixed"][..], &["regression"], &["replay"], &["verify"]] {
+        let ran = folder.gatedrun(args);
+        assert_eq!(ran.code, 1, "{args:?}: {}", ran.all());
+        let said = "this is the run of the task \"on_deny/plan_anew\"";
+        assert!(ran.out.contains(said) && !ran.out.contains("loosened"), "{args:?}: {}", ran.all());
+    }
+    assert!(!at("mixed.new").exists());
+}
+
 #[test]
 fn a_path_where_nothing_is_ends_every_command_alike() {
     let folder = project(&["canonical/v1"]);

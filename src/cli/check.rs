@@ -281,10 +281,17 @@ impl Checks<'_> {
     ) -> Result<u8, Stop> {
         // In its task's place a run is what the task says, the seed included.
         let is_placed = self.args.task.is_none();
+        if let Some(message) = project::misplaced(run).filter(|_| is_placed) {
+            self.refuse(run, "failed", &message, terminal)?;
+            return Ok(exit::DRIFT);
+        }
         let recorded = seed_of(run);
         let loaded = library.load(task, recorded.filter(|_| !is_placed)).map_err(Stop::from);
         let compared = loaded.and_then(|inputs| {
             let mut checked = compare_run(run, &inputs, work, &terminal.progress())?;
+            if !checked.inputs.is_empty() {
+                checked.rewritten = project::rewritten(run, library);
+            }
             if let Some(seed) = recorded.filter(|seed| *seed != inputs.task.seed) {
                 checked.seed = Some(format!(
                     "made with seed {seed}, the task says {}: run it with `gatedrun run {} --accept`",
@@ -324,7 +331,8 @@ impl Checks<'_> {
         let target = target_of(run);
         if target != run {
             terminal.note(&format!("  make the proposal again with `gatedrun check {target}`"));
-        } else if !checked.differences.is_empty() && !in_ci() {
+        // What only a checkout did is no change to accept.
+        } else if !checked.differences.is_empty() && checked.rewritten.is_none() && !in_ci() {
             propose(run, &inputs, terminal);
         }
         Ok(exit::DRIFT)
@@ -441,6 +449,7 @@ fn compare_held(
         unknown: None,
         behaviour: Vec::new(),
         inputs: Vec::new(),
+        rewritten: None,
         seed: None,
         differences,
         unmet,

@@ -45,6 +45,8 @@ pub(super) struct Checked {
     pub(super) behaviour: Vec<String>,
     /// The inputs that differ.
     pub(super) inputs: Vec<String>,
+    /// That some of them differ in the ends of their lines alone, and what to do.
+    pub(super) rewritten: Option<String>,
     /// That the run was made with another seed than its task asks for.
     pub(super) seed: Option<String>,
     /// The first difference of each file that differs.
@@ -128,6 +130,7 @@ impl Checked {
             Class::Bytes => vec!["behaviour unchanged, other bytes".to_owned()],
             Class::Unknown => vec![self.unknown_words()],
         };
+        said.extend(self.rewritten.clone());
         said.splice(0..0, self.seed.clone());
         said.extend(self.unmet.iter().map(|unmet| format!("not as expected: {unmet}")));
         said.join("; ")
@@ -174,7 +177,7 @@ pub(super) fn print_json(
         file: first.map(|(name, _)| name),
         line,
         column,
-        message: checked.seed.clone().or(message),
+        message: checked.seed.clone().or(checked.rewritten.clone()).or(message),
         class: Some(checked.class.as_str()),
         behaviour: &checked.behaviour,
         inputs: &checked.inputs,
@@ -223,6 +226,9 @@ pub(super) fn print_checked(
     if !checked.inputs.is_empty() {
         let names: Vec<&str> = checked.inputs.iter().map(|input| name_of(input)).collect();
         terminal.line(&format!("  inputs changed: {}", escape(&names.join(", "))))?;
+    }
+    if let Some(rewritten) = &checked.rewritten {
+        terminal.line(&format!("  {}", escape(rewritten)))?;
     }
     for (file, drift) in &checked.differences {
         match drift {

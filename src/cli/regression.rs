@@ -265,6 +265,9 @@ fn compare(
 ) -> Result<Row, Stop> {
     let inputs = library.load(&format!("tasks/{id}.json"), None)?;
     let run = project.join("runs").join(id);
+    if let Some(message) = project::misplaced(&run) {
+        return Err(Stop { message, code: exit::DRIFT });
+    }
     let committed = match Shape::of_run(&run) {
         Ok(committed) => committed,
         Err(NoRun::Missing) if !project::is_run(&run)? => {
