@@ -173,7 +173,7 @@ fn accept(
         (if is_builtin { libraries.get(&Project::Builtin) } else { library }, id)
     });
     let at_home = home.as_ref().map(|(library, id)| (&**library, id.as_str()));
-    if let Some(what) = objection(target, &proposal(target), at_home) {
+    if let Some(what) = objection(target, &proposal(target), at_home)? {
         let message = format!("{}: not accepted: {what}", proposal(target));
         return Err(Stop { message, code: exit::DRIFT });
     }
