@@ -396,3 +396,66 @@ fn too_few_descriptors_are_called_so() {
         assert!(matches!(ran.status.code(), Some(0 | 8 | 127)), "{files}: {told}");
     }
 }
+
+/// Each opening and each look of a command fails once: nothing is then said of the run, and the message
+/// names the file.
+#[test]
+fn what_cannot_be_read_is_no_verdict_on_a_proposal_or_a_policy() {
+    let folder = writing();
+    let Some(made) = traced(&folder, &[], &["run", TASK]) else { return };
+    assert!(made.status.success(), "{}", said(&made));
+    folder.edit(TASK, "second", "third");
+    assert_eq!(folder.gatedrun(&["check", RUN]).code, 1);
+    let place = folder.path().join(RUN).parent().unwrap().to_owned();
+    let kept = folder.path().join("kept");
+    copy(place.as_std_path(), kept.as_std_path());
+    let commands: [&[&str]; 4] = [
+        &["review", RUN, "--accept"],
+        &["replay", RUN, "--policy", "policy/v1.yaml", "--recorded-only"],
+        &["run", TASK],
+        &["verify", RUN],
+    ];
+    for command in commands {
+        let mut faults = 0;
+        for (call, file) in
+            [("openat", "state.jsonl"), ("openat", "trace.json"), ("newfstatat", "run_report.md")]
+        {
+            let restore = || {
+                std::fs::remove_dir_all(&place).unwrap();
+                copy(kept.as_std_path(), place.as_std_path());
+            };
+            restore();
+            traced(&folder, &["-e", &format!("trace={call}")], command).unwrap();
+            let calls = String::from_utf8(folder.read("strace.txt")).unwrap();
+            let mut made: BTreeMap<&str, usize> = BTreeMap::new();
+            let mut whens = Vec::new();
+            for line in calls.lines().filter(|line| line.contains(&format!("{call}("))) {
+                let made = made.entry(line.split(' ').next().unwrap()).or_default();
+                *made += 1;
+                if line.contains(&format!("{file}\"")) && !line.contains("O_CREAT") {
+                    whens.push(*made);
+                }
+            }
+            for when in whens {
+                restore();
+                let old = tree(&folder, RUN);
+                let failing = format!("inject={call}:error=EIO:when={when}");
+                let ran = traced(&folder, &["-e", &failing], command).unwrap();
+                let code = ran.status.code().unwrap_or(-1);
+                let told = format!("{}{}", String::from_utf8_lossy(&ran.stdout), said(&ran));
+                let told = format!("{command:?} {file} {failing}: {code}: {told}");
+                // What is read a second time may be there then.
+                assert!(matches!(code, 0 | 1 | 8), "{told}");
+                if told.to_lowercase().contains("input/output error") {
+                    assert_eq!(code, 8, "{told}");
+                    assert!(told.contains(file), "{told}");
+                }
+                if code == 8 {
+                    assert!(tree(&folder, RUN) == old, "{told}");
+                    faults += 1;
+                }
+            }
+        }
+        assert!(faults > 0, "{command:?}");
+    }
+}

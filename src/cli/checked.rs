@@ -287,7 +287,7 @@ pub(super) fn print_differences(
 ) -> Result<(), Stop> {
     for name in FILES {
         let made = now.join(name);
-        let cannot = |error: io::Error| Stop::host(format!("{made}: cannot be read: {error}"));
+        let cannot = |error: io::Error| Stop::from(HostFault::of(&error, made.as_str(), "read"));
         let drift = match open::open(&committed.join(name)) {
             Ok(committed) => {
                 let made = open::open(&made).map_err(cannot)?;
@@ -296,12 +296,15 @@ pub(super) fn print_differences(
                     None => continue,
                 }
             }
-            Err(error) => Drift::Unreadable(error.to_string()),
+            Err(error) => Drift::of(&committed.join(name), &error)?,
         };
         print_drift(committed, name, &drift, terminal)?;
     }
-    let others = differing_files(committed, now).unwrap_or_default().into_iter();
-    for other in others.filter(|other| !FILES.contains(&other.file.as_str())) {
+    let others = match differing_files(committed, now) {
+        Err(unread) if unread.is_host => return Err(Stop::host(unread.message)),
+        others => others.unwrap_or_default(),
+    };
+    for other in others.into_iter().filter(|other| !FILES.contains(&other.file.as_str())) {
         let (committed, now) = differing(&other.a, &other.b);
         terminal.line(&format!("  {}:", escape(&other.file)))?;
         terminal.line(&format!("      committed {committed}"))?;

@@ -15,6 +15,8 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat,
 use rustix::io::Errno;
 use walkdir::WalkDir;
 
+use crate::host::HostFault;
+
 /// How much is read ahead, in bytes.
 const BUFFER_BYTES: usize = 1 << 16;
 
@@ -116,8 +118,15 @@ impl Folder {
     }
 
     /// Whether something has this name in it, whatever it is.
-    pub fn has(&self, name: &str) -> bool {
-        statat(&self.held, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    ///
+    /// # Errors
+    /// That the machine does not say.
+    pub fn has(&self, name: &str) -> io::Result<bool> {
+        match statat(&self.held, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from) {
+            Ok(_) => Ok(true),
+            Err(error) if HostFault::is_one(&error) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Reads a file in it of at most `bytes_max` bytes.

@@ -63,12 +63,24 @@ pub enum Untried {
     /// The task asks for something else than the run was made with.
     #[error("the task has changed: {0}")]
     OtherTask(String),
-    /// The machine refused what going on for real needs.
+    /// The machine refused to read the record, or what continuing for real needs.
     #[error("{fault}; {}", .fault.remedy())]
     Host {
         /// What.
         fault: HostFault,
     },
+}
+
+impl Untried {
+    /// That the record at `path` cannot be read: the machine's doing, or the record's own.
+    fn unread(path: &Utf8Path, error: LedgerError) -> Self {
+        match error {
+            LedgerError::Read(error) if HostFault::is_one(&error) => {
+                Self::Host { fault: HostFault::of(&error, path.as_str(), "read") }
+            }
+            error => Self::Unreadable(error.to_string()),
+        }
+    }
 }
 
 /// How much of a run is known under another policy.
@@ -94,11 +106,12 @@ pub fn backtest(
     before: &Policy,
     work: Option<Utf8PathBuf>,
 ) -> Result<Backtest, Untried> {
-    let unreadable = |error: &dyn ToString| Untried::Unreadable(error.to_string());
-    let state = || open::open(&folder.join(STATE)).map_err(|error| unreadable(&error));
+    let ledger = folder.join(STATE);
+    let unread = |error| Untried::unread(&ledger, error);
+    let state = || open::open(&ledger).map_err(|error| unread(LedgerError::Read(error)));
     let mut seen = Seen::default();
-    let (end, mut judged) = over_the_record(state()?, inputs, before, &mut seen);
-    let recorded = decisions(state()?, 0).map_err(|error| unreadable(&error))?;
+    let (end, mut judged) = over_the_record(&ledger, state()?, inputs, before, &mut seen);
+    let recorded = decisions(state()?, 0).map_err(unread)?;
     let mut test = Backtest {
         standing: Standing::Exact,
         from_step: None,
@@ -173,6 +186,9 @@ pub fn backtest(
             match continued(folder, inputs, work, at, &mut made, &mut begun) {
                 Ok(()) => test.continued = true,
                 Err(RunError::Host(fault)) => return Err(Untried::Host { fault }),
+                Err(RunError::Ledger(LedgerError::Read(error))) if HostFault::is_one(&error) => {
+                    return Err(unread(LedgerError::Read(error)));
+                }
                 Err(error) => {
                     test.standing = Standing::Bounded(step);
                     test.notes.push(format!(
@@ -214,6 +230,7 @@ enum Pass {
 
 /// Runs the loop over the record, with the other policy at the gate and nothing executed.
 fn over_the_record(
+    path: &Utf8Path,
     state: impl io::Read + Send,
     inputs: &Inputs,
     before: &Policy,
@@ -263,7 +280,7 @@ fn over_the_record(
         (
             Err(RunError::Ledger(error @ (LedgerError::Read(_) | LedgerError::Malformed { .. }))),
             None,
-        ) => Pass::Untried(Untried::Unreadable(error.to_string())),
+        ) => Pass::Untried(Untried::unread(path, error)),
         (Err(error), None) => Pass::BrokeOff(error.to_string()),
     };
     (pass, judged)

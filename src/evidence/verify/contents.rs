@@ -101,7 +101,12 @@ fn look_into(
         match written {
             _ if is_run && !is_folder || path == WORK && is_folder || is_in_the_making => {}
             _ if !is_below(&path, WORK) => {
-                if is_folder && folder.has(&format!("{path}/{STATE}")) {
+                let has_ledger =
+                    if is_folder { folder.has(&format!("{path}/{STATE}")) } else { Ok(false) };
+                if let Err(error) = &has_ledger {
+                    let (what, cause) = unread(error, Cause::Contents);
+                    differs(&path, &what, cause);
+                } else if matches!(has_ledger, Ok(true)) {
                     let what = "another run lies in this one; move one of the two to another place";
                     differs(&path, what, Cause::Contents);
                     nested = Some(path);

@@ -53,9 +53,16 @@ impl Check<'_> {
                 return None;
             }
         };
+        let ended = match self.ended() {
+            Ok(ended) => ended,
+            Err((name, error)) => {
+                self.unreadable(name, &error);
+                return None;
+            }
+        };
         let trace: Box<dyn BufRead> = match self.open(TRACE) {
             Ok(trace) => trace,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.ended().is_none() => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && ended.is_none() => {
                 Box::new(io::empty())
             }
             Err(error) => {
@@ -111,7 +118,7 @@ impl Check<'_> {
             }
         }
         let is_finished = reader.is_finished() && reader.torn() == 0;
-        let is_unfinished = if is_finished { is_partial } else { self.ended().is_none() };
+        let is_unfinished = if is_finished { is_partial } else { ended.is_none() };
         if is_unfinished {
             self.unfinished(lines);
         } else if reader.torn() > 0 {
@@ -119,7 +126,7 @@ impl Check<'_> {
             self.add_line(Verdict::Malformed, Cause::Ledger, lines + 1, what);
             return None;
         } else if !is_finished {
-            let says = match (self.stated(), self.ended()) {
+            let says = match (self.stated(), ended) {
                 (Some(stated), _) => {
                     format!("the manifest says that it has {} lines", stated.records)
                 }
@@ -144,8 +151,13 @@ impl Check<'_> {
     }
 
     /// What lies in the folder and is written only when the run has ended.
-    fn ended(&self) -> Option<&'static str> {
-        [REPORT, MANIFEST, ATTESTATION].into_iter().find(|name| self.folder.has(name))
+    fn ended(&self) -> Result<Option<&'static str>, (&'static str, io::Error)> {
+        for name in [REPORT, MANIFEST, ATTESTATION] {
+            if self.folder.has(name).map_err(|error| (name, error))? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     fn unfinished(&mut self, lines: u64) {
