@@ -13,46 +13,45 @@ use unicode_normalization::UnicodeNormalization;
 /// 16), private use, non-characters.
 const UNSEEN: &str = include_str!("names.txt");
 
-/// Names that a program acts on unasked, in lower case, and which one.
-const ACTED_ON: [(&str, &str); 19] = [
-    ("head", "Git takes a folder with it for a repository, whose configuration runs commands"),
-    ("desktop.ini", "Windows acts on it"),
-    ("autorun.inf", "Windows acts on it"),
-    ("thumbs.db", "Windows writes to it"),
-    ("ehthumbs.db", "Windows writes to it"),
-    ("folder.htt", "Windows acts on it"),
-    ("_vimrc", "an editor runs it"),
-    ("_gvimrc", "an editor runs it"),
-    ("_exrc", "an editor runs it"),
-    ("_netrc", "programs read credentials from it"),
-    ("mise.toml", "a shell hook acts on it"),
-    ("claude.md", "coding agents follow it"),
-    ("claude.local.md", "coding agents follow it"),
-    ("agents.md", "coding agents follow it"),
-    ("agents.override.md", "coding agents follow it"),
-    ("gemini.md", "coding agents follow it"),
-    ("node_modules", "programs run what is in it"),
-    ("sitecustomize.py", "Python runs it"),
-    ("usercustomize.py", "Python runs it"),
+/// Names that a program acts on unasked, as patterns below the reason of each group.
+const ACTED_ON: &str = include_str!("acted_on.txt");
+
+/// What a name may not begin with, and why.
+const BEGINNINGS: [(char, &str); 6] = [
+    ('.', "version control, shells and editors act on hidden files"),
+    ('-', "shells read it as something other than a name"),
+    ('~', "shells read it as something other than a name"),
+    ('=', "shells read it as something other than a name"),
+    ('+', "pagers and editors run it as a command"),
+    ('@', "programs read their options from such a file"),
 ];
 
-/// What a name ends with that a program acts on unasked, in lower case.
-const ENDINGS: [(&str, &str); 15] = [
-    (".git", "Git takes such a folder for a repository"),
-    (".lnk", "Windows follows it"),
-    (".scf", "Windows follows it"),
-    (".url", "Windows follows it"),
-    (".library-ms", "Windows follows it"),
-    (".searchconnector-ms", "Windows follows it"),
-    (".pif", "Windows runs it"),
-    (".com", "Windows runs it in place of a command"),
-    (".exe", "Windows runs it in place of a command"),
-    (".bat", "Windows runs it in place of a command"),
-    (".cmd", "Windows runs it in place of a command"),
-    (".vbs", "Windows runs it in place of a command"),
-    (".wsf", "Windows runs it in place of a command"),
-    (".desktop", "desktops act on it"),
-    (".code-workspace", "an editor acts on it"),
+/// Files and folders of NTFS and of Windows itself, without an extension, in lower case.
+const SYSTEM: [&str; 24] = [
+    "$mftmirr",
+    "$logfile",
+    "$volume",
+    "$attrdef",
+    "$bitmap",
+    "$boot",
+    "$badclus",
+    "$secure",
+    "$upcase",
+    "$extend",
+    "$quota",
+    "$objid",
+    "$reparse",
+    "$usnjrnl",
+    "$rmmetadata",
+    "$repair",
+    "$deleted",
+    "$txf",
+    "$txflog",
+    "$tops",
+    "$recycle",
+    "$windows",
+    "$winreagent",
+    "$sysreset",
 ];
 
 /// Names of devices on Windows, without an extension, in lower case.
@@ -67,11 +66,8 @@ const DEVICES: [&str; 8] = ["con", "prn", "aux", "nul", "clock$", "conin$", "con
 /// assert!(refused("CON.txt").is_some());
 /// ```
 pub fn refused(name: &str) -> Option<String> {
-    if let Some(first) = name.chars().next().filter(|first| ['.', '-', '~'].contains(first)) {
-        let why = match first {
-            '.' => "version control, shells and editors act on hidden files",
-            _ => "shells read it as something other than a name",
-        };
+    let beginning = BEGINNINGS.iter().find(|(first, _)| name.starts_with(*first));
+    if let Some((first, why)) = beginning {
         return Some(format!("it begins with {first:?}: {why}"));
     }
     if let Some(bad) = name.chars().find(|c| "<>:\"|?*\\".contains(*c)) {
@@ -94,9 +90,34 @@ pub fn refused(name: &str) -> Option<String> {
     if is_short_alias(stem) {
         return Some("it is a short alias (8.3) for another name on Windows".to_owned());
     }
-    let acted_on = ACTED_ON.iter().find(|(known, _)| *known == lower);
-    let ending = ENDINGS.iter().find(|(ending, _)| lower.ends_with(ending));
-    acted_on.or(ending).map(|(_, why)| (*why).to_owned())
+    if SYSTEM.contains(&stem) {
+        return Some("it is a name of NTFS or of Windows itself".to_owned());
+    }
+    acted_on(&lower).map(str::to_owned)
+}
+
+/// Why a program acts on a name, in lower case.
+fn acted_on(name: &str) -> Option<&'static str> {
+    let mut reason = None;
+    for line in ACTED_ON.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(why) = line.strip_prefix("= ") {
+            reason = Some(why);
+        } else if fits(line, name) {
+            return reason;
+        }
+    }
+    None
+}
+
+/// Whether a name fits a pattern, in which `*` stands for one or more characters.
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after))
+            .is_some_and(|between| !between.is_empty()),
+    }
 }
 
 /// COM0 to COM9 and LPT0 to LPT9 are devices too, with their digits raised as well.
@@ -139,8 +160,12 @@ fn unseen(c: char) -> Option<&'static str> {
 
 /// A name as file systems compare it that know neither case nor normalisation. What this takes for
 /// one name may be two somewhere, and never the other way round.
+///
+/// Lower case, upper case and lower case again is what Unicode's full case folding takes for the same,
+/// and a little more: to upper case alone, U+1E9E stays apart from the two letters that U+00DF becomes.
 fn folded(name: &str) -> String {
-    let upper: String = name.nfkc().flat_map(char::to_uppercase).collect();
+    let lower = name.nfkc().flat_map(char::to_lowercase);
+    let upper: String = lower.flat_map(char::to_uppercase).collect();
     let lower: String = upper.chars().flat_map(char::to_lowercase).collect();
     lower.nfkc().collect()
 }
