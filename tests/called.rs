@@ -88,7 +88,7 @@ fn a_file_of_a_run_is_answered_with_the_run() {
         says(&folder.gatedrun(&["run", &file]), 2, "a file of a run");
     }
     let run = folder.gatedrun(&["run", "runs/canonical/v1"]);
-    says(&run, 2, "its task is tasks/canonical/v1.json");
+    says(&run, 2, "run its task with `gatedrun run tasks/canonical/v1.json`");
     says(&folder.gatedrun(&["run", "/tmp"]), 2, "/tmp: a folder without tasks");
     says(&folder.gatedrun(&["run", "/nope/x.json"]), 2, "/nope/x.json: no such file");
 }
