@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use crate::builtin;
 use crate::event::Record;
-use crate::evidence::behaviour::{Class, Shape, is_sound};
+use crate::evidence::behaviour::{Class, Shape, class, is_sound};
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
 use crate::evidence::open::Folder;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
-use crate::evidence::write::{Settlement, Staging, is_folder, proposal};
+use crate::evidence::write::{Settlement, Staging, interrupted, is_folder, proposal};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
 use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library, Project};
@@ -271,6 +271,10 @@ impl Checks<'_> {
         let loaded = library.load(task, recorded.filter(|_| !is_placed)).map_err(Stop::from);
         let compared = loaded.and_then(|inputs| {
             let mut checked = compare_run(run, &inputs, work, &terminal.progress())?;
+            let proposal = proposal(run);
+            if checked.is_identical() && is_folder(&proposal)? {
+                checked.proposal = Some(proposal);
+            }
             if let Some(seed) = recorded.filter(|seed| *seed != inputs.task.seed) {
                 checked.seed = Some(format!(
                     "made with seed {seed}, the task says {}: run it with `gatedrun run {} --accept`",
@@ -296,11 +300,14 @@ impl Checks<'_> {
             print_checked(run, &checked, terminal)?;
         }
         if checked.is_identical() {
-            let proposal = proposal(run);
-            if is_folder(&proposal)? {
+            if let Some(proposal) = &checked.proposal {
+                let what = match class(run, proposal) {
+                    Ok(Class::Identical) => "a proposal that is this run, byte for byte",
+                    _ => "a proposal that is not what the task makes now",
+                };
                 // It is not this command's to remove: somebody may want to look at it.
                 terminal.note(&format!(
-                    "  {proposal}: a proposal from other inputs lies beside it; reject it with `gatedrun review {run} --reject`"
+                    "  {proposal}: {what}; remove it with `gatedrun review {run} --reject`"
                 ));
             }
             return Ok(exit::OK);
@@ -416,6 +423,7 @@ fn compare_held(
         seed: None,
         differences,
         unmet,
+        proposal: None,
     };
     if !checked.differences.is_empty() {
         classify(committed.path(), inputs, &work.part(0), progress, &mut checked)?;
@@ -544,5 +552,8 @@ fn runless(path: &Utf8Path, runs: &[Utf8PathBuf], terminal: &mut Terminal) -> Ve
         let task = format!("tasks/{id}.json");
         Runless { run: root.join("runs").join(&id), path: root.join(&task), task }
     };
-    ids.into_iter().filter(|id| !known.contains(id)).map(runless).collect()
+    // One that was being replaced is refused by its own name.
+    let is_missing = |run: &Utf8Path| !matches!(interrupted(run), Ok(Some(_)));
+    let missing = ids.into_iter().filter(|id| !known.contains(id)).map(runless);
+    missing.filter(|one| is_missing(&one.run)).collect()
 }

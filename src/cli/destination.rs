@@ -386,7 +386,9 @@ fn real(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
         } {
             for part in path.strip_prefix(above).unwrap_or(Utf8Path::new("")).components() {
                 match part {
-                    Utf8Component::ParentDir => drop(place.pop()),
+                    Utf8Component::ParentDir => {
+                        place.pop();
+                    }
                     part => place.push(part.as_str()),
                 }
             }

@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 use crate::builtin;
 use crate::event::{Event, InputRole};
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::is_beside;
+use crate::evidence::write::{interrupted, is_beside, swapped, target_of};
 use crate::evidence::{FILES, MANIFEST, STATE, WORK, open};
 use crate::inputs::{BUILTIN, Library, Project};
 use crate::ledger::Reader;
@@ -119,6 +119,7 @@ impl NamedRun {
 /// No run at the path; the message suggests what was probably meant.
 pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
     let path = run_path(path)?;
+    refuse_interrupted(&path)?;
     if let Some(run) = run_at(&path) {
         return Ok(run);
     }
@@ -132,6 +133,32 @@ pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
         "no such folder; name a run's folder, or make a run with `gatedrun run TASK`".to_owned()
     };
     Err(Stop::usage(format!("{path}: {what}")))
+}
+
+/// Refuses a run whose replacement was interrupted where two folders cannot be exchanged, so that
+/// nothing is in its place.
+///
+/// # Errors
+/// That it is one, and how to finish it.
+pub fn refuse_interrupted(run: &Utf8Path) -> Result<(), Stop> {
+    let target = target_of(run);
+    if target.file_name().is_none() || is_run(run) {
+        return Ok(());
+    }
+    match interrupted(&target)? {
+        Some(swap) => {
+            let message = format!("{target}: {}", half_replaced(&target, &swap));
+            Err(Stop { message, code: exit::INTERRUPTED })
+        }
+        None => Ok(()),
+    }
+}
+
+/// What to say of a run whose replacement was interrupted.
+fn half_replaced(target: &Utf8Path, swap: &Utf8Path) -> String {
+    format!(
+        "a replacement of this run was interrupted, and the new run is in {swap}; repeat the command that was interrupted, or finish it with `gatedrun review {target}`"
+    )
 }
 
 /// The run that this path is the folder or the name of.
@@ -368,6 +395,7 @@ pub fn unfinished(partial: &Utf8Path) -> String {
 /// That the path does not exist, or holds no run.
 pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
     let path = &run_path(path)?;
+    refuse_interrupted(path)?;
     if let Some(run) = run_at(path) {
         return Ok(if run.is_unfinished() {
             Found { unfinished: vec![run.folder], ..Found::default() }
@@ -421,7 +449,17 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         let is_work = name == WORK && folder.parent().is_some_and(is_run);
         let is_partial = name.ends_with(PARTIAL_ENDING) && entry.depth() > 0;
         if is_work || is_beside(name) && entry.depth() > 0 {
-            if is_partial && !is_in_run {
+            let place = if is_partial { Some(target_of(folder)) } else { swapped(folder) };
+            let half = place.filter(|_| !is_in_run).and_then(|target| {
+                let swap = interrupted(&target).ok().flatten()?;
+                Some((target, swap))
+            });
+            if let Some((target, swap)) = half.filter(|_| !is_run(folder) || !is_partial) {
+                if swap == *folder {
+                    let what = half_replaced(&target, &swap);
+                    found.refuse(target.into_string(), what);
+                }
+            } else if is_partial && !is_in_run {
                 found.unfinished.push(folder.to_owned());
             }
             walk.skip_current_dir();

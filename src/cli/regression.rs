@@ -244,6 +244,7 @@ fn compare(
     })?;
     let now = shape_of(&run, &inputs, work, progress)?;
     let ended = now.observed.terminal_reason().to_owned();
+    project::refuse_interrupted(&run)?;
     let Some(committed) = committed else {
         let what =
             vec![format!("no run is committed; make one with `gatedrun run tasks/{id}.json`")];

@@ -9,16 +9,18 @@ use serde::Serialize;
 use crate::evidence::behaviour::{Class, Incomparable, class};
 use crate::evidence::diff::diff;
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::{Claim, WriteError, is_folder, proposal, target_of};
+use crate::evidence::write::{
+    Claim, WriteError, has_replaced, interrupted, is_folder, proposal, target_of,
+};
 use crate::file::said;
 use crate::host::HostFault;
 use crate::inputs::Project;
-use crate::proposal::{self as proposals, Refusal, signers};
+use crate::proposal::{self as proposals, Refusal};
 
 use super::diff::print_diff;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries};
-use super::run::print_signers;
+use super::run::name_signers;
 use super::{Stop, exit, refuse_in_ci};
 
 /// The arguments of `review`.
@@ -107,7 +109,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             "--json: a program cannot answer the questions; add --accept or --reject",
         ));
     }
-    let proposals = find(&args.folder)?;
+    let proposals = find(&args.folder, terminal)?;
     let mut libraries = Libraries::default();
     let (mut accepted, mut rejected) = (0, 0);
     let mut code = exit::OK;
@@ -166,6 +168,7 @@ fn accept(
     terminal: &mut Terminal,
 ) -> Result<bool, Stop> {
     let claim = Claim::take(target)?;
+    left(target, &claim, terminal)?;
     let change = Change::of(target)?;
     if only_unchanged && !matches!(change, Change::Class(Class::InputsOnly)) {
         settled(target, Tone::Strong, "left", Some(change.to_string()), json, terminal)?;
@@ -192,14 +195,13 @@ fn accept(
         }
         Refusal::Host(fault) => unread(target, &fault),
     })?;
-    let signers = signers(target).map_err(|fault| unread(target, &fault))?;
     claim.accept()?;
     settled(target, Tone::Good, "accepted", Some(change.to_string()), json, terminal)?;
     if at_home.is_none() {
         terminal
             .note(&format!("  {target}: it lies in no project, so its inputs were not compared"));
     }
-    print_signers(target, &signers, terminal);
+    name_signers(target, &claim, terminal)?;
     Ok(true)
 }
 
@@ -235,16 +237,24 @@ fn settled(
 }
 
 /// The runs for which there is a proposal, in order. What killed commands have left is finished.
-fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
+fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, Stop> {
     let folder = &project::upwards(folder);
     let target = target_of(folder);
     let is_proposed = || is_folder(&proposal(&target));
-    if target != *folder || is_proposed()? {
+    let is_left = || -> Result<bool, WriteError> {
+        Ok(interrupted(&target)?.is_some() || has_replaced(&target)?)
+    };
+    if target != *folder || is_proposed()? || target.file_name().is_some() && is_left()? {
         // A run, or its proposal, was named.
-        let left = Claim::take(&target).map(drop);
-        return match (is_proposed()?, left) {
-            (true, Ok(())) => Ok(vec![target]),
+        let claim = Claim::take(&target);
+        let is_settled = match &claim {
+            Ok(claim) => left(&target, claim, terminal)?,
+            Err(_) => false,
+        };
+        return match (is_proposed()?, claim) {
+            (true, Ok(_)) => Ok(vec![target]),
             (true, Err(error)) => Err(error.into()),
+            (false, _) if is_settled => Ok(Vec::new()),
             (false, _) => Err(WriteError::NoProposal(proposal(&target)).into()),
         };
     }
@@ -253,7 +263,19 @@ fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
             "{folder}: no such folder; name a run or a folder of runs"
         )));
     }
-    Ok(Claim::finish_below(folder)?)
+    Claim::finish_below(folder, |target, claim| left(target, claim, terminal).map(drop))
+}
+
+/// Says what a killed command has left of a replacement that is finished now; whether there was any.
+fn left(target: &Utf8Path, claim: &Claim, terminal: &mut Terminal) -> Result<bool, Stop> {
+    let is_settled = claim.has_finished() || !claim.replaced()?.is_empty();
+    if claim.has_finished() {
+        terminal.note(&format!(
+            "  {target}: a replacement of this run was interrupted, and is finished now"
+        ));
+    }
+    name_signers(target, claim, terminal)?;
+    Ok(is_settled)
 }
 
 fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {

@@ -12,7 +12,9 @@ use crate::evidence::compare::differing_fields;
 use crate::evidence::expect::Observed;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::{Settlement, Staging, Standing, WriteError};
+use crate::evidence::write::{
+    Claim, Settlement, Staging, Standing, WriteError, has_replaced, is_folder, proposal,
+};
 use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
 use crate::governor::Halt;
 use crate::host::HostFault;
@@ -198,18 +200,28 @@ pub(super) fn conclude(
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     let standing = staging.standing()?;
     let settlement = match standing {
+        // As where it replaces another run, what was proposed for its place is settled with it.
+        Standing::Identical if wants.accept && unmet.is_empty() => Settlement::Confirm,
         Standing::Identical => Settlement::Discard,
         Standing::New if wants.may_create => Settlement::Accept,
         // What the task does not expect replaces nothing, whoever asks for it.
         Standing::Different if wants.accept && unmet.is_empty() => Settlement::Accept,
         Standing::New | Standing::Different => Settlement::Propose,
     };
-    let signers = match (standing, settlement) {
-        (Standing::Different, Settlement::Accept) => signers(target)?,
-        _ => Vec::new(),
-    };
+    let proposal = proposal(target);
+    let goes = settlement == Settlement::Confirm && is_folder(&proposal)?;
     let place = staging.settle(settlement)?;
-    print_signers(target, &signers, terminal);
+    if goes {
+        terminal.note(&format!("  {proposal}: removed; {target} is what the task makes"));
+    }
+    if has_replaced(target)? {
+        match Claim::take(target) {
+            Ok(claim) => name_signers(target, &claim, terminal)?,
+            // Whoever else changes the run says it.
+            Err(WriteError::Locked { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     if wants.accept && standing == Standing::Different && !unmet.is_empty() {
         terminal
             .note(&format!("  {target}: not accepted, since the run is not as its task expects"));
@@ -252,14 +264,23 @@ pub(super) fn conclude(
     })
 }
 
-/// Says whose signatures went with the run that was replaced.
-pub(super) fn print_signers(target: &Utf8Path, signers: &[String], terminal: &mut Terminal) {
-    for key in signers {
-        terminal.note(&format!(
-            "  {target}: the signature of the key {} was for the run that was replaced, and went with it; sign this one with `gatedrun sign`",
-            escape(key)
-        ));
+/// Says whose signatures go with the runs that were replaced, and removes those. A command that is
+/// killed before it has said so leaves them to the next.
+pub(super) fn name_signers(
+    target: &Utf8Path,
+    claim: &Claim,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    for replaced in claim.replaced()? {
+        for key in signers(&replaced)? {
+            terminal.note(&format!(
+                "  {target}: the signature of the key {} was for the run that was replaced, and went with it; sign this one with `gatedrun sign`",
+                escape(&key)
+            ));
+        }
+        claim.clear(&replaced)?;
     }
+    Ok(())
 }
 
 /// A run that came to its end.

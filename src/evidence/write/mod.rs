@@ -22,8 +22,8 @@ use crate::policy::path::RECEIPTS_SUFFIX;
 
 use super::{ATTESTATION, FILES, WORK};
 
-pub use claim::Claim;
-pub use names::{is_beside, proposal, target_of};
+pub use claim::{Claim, has_replaced};
+pub use names::{interrupted, is_beside, proposal, swapped, target_of};
 pub use staging::{Settlement, Staging, Standing, StateFile};
 pub use work::WorkDifference;
 
