@@ -26,6 +26,7 @@ use crate::run::Course;
 
 use super::checked::{Checked, Drift, Line, print_checked, print_json};
 use super::destination::{Content, Destination};
+use super::next;
 use super::output::Terminal;
 use super::progress::Progress;
 use super::project::{self, Libraries, Refused, find_tasks};
@@ -511,7 +512,7 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
         match run::execute(inputs, &mut staging, course, run::Begun::default(), &progress, None) {
             Ok(_) => Ok(staging.settle(Settlement::Propose)?),
             Err(failed) => {
-                let stop = failed.stop(inputs, run);
+                let stop = failed.stop(inputs, run, None);
                 // What stays is removed by the next who changes this run.
                 let _ = staging.remove();
                 Err(stop)
@@ -520,7 +521,8 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
     });
     match proposed {
         Ok(Some(place)) => terminal.note(&format!(
-            "  {place}: what it is now; if that is right, accept it with `gatedrun review`"
+            "  {place}: what it is now; if that is right, accept it with `{}`",
+            next::review(run)
         )),
         Ok(None) => {}
         Err(stop) => terminal.note(&format!("  no proposal was written: {}", stop.message)),

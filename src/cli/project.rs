@@ -17,6 +17,7 @@ use crate::inputs::{BUILTIN, Library, Project};
 use crate::ledger::Reader;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
+use super::next;
 use super::output::Terminal;
 use super::{Stop, exit};
 
@@ -96,7 +97,7 @@ impl NamedRun {
 
     /// How to resume an interrupted run.
     pub fn how_to_go_on(&self) -> String {
-        format!("the run is unfinished; resume it with `gatedrun resume {}`", self.name)
+        format!("the run is unfinished; resume it with `{}`", next::resume(&self.name))
     }
 
     /// The folder of a run that must be finished.
@@ -385,7 +386,8 @@ impl Found {
 pub fn unfinished(partial: &Utf8Path) -> String {
     let name = partial.as_str().trim_end_matches('/').trim_end_matches(PARTIAL_ENDING);
     format!(
-        "the run was interrupted or is still being made; continue it with `gatedrun resume {name}`"
+        "the run was interrupted or is still being made; continue it with `{}`",
+        next::resume(Utf8Path::new(name))
     )
 }
 

@@ -246,8 +246,8 @@ fn compare(
     let ended = now.observed.terminal_reason().to_owned();
     project::refuse_interrupted(&run)?;
     let Some(committed) = committed else {
-        let what =
-            vec![format!("no run is committed; make one with `gatedrun run tasks/{id}.json`")];
+        let task = project.join("tasks").join(format!("{id}.json"));
+        let what = vec![format!("no run is committed; make one with `gatedrun run {task}`")];
         return Ok(Row { now: Some(ended), ..Row::of(id, Verdict::Missing, what) });
     };
     let unmet = |shape: &Shape| {

@@ -26,6 +26,7 @@ use crate::proposal::signers;
 use crate::replay::as_record;
 use crate::run::Course;
 
+use super::next::{self, Next};
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
 use super::project::{self, Libraries, TaskPath};
@@ -127,8 +128,9 @@ fn run_one(
 ) -> Result<u8, Stop> {
     let id = &inputs.task.id;
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
+    let next = Next::of(&target, task, id);
     let mut staging = Staging::begin(&target, args.discard_partial)
-        .map_err(|error| unwritable(error, args.out.is_none()))?;
+        .map_err(|error| unwritable(error, args.out.is_none(), &next))?;
     print_head(inputs, args.json, terminal)?;
     // What a human settled in the run that is there cannot be found out by executing again.
     let recovery = check::settled_in(&target);
@@ -147,7 +149,7 @@ fn run_one(
             if !failed.is_resumable() {
                 staging.remove()?;
             }
-            return Err(failed.stop(inputs, &target));
+            return Err(failed.stop(inputs, &target, Some(&next)));
         }
     };
     let wants = Wants {
@@ -160,7 +162,13 @@ fn run_one(
 }
 
 /// Why a run cannot be begun; in a folder that cannot be written to, that it can be elsewhere.
-fn unwritable(error: WriteError, is_default: bool) -> Stop {
+fn unwritable(error: WriteError, is_default: bool, next: &Next) -> Stop {
+    if matches!(error, WriteError::Partial { .. }) {
+        let Next { resume, over } = next;
+        return Stop::usage(format!(
+            "{error}; resume it with `{resume}`, or start over with `{over}`"
+        ));
+    }
     match Stop::from(error) {
         Stop { message, code: exit::HOST } if is_default => Stop::host(
             message.replace("you may write to", "you may write to, and name it with --out"),
@@ -314,9 +322,12 @@ impl Failed {
         }
     }
 
-    /// What to tell, with how to resume the run where that is possible.
-    pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path) -> Stop {
-        let resume = format!("continue with `gatedrun resume {target}`");
+    /// What to tell, with how to resume the run; `None` where nothing of it is kept.
+    pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path, next: Option<&Next>) -> Stop {
+        let resume = match next {
+            Some(next) => format!("continue with `{}`", next.resume),
+            None => "repeat the command".to_owned(),
+        };
         let error = match self {
             Self::Refused(refused) => return refused.into(),
             Self::Write(WriteError::Io { path, source }) => {
@@ -332,6 +343,7 @@ impl Failed {
             let message = format!("{fault}; {}, then {resume}", fault.remedy());
             return Stop { message, code: exit::HOST };
         }
+        let Some(next) = next else { return stop(inputs, &error) };
         match &error {
             RunError::Ledger(LedgerError::Interrupted) => {
                 Stop { message: format!("{target}: {error}; {resume}"), code: exit::INTERRUPTED }
@@ -344,14 +356,16 @@ impl Failed {
                     .collect();
                 Stop {
                     message: format!(
-                        "{target}: {error}; put the inputs back as they were, or start over with `gatedrun run --discard-partial`{fields}"
+                        "{target}: {error}; put the inputs back as they were, or start over with `{}`{fields}",
+                        next.over
                     ),
                     code: exit::DRIFT,
                 }
             }
             RunError::InDoubt(Halt::InDoubt { call_id, arguments, idempotency_key, .. }) => Stop {
                 message: format!(
-                    "{target}: {error}\narguments {arguments}, idempotency key {idempotency_key}\nfind out whether it took place, then resume the run with\n  gatedrun resume {target} --settle {call_id}=took-place --reason \"how you know\"\n  gatedrun resume {target} --settle {call_id}=did-not --reason \"how you know\""
+                    "{target}: {error}\narguments {arguments}, idempotency key {idempotency_key}\nfind out whether it took place, then resume the run with\n  {resume} --settle {call_id}=took-place --reason \"how you know\"\n  {resume} --settle {call_id}=did-not --reason \"how you know\"",
+                    resume = next.resume
                 ),
                 code: exit::WAITS,
             },
@@ -479,10 +493,14 @@ fn print_place(
         "accepted" => "replaces the run that was there".to_owned(),
         _ if !target.exists() => {
             format!(
-                "a proposal; nothing is in {target} yet, accept it there with `gatedrun review`"
+                "a proposal; nothing is in {target} yet, accept it there with `{}`",
+                next::review(target)
             )
         }
-        _ => format!("a proposal beside {target}; look at it and accept it with `gatedrun review`"),
+        _ => format!(
+            "a proposal beside {target}; look at it and accept it with `{}`",
+            next::review(target)
+        ),
     };
     Ok(terminal.line(&escape(&format!("  {path}: {says}")))?)
 }

@@ -63,9 +63,7 @@ pub enum WriteError {
         who: String,
     },
     /// A run was cut short there.
-    #[error(
-        "{partial}: a run was cut short here and is kept; resume it with `gatedrun resume {target}`, or start over with `gatedrun run --discard-partial`"
-    )]
+    #[error("{partial}: a run was cut short here and is kept")]
     Partial {
         /// The folder.
         partial: Utf8PathBuf,
