@@ -11,6 +11,7 @@ use crate::transactions::{ok, project, task};
 fn world() -> Folder {
     let folder = project();
     ok(&folder.gatedrun(&["keygen", "k.pem"]), 0);
+    ok(&folder.gatedrun(&["keygen", "l.pem"]), 0);
     for id in ["t/side", "t/whole", "t/bad", "t/cut", "t/fresh"] {
         task(&folder, id, "three");
         if id != "t/fresh" {
@@ -67,7 +68,7 @@ const CASES: [Case; 37] = [
     ("review", &["review", "runs/t/whole", "--accept"], &[]),
     (
         "sign",
-        &["sign", "runs/t/side", "runs/t/bad", "runs/t/cut", "runs/t/whole", "--key", "k.pem"],
+        &["sign", "runs/t/side", "runs/t/bad", "runs/t/cut", "runs/t/whole", "--key", "l.pem"],
         &["runs/t/whole/attestation.intoto.json"],
     ),
     ("keygen", &["keygen", "new.pem"], &["new.pem", "new.pub.pem"]),
@@ -119,7 +120,7 @@ fn each_command_changes_what_the_table_says_and_nothing_else() {
     for (row, args, changes) in CASES {
         let folder = Folder::new();
         copy(world.path().as_std_path(), folder.path().as_std_path());
-        for part in ["k.pem"] {
+        for part in ["k.pem", "l.pem"] {
             use std::os::unix::fs::PermissionsExt;
             let private = std::fs::Permissions::from_mode(0o600);
             std::fs::set_permissions(folder.path().join(part), private).unwrap();

@@ -573,7 +573,7 @@ pub fn tasks_below(tasks: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let (path, what) = place_and_reason(&error, &tasks);
+                let (path, what) = place_and_reason(&error, tasks);
                 refused.push(Refused { path, what: format!("cannot be read: {what}") });
                 continue;
             }

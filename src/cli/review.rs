@@ -9,9 +9,7 @@ use serde::Serialize;
 use crate::evidence::behaviour::{Class, Incomparable, class};
 use crate::evidence::diff::diff;
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::{
-    Claim, WriteError, has_replaced, interrupted, is_folder, proposal, target_of,
-};
+use crate::evidence::write::{Claim, WriteError, has_leftovers, is_folder, proposal, target_of};
 use crate::file::said;
 use crate::host::HostFault;
 use crate::inputs::Project;
@@ -241,20 +239,19 @@ fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, 
     let folder = &project::upwards(folder);
     let target = target_of(folder);
     let is_proposed = || is_folder(&proposal(&target));
-    let is_left = || -> Result<bool, WriteError> {
-        Ok(interrupted(&target)?.is_some() || has_replaced(&target)?)
-    };
-    if target != *folder || is_proposed()? || target.file_name().is_some() && is_left()? {
+    // What a killed command has left of a replacement or a rejection of this run.
+    let is_left = target.file_name().is_some() && has_leftovers(&target)?;
+    if target != *folder || is_proposed()? || is_left {
         // A run, or its proposal, was named.
         let claim = Claim::take(&target);
-        let is_settled = match &claim {
-            Ok(claim) => left(&target, claim, terminal)?,
-            Err(_) => false,
-        };
+        if let Ok(claim) = &claim {
+            left(&target, claim, terminal)?;
+        }
         return match (is_proposed()?, claim) {
             (true, Ok(_)) => Ok(vec![target]),
             (true, Err(error)) => Err(error.into()),
-            (false, _) if is_settled => Ok(Vec::new()),
+            (false, Ok(_)) if is_left => Ok(Vec::new()),
+            (false, Err(error)) if is_left => Err(error.into()),
             (false, _) => Err(WriteError::NoProposal(proposal(&target)).into()),
         };
     }
@@ -263,19 +260,17 @@ fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, 
             "{folder}: no such folder; name a run or a folder of runs"
         )));
     }
-    Claim::finish_below(folder, |target, claim| left(target, claim, terminal).map(drop))
+    Claim::finish_below(folder, |target, claim| left(target, claim, terminal))
 }
 
-/// Says what a killed command has left of a replacement that is finished now; whether there was any.
-fn left(target: &Utf8Path, claim: &Claim, terminal: &mut Terminal) -> Result<bool, Stop> {
-    let is_settled = claim.has_finished() || !claim.replaced()?.is_empty();
+/// Says what a killed command has left of a replacement that is finished now.
+fn left(target: &Utf8Path, claim: &Claim, terminal: &mut Terminal) -> Result<(), Stop> {
     if claim.has_finished() {
         terminal.note(&format!(
             "  {target}: a replacement of this run was interrupted, and is finished now"
         ));
     }
-    name_signers(target, claim, terminal)?;
-    Ok(is_settled)
+    name_signers(target, claim, terminal)
 }
 
 fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {

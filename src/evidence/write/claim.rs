@@ -250,6 +250,16 @@ fn signed_replaced(place: &Place) -> Result<Vec<Utf8PathBuf>, WriteError> {
     Ok(signed)
 }
 
+/// Whether a killed process has left something of a replacement or a removal beside a run.
+///
+/// # Errors
+/// The file system's.
+pub fn has_leftovers(target: &Utf8Path) -> Result<bool, WriteError> {
+    let Ok(place) = Place::of(target) else { return Ok(false) };
+    let left = place.leftovers()?;
+    Ok(!left.swaps.is_empty() || !left.replaced.is_empty())
+}
+
 /// Whether the folder of a signed run that was replaced lies beside a run.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ use crate::policy::path::RECEIPTS_SUFFIX;
 
 use super::{ATTESTATION, FILES, WORK};
 
-pub use claim::{Claim, has_replaced};
+pub use claim::{Claim, has_leftovers, has_replaced};
 pub use names::{interrupted, is_beside, proposal, swapped, target_of};
 pub use staging::{Settlement, Staging, Standing, StateFile};
 pub use work::WorkDifference;
