@@ -31,7 +31,7 @@ fn refused(folder: &Folder, args: &[&str], due: &str) {
 }
 
 /// Every way to name a file to be written, with the kinds of the three reports.
-fn writers<'a>(output: &'a str) -> Vec<Vec<&'a str>> {
+fn writers(output: &str) -> Vec<Vec<&str>> {
     vec![
         vec!["check", RUN, "--junit", output],
         vec!["check", RUN, "--sarif", output],
