@@ -30,7 +30,7 @@ fn what_verify_would_not_pass_is_not_accepted() {
     };
     refused(folder_made("work/empty"), "work/empty: the run made no such folder");
     refused(folder_made("work/n/o/p"), "work/n/o: the run made no such folder");
-    // A signature that is right is no reason against it.
+    // A signature that is right does not stand against it.
     let folder = proposed();
     ok(&folder.gatedrun(&["keygen", "k.pem"]), 0);
     ok(&folder.gatedrun(&["sign", &new, "--key", "k.pem"]), 0);

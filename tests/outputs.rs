@@ -153,7 +153,7 @@ fn nothing_is_written_into_evidence_or_among_inputs() {
         }
     }
     for at in ["mine", "other", ".", "data", "data/prompt"] {
-        refused(&folder, &["corpus", "build", at, "--force"], "which is no part of a corpus");
+        refused(&folder, &["corpus", "build", at, "--force"], "which is not a part of a corpus");
     }
     for out in ["tasks/x", "tasks/t/x", "tools/x", "policy/x", "data/corpus/v1/x"] {
         refused(&folder, &["run", TASK, "--out", out], "which holds what runs are made from");

@@ -363,7 +363,7 @@ fn persist_new(staged: NamedTempFile, place: &Utf8Path) -> io::Result<()> {
 /// Looks at a folder that files are to be written to; it need not be there yet.
 ///
 /// # Errors
-/// That it is no folder, that its name is reserved, or that inputs or evidence lie there.
+/// That it is not a folder, that its name is reserved, or that inputs or evidence lie there.
 pub(super) fn folder(path: &Utf8Path, content: Content) -> Result<(), Stop> {
     if found(path)?.is_some_and(|metadata| !metadata.is_dir()) {
         return Err(Stop::usage(format!("{path}: not a folder; name one")));

@@ -257,7 +257,9 @@ fn signed_replaced(place: &Place) -> Result<Vec<Utf8PathBuf>, WriteError> {
 pub fn has_leftovers(target: &Utf8Path) -> Result<bool, WriteError> {
     let Ok(place) = Place::of(target) else { return Ok(false) };
     let left = place.leftovers()?;
-    Ok(!left.swaps.is_empty() || !left.replaced.is_empty())
+    let partial = place.partial();
+    let is_litter = is_there(&partial)? && is_empty(&partial)?;
+    Ok(!left.swaps.is_empty() || !left.replaced.is_empty() || is_litter)
 }
 
 /// Whether the folder of a signed run that was replaced lies beside a run.
