@@ -202,7 +202,7 @@ pub fn signers(run: &Utf8Path) -> Result<Vec<String>, HostFault> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(_) => None,
     };
-    // One that is no envelope is lost all the same where the run is replaced.
+    // One that is not an envelope is lost all the same where the run is replaced.
     let envelope = bytes.and_then(|bytes| serde_json::from_slice::<Envelope>(&bytes).ok());
     Ok(match envelope {
         Some(envelope) => envelope.signatures.into_iter().map(|one| one.keyid).collect(),

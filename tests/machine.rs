@@ -154,13 +154,13 @@ fn outputs_go_to_regular_files_only() {
         assert!(at("fifo").metadata().unwrap().file_type().is_fifo());
         assert!(Utf8Path::new("/dev/full").metadata().unwrap().file_type().is_char_device());
         // A link to a file is followed, and the file keeps its permissions.
-        let real = folder.write("below/real.xml", "precious");
+        let real = folder.write("below/real.xml", "");
         std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
         let _ = symlink("below/real.xml", at("link"));
         let ran = folder.gatedrun(&[&command[..], &[option, "link"]].concat());
         assert_eq!(ran.code, 0, "{}", ran.all());
         assert!(at("link").symlink_metadata().unwrap().is_symlink());
-        assert_ne!(std::fs::read(&real).unwrap(), b"precious");
+        assert_ne!(std::fs::read(&real).unwrap(), b"");
         assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o640);
         // Where stdout goes is not replaced under it.
         let (code, told) =

@@ -76,6 +76,10 @@ mod commands;
 /// What a command reads and writes by name, and what the machine does meanwhile: FIFOs, devices,
 /// kills, full disks, closed outputs, no threads, no temporary folder.
 mod machine;
+/// What a command writes by name replaces no input and goes into no evidence.
+mod outputs;
+/// What each command may change, against the table in docs/evidence.md.
+mod changes;
 /// What a user may call a run or a task, and from where.
 mod called;
 /// Proposals walked, and a class of them accepted at once.

@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use crate::builtin;
 use crate::event::Record;
-use crate::evidence::behaviour::{Class, NoRun, Shape, is_sound};
+use crate::evidence::behaviour::{Class, NoRun, Shape, class, is_sound};
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
 use crate::evidence::open::Folder;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
-use crate::evidence::write::{Settlement, Staging, is_folder, proposal, target_of};
+use crate::evidence::write::{Settlement, Staging, interrupted, is_folder, proposal, target_of};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
 use crate::governor::Recovery;
 use crate::host::HostFault;
@@ -27,6 +27,7 @@ use crate::run::Course;
 
 use super::checked::{Checked, Drift, Line, print_checked, print_json};
 use super::destination::{Content, Destination};
+use super::next;
 use super::output::Terminal;
 use super::progress::Progress;
 use super::project::{self, Found, Libraries, Refused, find_tasks, is_cut_short};
@@ -292,6 +293,10 @@ impl Checks<'_> {
             if !checked.inputs.is_empty() {
                 checked.rewritten = project::rewritten(run, library);
             }
+            let proposal = proposal(run);
+            if checked.is_identical() && is_folder(&proposal)? {
+                checked.proposal = Some(proposal);
+            }
             if let Some(seed) = recorded.filter(|seed| *seed != inputs.task.seed) {
                 checked.seed = Some(format!(
                     "made with seed {seed}, the task says {}: run it with `gatedrun run {} --accept`",
@@ -317,11 +322,14 @@ impl Checks<'_> {
             print_checked(run, &checked, terminal)?;
         }
         if checked.is_identical() {
-            let proposal = proposal(run);
-            if is_folder(&proposal)? {
+            if let Some(proposal) = &checked.proposal {
+                let what = match class(run, proposal) {
+                    Ok(Class::Identical) => "a proposal that is this run, byte for byte",
+                    _ => "a proposal that is not what the task makes now",
+                };
                 // It is not this command's to remove: somebody may want to look at it.
                 terminal.note(&format!(
-                    "  {proposal}: a proposal from other inputs lies beside it; reject it with `gatedrun review {run} --reject`"
+                    "  {proposal}: {what}; remove it with `gatedrun review {run} --reject`"
                 ));
             }
             return Ok(exit::OK);
@@ -331,7 +339,7 @@ impl Checks<'_> {
         let target = target_of(run);
         if target != run {
             terminal.note(&format!("  make the proposal again with `gatedrun check {target}`"));
-        // What only a checkout did is no change to accept.
+        // What only a checkout did is not for anyone to accept.
         } else if !checked.differences.is_empty() && checked.rewritten.is_none() && !in_ci() {
             propose(run, &inputs, terminal);
         }
@@ -453,6 +461,7 @@ fn compare_held(
         seed: None,
         differences,
         unmet,
+        proposal: None,
     };
     if !checked.differences.is_empty() {
         classify(committed.path(), inputs, &work.part(0), progress, &mut checked)?;
@@ -548,7 +557,7 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
         match run::execute(inputs, &mut staging, course, run::Begun::default(), &progress, None) {
             Ok(_) => Ok(staging.settle(Settlement::Propose)?),
             Err(failed) => {
-                let stop = failed.stop(inputs, run);
+                let stop = failed.stop(inputs, run, None);
                 // What stays is removed by the next who changes this run.
                 let _ = staging.remove();
                 Err(stop)
@@ -557,7 +566,8 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
     });
     match proposed {
         Ok(Some(place)) => terminal.note(&format!(
-            "  {place}: what it is now; if that is right, accept it with `gatedrun review`"
+            "  {place}: what it is now; if that is right, accept it with `{}`",
+            next::review(run)
         )),
         Ok(None) => {}
         Err(stop) => terminal.note(&format!("  no proposal was written: {}", stop.message)),
@@ -592,6 +602,8 @@ fn runless(path: &Utf8Path, found: &Found) -> (Vec<Runless>, Vec<Refused>) {
         let task = format!("tasks/{id}.json");
         Runless { run: root.join("runs").join(&id), path: root.join(&task), task }
     };
+    // One that was being replaced is refused by its own name.
+    let is_missing = |run: &Utf8Path| !matches!(interrupted(run), Ok(Some(_)));
     let ids = ids.into_iter().filter(|id| !known.contains(id) && !is_unread(id));
-    (ids.map(runless).collect(), refused)
+    (ids.map(runless).filter(|one| is_missing(&one.run)).collect(), refused)
 }

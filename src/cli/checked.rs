@@ -3,7 +3,7 @@
 
 use std::io;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -33,6 +33,10 @@ pub(super) struct Line<'a> {
     pub(super) behaviour: &'a [String],
     pub(super) inputs: &'a [String],
     pub(super) unmet: &'a [String],
+    /// A proposal that lies beside a run which needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub(super) proposal: Option<&'a Utf8Path>,
 }
 
 /// What checking a run resulted in.
@@ -53,6 +57,8 @@ pub(super) struct Checked {
     pub(super) differences: Vec<(String, Drift)>,
     /// Expectations of the task that are not met.
     pub(super) unmet: Vec<String>,
+    /// A proposal that lies beside it, though it is identical.
+    pub(super) proposal: Option<Utf8PathBuf>,
 }
 
 /// How a file differs.
@@ -150,7 +156,20 @@ impl<'a> Line<'a> {
     pub(super) fn of(run: &'a Utf8Path, verdict: &'static str) -> Self {
         let (file, line, column, message, class) = (None, None, None, None, None);
         let (behaviour, inputs, unmet): (&[String], &[String], &[String]) = (&[], &[], &[]);
-        Self { run, verdict, file, line, column, message, class, behaviour, inputs, unmet }
+        let proposal = None;
+        Self {
+            run,
+            verdict,
+            file,
+            line,
+            column,
+            message,
+            class,
+            behaviour,
+            inputs,
+            unmet,
+            proposal,
+        }
     }
 }
 
@@ -182,6 +201,7 @@ pub(super) fn print_json(
         behaviour: &checked.behaviour,
         inputs: &checked.inputs,
         unmet: &checked.unmet,
+        proposal: checked.proposal.as_deref(),
         ..Line::of(run, verdict)
     };
     Ok(terminal.json(&line)?)

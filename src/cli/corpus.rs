@@ -113,7 +113,7 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
 fn refuse_other(folder: &Utf8Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Stop> {
     let refused = |name: &str| {
         Stop::usage(format!(
-            "{folder}: contains {name:?}, which is no part of a corpus that `gatedrun corpus build` made; name a new folder"
+            "{folder}: contains {name:?}, which is not a part of a corpus that `gatedrun corpus build` made; name a new folder"
         ))
     };
     let entries = match fs::read_dir(folder) {

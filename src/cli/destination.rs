@@ -363,7 +363,7 @@ fn persist_new(staged: NamedTempFile, place: &Utf8Path) -> io::Result<()> {
 /// Looks at a folder that files are to be written to; it need not be there yet.
 ///
 /// # Errors
-/// That it is no folder, that its name is reserved, or that inputs or evidence lie there.
+/// That it is not a folder, that its name is reserved, or that inputs or evidence lie there.
 pub(super) fn folder(path: &Utf8Path, content: Content) -> Result<(), Stop> {
     if found(path)?.is_some_and(|metadata| !metadata.is_dir()) {
         return Err(Stop::usage(format!("{path}: not a folder; name one")));
@@ -386,7 +386,9 @@ fn real(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
         } {
             for part in path.strip_prefix(above).unwrap_or(Utf8Path::new("")).components() {
                 match part {
-                    Utf8Component::ParentDir => drop(place.pop()),
+                    Utf8Component::ParentDir => {
+                        place.pop();
+                    }
                     part => place.push(part.as_str()),
                 }
             }

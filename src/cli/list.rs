@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::evidence::summary::{Summary, word};
 use crate::evidence::text::terminal as escape;
-use crate::evidence::write::proposal;
+use crate::evidence::write::{interrupted, proposal};
 use crate::evidence::{ATTESTATION, STATE, open};
 use crate::ledger::Reader;
 use crate::task::PARTIAL_ENDING;
@@ -145,7 +145,11 @@ fn rows(root: &Utf8Path, terminal: &Terminal) -> Result<Vec<Row>, Stop> {
         rows.push(read(&folder, Row { task, ..Row::of(&id, Standing::Proposal) }));
         known.insert(id);
     }
-    for id in tasks.iter().filter(|id| !known.contains(*id)) {
+    let is_interrupted = |id: &str| {
+        let run = root.join("runs").join(id);
+        matches!(interrupted(&run), Ok(Some(_)))
+    };
+    for id in tasks.iter().filter(|id| !known.contains(*id) && !is_interrupted(id)) {
         let task = Some(task_path(root, id));
         rows.push(Row { task, ..Row::of(id, Standing::NoRun) });
     }

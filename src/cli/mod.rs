@@ -25,6 +25,7 @@ mod shell;
 mod steps;
 mod ci;
 mod list;
+mod next;
 mod tasks;
 mod typos;
 pub mod look;

@@ -13,7 +13,7 @@ use crate::builtin;
 use crate::event::{Event, InputRole, RunStarted};
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::verify::place;
-use crate::evidence::write::{is_beside, target_of};
+use crate::evidence::write::{interrupted, is_beside, swapped, target_of};
 use crate::evidence::{FILES, MANIFEST, STATE, WORK, open, origin};
 use crate::file;
 use crate::host::HostFault;
@@ -21,6 +21,7 @@ use crate::inputs::{BUILTIN, Library, Project};
 use crate::ledger::Reader;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
+use super::next;
 use super::output::Terminal;
 use super::{Stop, exit};
 
@@ -115,7 +116,7 @@ impl NamedRun {
 
     /// How to resume an interrupted run.
     pub fn how_to_go_on(&self) -> String {
-        format!("the run is unfinished; resume it with `gatedrun resume {}`", self.name)
+        format!("the run is unfinished; resume it with `{}`", next::resume(&self.name))
     }
 
     /// The folder of a run that must be finished.
@@ -138,6 +139,7 @@ impl NamedRun {
 /// No run at the path; the message suggests what was probably meant.
 pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
     let path = run_path(path)?;
+    refuse_interrupted(&path)?;
     if let Some(run) = run_at(&path)? {
         return Ok(run);
     }
@@ -151,6 +153,32 @@ pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
         "no such folder; name a run's folder, or make a run with `gatedrun run TASK`".to_owned()
     };
     Err(Stop::usage(format!("{path}: {what}")))
+}
+
+/// Refuses a run whose replacement was interrupted where two folders cannot be exchanged, so that
+/// nothing is in its place.
+///
+/// # Errors
+/// That it is one, and how to finish it.
+pub fn refuse_interrupted(run: &Utf8Path) -> Result<(), Stop> {
+    let target = target_of(run);
+    if target.file_name().is_none() || is_run(run)? {
+        return Ok(());
+    }
+    match interrupted(&target)? {
+        Some(swap) => {
+            let message = format!("{target}: {}", half_replaced(&target, &swap));
+            Err(Stop { message, code: exit::INTERRUPTED })
+        }
+        None => Ok(()),
+    }
+}
+
+/// What to say of a run whose replacement was interrupted.
+fn half_replaced(target: &Utf8Path, swap: &Utf8Path) -> String {
+    format!(
+        "a replacement of this run was interrupted, and the new run is in {swap}; repeat the command that was interrupted, or finish it with `gatedrun review {target}`"
+    )
 }
 
 /// The run that this path is the folder or the name of.
@@ -421,7 +449,8 @@ impl Found {
 pub fn unfinished(partial: &Utf8Path) -> String {
     let name = partial.as_str().trim_end_matches('/').trim_end_matches(PARTIAL_ENDING);
     format!(
-        "the run was interrupted or is still being made; continue it with `gatedrun resume {name}`"
+        "the run was interrupted or is still being made; continue it with `{}`",
+        next::resume(Utf8Path::new(name))
     )
 }
 
@@ -431,6 +460,7 @@ pub fn unfinished(partial: &Utf8Path) -> String {
 /// That the path does not exist, or holds no run.
 pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
     let path = &run_path(path)?;
+    refuse_interrupted(path)?;
     if let Some(run) = run_at(path)? {
         return Ok(if run.is_unfinished() {
             Found { unfinished: vec![run.folder], ..Found::default() }
@@ -483,7 +513,18 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         let is_work = name == WORK && folder.parent().map_or(Ok(false), is_run)?;
         let is_partial = name.ends_with(PARTIAL_ENDING) && entry.depth() > 0;
         if is_work || is_beside(name) && entry.depth() > 0 {
-            if is_partial && !is_in_run {
+            let place = if is_partial { Some(target_of(folder)) } else { swapped(folder) };
+            let half = place.filter(|_| !is_in_run).and_then(|target| {
+                let swap = interrupted(&target).ok().flatten()?;
+                Some((target, swap))
+            });
+            let is_whole = is_partial && is_run(folder)?;
+            if let Some((target, swap)) = half.filter(|_| !is_whole) {
+                if swap == *folder {
+                    let what = half_replaced(&target, &swap);
+                    found.refuse(target.into_string(), what);
+                }
+            } else if is_partial && !is_in_run {
                 found.unfinished.push(folder.to_owned());
             }
             walk.skip_current_dir();

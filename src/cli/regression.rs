@@ -268,6 +268,7 @@ fn compare(
     if let Some(message) = project::misplaced(&run) {
         return Err(Stop { message, code: exit::DRIFT });
     }
+    project::refuse_interrupted(&run)?;
     let committed = match Shape::of_run(&run) {
         Ok(committed) => committed,
         Err(NoRun::Missing) if !project::is_run(&run)? => {
@@ -276,7 +277,8 @@ fn compare(
             let what = if is_cut_short(&run) {
                 project::unfinished(&run)
             } else {
-                format!("no run is committed; make one with `gatedrun run tasks/{id}.json`")
+                let task = project.join("tasks").join(format!("{id}.json"));
+                format!("no run is committed; make one with `gatedrun run {task}`")
             };
             let what = vec![what];
             return Ok(Row { now: Some(ended), ..Row::of(id, Verdict::Missing, what) });

@@ -16,8 +16,9 @@ use crate::recovery::{Kept, Recorded, rehearse, rewrite, scan};
 use crate::run::Course;
 
 use super::check::task_of;
+use super::next::Next;
 use super::output::Terminal;
-use super::project::{Libraries, is_cut_short, named_run};
+use super::project::{Libraries, TaskPath, is_cut_short, named_run};
 use super::run::{Begun, Failed, Wants, conclude, execute, print_head};
 use super::{Stop, exit, in_ci, interrupt, refuse_in_ci};
 
@@ -72,17 +73,22 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let target = named.name;
     let (project, task) = task_of(&target, args.task.as_deref())?;
     let mut staging = Staging::resume(&target)?;
+    let next = {
+        let task = TaskPath { project: project.clone(), path: task.clone() };
+        let id = task.path.strip_prefix("tasks/").and_then(|path| path.strip_suffix(".json"));
+        Next::of(&target, &task, id.unwrap_or_default())
+    };
     // All that can be refused is refused before anything is changed.
-    let recorded =
-        scan(past(&staging, u64::MAX)?).map_err(|error| damaged(staging.folder(), &error))?;
+    let recorded = scan(past(&staging, u64::MAX)?)
+        .map_err(|error| damaged(staging.folder(), &error, &next))?;
     let seed = recorded.started.as_ref().map(|started| started.seed);
     let library = Libraries::default().get(&project);
     let inputs = library.load(&task, seed)?;
-    check_inputs(&target, &recorded, &inputs, &library)?;
+    check_inputs(&target, &recorded, &inputs, &library, &next)?;
     if let Some(reconciled) = &reconciled {
         check_doubt(reconciled, &recorded, &inputs)?;
     }
-    let failed = |error| Failed::Run(error).stop(&inputs, &target);
+    let failed = |error| Failed::Run(error).stop(&inputs, &target, Some(&next));
     let ledger = past(&staging, recorded.bytes)?;
     rehearse(&inputs, staging.work(), ledger, reconciled.clone()).map_err(failed)?;
     let Kept { files, in_flight, vouched, folders } = &recorded.work;
@@ -101,7 +107,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     progress.item(&target, 1, 1);
     let lines = (!args.json).then_some(&mut *terminal);
     let done = execute(&inputs, &mut staging, course, begun, &progress, lines)
-        .map_err(|failed| failed.stop(&inputs, &target))?;
+        .map_err(|failed| failed.stop(&inputs, &target, Some(&next)))?;
     // What lies below runs/ is evidence-to-be, and CI cannot make evidence.
     let may_create = !in_ci() || super::project::run(&target).is_none();
     let wants = Wants { accept: args.accept, json: args.json, may_create };
@@ -122,6 +128,7 @@ fn check_inputs(
     recorded: &Recorded,
     inputs: &Inputs,
     library: &Library,
+    next: &Next,
 ) -> Result<(), Stop> {
     let Some(started) = &recorded.started else { return Ok(()) };
     let now = inputs.started(crate::inputs::llm(inputs).identity());
@@ -134,7 +141,8 @@ fn check_inputs(
     let listed: String = differences.map(|what| format!("\n  {what}")).collect();
     Err(Stop {
         message: format!(
-            "{target}: not resumed, and nothing was changed: the run was begun with other inputs{listed}\nput them back as they were, or start over with `gatedrun run --discard-partial`"
+            "{target}: not resumed, and nothing was changed: the run was begun with other inputs{listed}\nput them back as they were, or start over with `{}`",
+            next.over
         ),
         code: exit::INPUTS,
     })
@@ -180,10 +188,11 @@ fn resumed(recorded: &Recorded) -> String {
     format!("  resumed after {}{torn}", counted(recorded.events, "event", "events"))
 }
 
-fn damaged(folder: &Utf8Path, error: &LedgerError) -> Stop {
+fn damaged(folder: &Utf8Path, error: &LedgerError, next: &Next) -> Stop {
     Stop {
         message: format!(
-            "{folder}/state.jsonl: {error}; a crash leaves an unfinished last line and nothing else, so the file was changed: restore it, or start over with `gatedrun run --discard-partial`"
+            "{folder}/state.jsonl: {error}; a crash leaves an unfinished last line and nothing else, so the file was changed: restore it, or start over with `{}`",
+            next.over
         ),
         code: exit::DRIFT,
     }

@@ -10,16 +10,16 @@ use serde::Serialize;
 use crate::evidence::behaviour::{Class, Incomparable, class};
 use crate::evidence::diff::diff;
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::{Claim, WriteError, is_folder, proposal, target_of};
+use crate::evidence::write::{Claim, WriteError, has_leftovers, is_folder, proposal, target_of};
 use crate::file::said;
 use crate::host::HostFault;
 use crate::inputs::Project;
-use crate::proposal::{self as proposals, Refusal, signers};
+use crate::proposal::{self as proposals, Refusal};
 
 use super::diff::print_diff;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries};
-use super::run::print_signers;
+use super::run::name_signers;
 use super::{Stop, exit, refuse_in_ci};
 
 /// The arguments of `review`.
@@ -110,7 +110,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             "--json: a program cannot answer the questions; add --accept or --reject",
         ));
     }
-    let proposals = find(&args.folder)?;
+    let proposals = find(&args.folder, terminal)?;
     let mut libraries = Libraries::default();
     let (mut accepted, mut rejected) = (0, 0);
     let mut code = exit::OK;
@@ -169,6 +169,7 @@ fn accept(
     terminal: &mut Terminal,
 ) -> Result<bool, Stop> {
     let claim = Claim::take(target)?;
+    left(target, &claim, terminal)?;
     let change = Change::of(target)?;
     if only_unchanged && !matches!(change, Change::Class(Class::InputsOnly)) {
         settled(target, Tone::Strong, "left", Some(change.to_string()), json, terminal)?;
@@ -195,14 +196,13 @@ fn accept(
         }
         Refusal::Host(fault) => unread(target, &fault),
     })?;
-    let signers = signers(target).map_err(|fault| unread(target, &fault))?;
     claim.accept()?;
     settled(target, Tone::Good, "accepted", Some(change.to_string()), json, terminal)?;
     if at_home.is_none() {
         terminal
             .note(&format!("  {target}: it lies in no project, so its inputs were not compared"));
     }
-    print_signers(target, &signers, terminal);
+    name_signers(target, &claim, terminal)?;
     Ok(true)
 }
 
@@ -238,16 +238,23 @@ fn settled(
 }
 
 /// The runs for which there is a proposal, in order. What killed commands have left is finished.
-fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
+fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, Stop> {
     let folder = &project::upwards(folder);
     let target = target_of(folder);
     let is_proposed = || is_folder(&proposal(&target));
-    if target != *folder || is_proposed()? {
+    // What a killed command has left of a replacement or a rejection of this run.
+    let is_left = target.file_name().is_some() && has_leftovers(&target)?;
+    if target != *folder || is_proposed()? || is_left {
         // A run, or its proposal, was named.
-        let left = Claim::take(&target).map(drop);
-        return match (is_proposed()?, left) {
-            (true, Ok(())) => Ok(vec![target]),
+        let claim = Claim::take(&target);
+        if let Ok(claim) = &claim {
+            left(&target, claim, terminal)?;
+        }
+        return match (is_proposed()?, claim) {
+            (true, Ok(_)) => Ok(vec![target]),
             (true, Err(error)) => Err(error.into()),
+            (false, Ok(_)) if is_left => Ok(Vec::new()),
+            (false, Err(error)) if is_left => Err(error.into()),
             (false, _) => Err(WriteError::NoProposal(proposal(&target)).into()),
         };
     }
@@ -260,12 +267,22 @@ fn find(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Stop> {
             "{folder}: no such folder; name a run or a folder of runs"
         )));
     }
-    let proposals = Claim::finish_below(folder)?;
+    let proposals = Claim::finish_below(folder, |target, claim| left(target, claim, terminal))?;
     if proposals.is_empty() {
         // Where no run is, nothing was looked at, and that is never green.
         project::find_runs(folder)?;
     }
     Ok(proposals)
+}
+
+/// Says what a killed command has left of a replacement that is finished now.
+fn left(target: &Utf8Path, claim: &Claim, terminal: &mut Terminal) -> Result<(), Stop> {
+    if claim.has_finished() {
+        terminal.note(&format!(
+            "  {target}: a replacement of this run was interrupted, and is finished now"
+        ));
+    }
+    name_signers(target, claim, terminal)
 }
 
 fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {

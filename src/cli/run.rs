@@ -13,7 +13,9 @@ use crate::evidence::compare::differing_fields;
 use crate::evidence::expect::Observed;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::{Settlement, Staging, Standing, WriteError};
+use crate::evidence::write::{
+    Claim, Settlement, Staging, Standing, WriteError, has_replaced, is_folder, proposal,
+};
 use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
 use crate::governor::Halt;
 use crate::host::HostFault;
@@ -25,6 +27,7 @@ use crate::proposal::signers;
 use crate::replay::as_record;
 use crate::run::Course;
 
+use super::next::{self, Next};
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
 use super::project::{self, Libraries, TaskPath};
@@ -128,8 +131,9 @@ fn run_one(
 ) -> Result<u8, Stop> {
     let id = &inputs.task.id;
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
+    let next = Next::of(&target, task, id);
     let mut staging = Staging::begin(&target, args.discard_partial)
-        .map_err(|error| unwritable(error, args.out.is_none()))?;
+        .map_err(|error| unwritable(error, args.out.is_none(), &next))?;
     print_head(inputs, args.json, terminal)?;
     if let Some(rewritten) = project::rewritten(&target, library) {
         terminal.note(&format!("  warning: {}", escape(&rewritten)));
@@ -151,7 +155,7 @@ fn run_one(
             if !failed.is_resumable() {
                 staging.remove()?;
             }
-            return Err(failed.stop(inputs, &target));
+            return Err(failed.stop(inputs, &target, Some(&next)));
         }
     };
     let wants = Wants {
@@ -164,7 +168,13 @@ fn run_one(
 }
 
 /// Why a run cannot be begun; in a folder that cannot be written to, that it can be elsewhere.
-fn unwritable(error: WriteError, is_default: bool) -> Stop {
+fn unwritable(error: WriteError, is_default: bool, next: &Next) -> Stop {
+    if matches!(error, WriteError::Partial { .. }) {
+        let Next { resume, over } = next;
+        return Stop::usage(format!(
+            "{error}; resume it with `{resume}`, or start over with `{over}`"
+        ));
+    }
     match Stop::from(error) {
         Stop { message, code: exit::HOST } if is_default => Stop::host(
             message.replace("you may write to", "you may write to, and name it with --out"),
@@ -204,18 +214,28 @@ pub(super) fn conclude(
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
     let standing = staging.standing()?;
     let settlement = match standing {
+        // As where it replaces another run, what was proposed for its place is settled with it.
+        Standing::Identical if wants.accept && unmet.is_empty() => Settlement::Confirm,
         Standing::Identical => Settlement::Discard,
         Standing::New if wants.may_create => Settlement::Accept,
         // What the task does not expect replaces nothing, whoever asks for it.
         Standing::Different if wants.accept && unmet.is_empty() => Settlement::Accept,
         Standing::New | Standing::Different => Settlement::Propose,
     };
-    let signers = match (standing, settlement) {
-        (Standing::Different, Settlement::Accept) => signers(target)?,
-        _ => Vec::new(),
-    };
+    let proposal = proposal(target);
+    let goes = settlement == Settlement::Confirm && is_folder(&proposal)?;
     let place = staging.settle(settlement)?;
-    print_signers(target, &signers, terminal);
+    if goes {
+        terminal.note(&format!("  {proposal}: removed; {target} is what the task makes"));
+    }
+    if has_replaced(target)? {
+        match Claim::take(target) {
+            Ok(claim) => name_signers(target, &claim, terminal)?,
+            // Whoever else changes the run says it.
+            Err(WriteError::Locked { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     if wants.accept && standing == Standing::Different && !unmet.is_empty() {
         terminal.note(&format!(
             "  {target}: not accepted, because the run does not meet its task's expectations"
@@ -259,14 +279,23 @@ pub(super) fn conclude(
     })
 }
 
-/// Says whose signatures went with the run that was replaced.
-pub(super) fn print_signers(target: &Utf8Path, signers: &[String], terminal: &mut Terminal) {
-    for key in signers {
-        terminal.note(&format!(
-            "  {target}: the signature by key {} was for the replaced run and was removed; sign the new run with `gatedrun sign`",
-            escape(key)
-        ));
+/// Says whose signatures go with the runs that were replaced, and removes those. A command that is
+/// killed before it has said so leaves them to the next.
+pub(super) fn name_signers(
+    target: &Utf8Path,
+    claim: &Claim,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    for replaced in claim.replaced()? {
+        for key in signers(&replaced)? {
+            terminal.note(&format!(
+                "  {target}: the signature by key {} was for the replaced run and was removed; sign the new run with `gatedrun sign`",
+                escape(&key)
+            ));
+        }
+        claim.clear(&replaced)?;
     }
+    Ok(())
 }
 
 /// A run that came to its end.
@@ -300,9 +329,12 @@ impl Failed {
         }
     }
 
-    /// What to tell, with how to resume the run where that is possible.
-    pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path) -> Stop {
-        let resume = format!("continue with `gatedrun resume {target}`");
+    /// What to tell, with how to resume the run; `None` where nothing of it is kept.
+    pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path, next: Option<&Next>) -> Stop {
+        let resume = match next {
+            Some(next) => format!("continue with `{}`", next.resume),
+            None => "repeat the command".to_owned(),
+        };
         let error = match self {
             Self::Refused(refused) => return refused.into(),
             Self::Write(WriteError::Io { path, source }) => {
@@ -318,6 +350,7 @@ impl Failed {
             let message = format!("{fault}; {}, then {resume}", fault.remedy());
             return Stop { message, code: exit::HOST };
         }
+        let Some(next) = next else { return stop(inputs, &error) };
         match &error {
             RunError::Ledger(LedgerError::Interrupted) => {
                 Stop { message: format!("{target}: {error}; {resume}"), code: exit::INTERRUPTED }
@@ -330,14 +363,16 @@ impl Failed {
                     .collect();
                 Stop {
                     message: format!(
-                        "{target}: {error}; restore the inputs, or start over with `gatedrun run --discard-partial`{fields}"
+                        "{target}: {error}; restore the inputs, or start over with `{}`{fields}",
+                        next.over
                     ),
                     code: exit::DRIFT,
                 }
             }
             RunError::InDoubt(Halt::InDoubt { call_id, arguments, idempotency_key, .. }) => Stop {
                 message: format!(
-                    "{target}: {error}\narguments {arguments}, idempotency key {idempotency_key}\nfind out whether it took place, then resume the run with\n  gatedrun resume {target} --settle {call_id}=took-place --reason \"how you know\"\n  gatedrun resume {target} --settle {call_id}=did-not --reason \"how you know\""
+                    "{target}: {error}\narguments {arguments}, idempotency key {idempotency_key}\nfind out whether it took place, then resume the run with\n  {resume} --settle {call_id}=took-place --reason \"how you know\"\n  {resume} --settle {call_id}=did-not --reason \"how you know\"",
+                    resume = next.resume
                 ),
                 code: exit::WAITS,
             },
@@ -464,9 +499,12 @@ fn print_place(
         "new" => format!("written; read {path}/{REPORT} first"),
         "accepted" => "replaced the previous run".to_owned(),
         _ if !target.exists() => {
-            format!("a proposal; {target} does not exist yet; accept it with `gatedrun review`")
+            format!(
+                "a proposal; {target} does not exist yet; accept it with `{}`",
+                next::review(target)
+            )
         }
-        _ => format!("a proposal beside {target}; review it with `gatedrun review`"),
+        _ => format!("a proposal beside {target}; review it with `{}`", next::review(target)),
     };
     Ok(terminal.line(&escape(&format!("  {path}: {says}")))?)
 }

@@ -167,7 +167,13 @@ impl Check<'_> {
             lines => format!("the ledger is intact up to event {}", lines - 1),
         };
         let next = match self.resumed_as() {
-            Some(name) => format!("continue it with `gatedrun resume {name}`"),
+            Some(name) => {
+                // Only of a run below runs/ the place says which task it is of.
+                let real = self.folder.path().canonicalize_utf8();
+                let is_placed = real.is_ok_and(|real| real.iter().any(|part| part == "runs"));
+                let task = if is_placed { "" } else { " --task TASK" };
+                format!("continue it with `gatedrun resume {name}{task}`")
+            }
             None => "it lies outside of a .partial folder, where `gatedrun resume` would find it"
                 .to_owned(),
         };

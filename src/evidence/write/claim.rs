@@ -16,7 +16,8 @@ use crate::file::make_folders;
 use super::super::open;
 use super::names::{Place, unsettled};
 use super::{
-    OWNER, WriteError, check_own, exchange, io_at, is_there, parent, remove_if_there, sync,
+    OWNER, WriteError, check_own, exchange, io_at, is_there, parent, remove_folder_if_there,
+    remove_if_there, sync,
 };
 
 /// How often a lock is tried for whose folder was moved away meanwhile.
@@ -31,6 +32,8 @@ pub struct Claim {
     lock: File,
     /// Whether the lock's folder is removed at the end if there is nothing in it.
     pub(super) is_tidy: bool,
+    /// Whether an interrupted replacement was finished.
+    is_finished: bool,
 }
 
 impl Claim {
@@ -57,11 +60,11 @@ impl Claim {
                 Err(error) if is_there(&partial)? => return Err(error),
                 _ => {}
             }
-            if let Some(claim) = Self::lock(&place, &partial, true)? {
+            if let Some(mut claim) = Self::lock(&place, &partial, true)? {
                 if claim.is_empty()? {
                     claim.sign_in()?;
                 }
-                exchange::finish(&claim.place)?;
+                claim.is_finished = exchange::finish(&claim.place)?;
                 return Ok(claim);
             }
         }
@@ -95,11 +98,15 @@ impl Claim {
     }
 
     /// Finishes what killed processes have left below a folder, and says for which runs something
-    /// lies there still. Runs that somebody is writing are left alone.
+    /// lies there still. Runs that somebody is writing are left alone. `finished` is given the right to
+    /// each run for which there was something to be finished.
     ///
     /// # Errors
-    /// The file system's.
-    pub fn finish_below(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, WriteError> {
+    /// The file system's, and those of `finished`.
+    pub fn finish_below<E: From<WriteError>>(
+        folder: &Utf8Path,
+        mut finished: impl FnMut(&Utf8Path, &Self) -> Result<(), E>,
+    ) -> Result<Vec<Utf8PathBuf>, E> {
         let mut proposed = Vec::new();
         for target in unsettled(folder)? {
             let Ok(place) = Place::of(&target) else { continue };
@@ -107,10 +114,11 @@ impl Claim {
             let is_litter = || is_empty(&place.partial()).unwrap_or(false);
             if !left.swaps.is_empty() || !left.replaced.is_empty() || is_litter() {
                 match Self::take(&target) {
-                    Ok(_) | Err(WriteError::Locked { .. }) => {}
+                    Ok(claim) => finished(&target, &claim)?,
+                    Err(WriteError::Locked { .. }) => {}
                     // Who acts on the proposal meets the same error, and the others are not hidden.
                     Err(_) if is_there(&place.proposal())? => {}
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                 }
             }
             if is_there(&place.proposal())? {
@@ -118,6 +126,28 @@ impl Claim {
             }
         }
         Ok(proposed)
+    }
+
+    /// Whether taking the right to the run has finished an interrupted replacement of it.
+    pub fn has_finished(&self) -> bool {
+        self.is_finished
+    }
+
+    /// The folders of signed runs that were replaced: their signatures go with them, and somebody is
+    /// to be told before [`Claim::clear`].
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn replaced(&self) -> Result<Vec<Utf8PathBuf>, WriteError> {
+        signed_replaced(&self.place)
+    }
+
+    /// Removes the folder of a run that was replaced.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn clear(&self, replaced: &Utf8Path) -> Result<(), WriteError> {
+        remove_folder_if_there(replaced)
     }
 
     /// Replaces the run with the proposal for it.
@@ -155,7 +185,7 @@ impl Claim {
     fn lock(place: &Place, partial: &Utf8Path, is_tidy: bool) -> Result<Option<Self>, WriteError> {
         let Some(lock) = try_lock(partial)? else { return Ok(None) };
         let (place, partial) = (place.clone(), partial.to_owned());
-        let claim = Self { place, partial, lock, is_tidy };
+        let claim = Self { place, partial, lock, is_tidy, is_finished: false };
         if !claim.is_in_place() {
             return Ok(None);
         }
@@ -210,6 +240,36 @@ fn is_empty(partial: &Utf8Path) -> Result<bool, WriteError> {
         }
     }
     Ok(true)
+}
+
+fn signed_replaced(place: &Place) -> Result<Vec<Utf8PathBuf>, WriteError> {
+    let mut signed = Vec::new();
+    for old in place.leftovers()?.replaced {
+        if exchange::is_signed(&old)? {
+            signed.push(old);
+        }
+    }
+    Ok(signed)
+}
+
+/// Whether a killed process has left something of a replacement or a removal beside a run.
+///
+/// # Errors
+/// The file system's.
+pub fn has_leftovers(target: &Utf8Path) -> Result<bool, WriteError> {
+    let Ok(place) = Place::of(target) else { return Ok(false) };
+    let left = place.leftovers()?;
+    let partial = place.partial();
+    let is_litter = is_there(&partial)? && is_empty(&partial)?;
+    Ok(!left.swaps.is_empty() || !left.replaced.is_empty() || is_litter)
+}
+
+/// Whether the folder of a signed run that was replaced lies beside a run.
+///
+/// # Errors
+/// The file system's.
+pub fn has_replaced(target: &Utf8Path) -> Result<bool, WriteError> {
+    Ok(!signed_replaced(&Place::of(target)?)?.is_empty())
 }
 
 /// Locks a folder; `None` where there is none.

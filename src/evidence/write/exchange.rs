@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::json::Digest;
 
-use super::super::STATE;
 use super::super::open;
+use super::super::{ATTESTATION, STATE};
 use super::names::{Place, digits};
 use super::{
     WriteError, check_own, if_there, io_at, is_there, parent, remove_folder_if_there, rename, sync,
@@ -38,8 +38,9 @@ pub(super) fn replace(place: &Place, from: &Utf8Path, durable: bool) -> Result<(
     };
     match renameat_with(CWD, swap.as_std_path(), CWD, target.as_std_path(), RenameFlags::EXCHANGE) {
         Ok(()) => {}
-        // NFS, 9p, some FUSE and older ZFS: two steps then, and between them the place is empty.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+        // NFS, 9p, some FUSE and older ZFS, and filters of system calls (EPERM, ENOTTY): two steps
+        // then, and between them the place is empty. What really may not be renamed is refused there.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::NOTTY) => {
             let old = place.replaced(inode(target)?);
             rename(target, &old).map_err(undone)?;
             if let Err(error) = rename(&swap, target) {
@@ -47,12 +48,31 @@ pub(super) fn replace(place: &Place, from: &Utf8Path, durable: bool) -> Result<(
                 return Err(undone(error));
             }
             made_durable(parent(target))?;
-            return remove_folder_if_there(&old);
+            return clear(&old);
         }
         Err(errno) => return Err(undone(io_error(target, errno))),
     }
     made_durable(parent(target))?;
-    remove(place, &swap)
+    retire(place, &swap)
+}
+
+/// Removes a run that was replaced, as [`remove`] does. One that was signed stays under its new name,
+/// until somebody was told whose signatures go with it.
+fn retire(place: &Place, folder: &Utf8Path) -> Result<(), WriteError> {
+    let old = place.replaced(inode(folder)?);
+    remove_folder_if_there(&old)?;
+    rename(folder, &old)?;
+    clear(&old)
+}
+
+/// Removes a folder that is to be removed, unless it holds signatures.
+fn clear(old: &Utf8Path) -> Result<(), WriteError> {
+    if is_signed(old)? { Ok(()) } else { remove_folder_if_there(old) }
+}
+
+/// Whether a folder holds the signatures under a run.
+pub(super) fn is_signed(folder: &Utf8Path) -> Result<bool, WriteError> {
+    is_there(&folder.join(ATTESTATION))
 }
 
 /// Removes a folder: first it gets a name that means nothing else, so that nobody who finds the half
@@ -65,8 +85,10 @@ pub(super) fn remove(place: &Place, folder: &Utf8Path) -> Result<(), WriteError>
     remove_folder_if_there(&old)
 }
 
-/// Finishes what a killed process has left. Only for who holds the lock.
-pub(super) fn finish(place: &Place) -> Result<(), WriteError> {
+/// Finishes what a killed process has left, and says whether that put a run in its place. Only for
+/// who holds the lock. What was signed stays until somebody was told.
+pub(super) fn finish(place: &Place) -> Result<bool, WriteError> {
+    let mut is_forward = false;
     let left = place.leftovers()?;
     let target = place.target();
     for (swap, incoming) in &left.swaps {
@@ -74,7 +96,8 @@ pub(super) fn finish(place: &Place) -> Result<(), WriteError> {
         if is_there(target)? && is_incoming(target)? {
             // The exchange took place, and this is what was there before.
             sync(parent(target))?;
-            remove(place, swap)?;
+            retire(place, swap)?;
+            is_forward = true;
         } else if is_there(target)? {
             // It did not. It was a decision, and can be made again.
             remove(place, &place.proposal())?;
@@ -83,6 +106,7 @@ pub(super) fn finish(place: &Place) -> Result<(), WriteError> {
             // Without an exchange, in two steps: the first was done.
             rename(swap, target)?;
             sync(parent(target))?;
+            is_forward = true;
         } else if let Some(old) = whole(&left.replaced)? {
             // The incoming one is damaged.
             rename(old, target)?;
@@ -91,9 +115,9 @@ pub(super) fn finish(place: &Place) -> Result<(), WriteError> {
         }
     }
     for old in &left.replaced {
-        remove_folder_if_there(old)?;
+        clear(old)?;
     }
-    Ok(())
+    Ok(is_forward)
 }
 
 /// The first of these folders that holds a run still.

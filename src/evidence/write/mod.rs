@@ -23,8 +23,8 @@ use crate::policy::path::RECEIPTS_SUFFIX;
 
 use super::{ATTESTATION, FILES, WORK};
 
-pub use claim::Claim;
-pub use names::{is_beside, proposal, target_of};
+pub use claim::{Claim, has_leftovers, has_replaced};
+pub use names::{interrupted, is_beside, proposal, swapped, target_of};
 pub use staging::{Settlement, Staging, Standing, StateFile};
 pub use work::WorkDifference;
 
@@ -64,9 +64,7 @@ pub enum WriteError {
         who: String,
     },
     /// A run was cut short there.
-    #[error(
-        "{partial}: a run was cut short here and is kept; resume it with `gatedrun resume {target}`, or start over with `gatedrun run --discard-partial`"
-    )]
+    #[error("{partial}: a run was cut short here and is kept")]
     Partial {
         /// The folder.
         partial: Utf8PathBuf,

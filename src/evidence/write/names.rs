@@ -169,6 +169,32 @@ pub fn is_beside(name: &str) -> bool {
     name.ends_with(PROPOSAL_ENDING) || name.ends_with(PARTIAL_ENDING) || exchanged(name).is_some()
 }
 
+/// The run that a folder was being put in the place of; `None` for any other folder.
+///
+/// ```
+/// use gatedrun::evidence::write::swapped;
+/// assert_eq!(swapped("runs/v1.76f0f294d8e2d705.swap".into()), Some("runs/v1".into()));
+/// assert_eq!(swapped("runs/v1.76f0f294d8e2d705.old".into()), None);
+/// ```
+pub fn swapped(path: &Utf8Path) -> Option<Utf8PathBuf> {
+    let (target, _, ending) = exchanged(path.file_name()?)?;
+    (ending == SWAP_ENDING).then(|| path.with_file_name(target))
+}
+
+/// Where no run is in its place since a replacement of it was interrupted there, on a file system
+/// that cannot exchange two folders: the folder of the new run. Whoever takes the right to the run
+/// puts it in its place.
+///
+/// # Errors
+/// The file system's.
+pub fn interrupted(target: &Utf8Path) -> Result<Option<Utf8PathBuf>, WriteError> {
+    let Ok(place) = Place::of(target) else { return Ok(None) };
+    if is_there(target)? {
+        return Ok(None);
+    }
+    Ok(place.leftovers()?.swaps.into_iter().map(|(folder, _)| folder).next())
+}
+
 /// The parts of the name of what is exchanged or to be removed: of which run, the digits, the ending.
 fn exchanged(name: &str) -> Option<(&str, &str, &'static str)> {
     let ending = [SWAP_ENDING, REPLACED_ENDING].into_iter().find(|end| name.ends_with(end))?;

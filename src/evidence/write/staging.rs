@@ -45,6 +45,8 @@ pub enum Settlement {
     Propose,
     /// Remove it.
     Discard,
+    /// Remove it, and the proposal: the run that is there is accepted already.
+    Confirm,
 }
 
 impl Staging {
@@ -224,7 +226,12 @@ impl Staging {
     /// # Errors
     /// The file system's.
     pub fn settle(self, settlement: Settlement) -> Result<Option<Utf8PathBuf>, WriteError> {
-        if settlement == Settlement::Discard {
+        if let Settlement::Discard | Settlement::Confirm = settlement {
+            if settlement == Settlement::Confirm {
+                let proposal = self.claim.place.proposal();
+                check_own(&proposal)?;
+                exchange::remove(&self.claim.place, &proposal)?;
+            }
             self.remove()?;
             return Ok(None);
         }

@@ -1,0 +1,69 @@
+//! The commands that a message names as the next step. What each must be given is found out here, so
+//! that it can be typed as it is printed.
+
+use camino::Utf8Path;
+
+use crate::event::{Event, InputRole};
+use crate::evidence::{STATE, open};
+use crate::inputs::{BUILTIN, Project};
+use crate::ledger::Reader;
+use crate::task::PARTIAL_ENDING;
+
+use super::check::task_of;
+use super::project::{self, TaskPath};
+
+/// How to continue a run that was cut short, or to start over.
+#[derive(Debug)]
+pub(super) struct Next {
+    /// The command that resumes it.
+    pub(super) resume: String,
+    /// The command that discards it and begins again.
+    pub(super) over: String,
+}
+
+impl Next {
+    /// For a run of this task, which has this id.
+    pub(super) fn of(target: &Utf8Path, task: &TaskPath, id: &str) -> Self {
+        let typed = match &task.project {
+            Project::Folder(root) => root.join(&task.path).into_string(),
+            Project::Builtin => format!("{BUILTIN}{}", task.path),
+        };
+        let is_known = task_of(target, None)
+            .is_ok_and(|(project, path)| project == task.project && path == task.path);
+        let with_task = if is_known { String::new() } else { format!(" --task {typed}") };
+        let is_at_home = project::runs(&task.project).join(id) == target;
+        let out = if is_at_home { String::new() } else { format!(" --out {target}") };
+        Self {
+            resume: format!("gatedrun resume {target}{with_task}"),
+            over: format!("gatedrun run {typed} --discard-partial{out}"),
+        }
+    }
+}
+
+/// How to resume a run of which only the place is known: its task is the one that its ledger names.
+pub(super) fn resume(name: &Utf8Path) -> String {
+    let base = format!("gatedrun resume {name}");
+    if task_of(name, None).is_ok() {
+        return base;
+    }
+    let task = recorded_task(name).unwrap_or_else(|| "TASK".to_owned());
+    format!("{base} --task {task}")
+}
+
+/// The task that the ledger of an unfinished run names, if it is found from here.
+fn recorded_task(name: &Utf8Path) -> Option<String> {
+    let ledger = open::open(&Utf8Path::new(&format!("{name}{PARTIAL_ENDING}")).join(STATE)).ok()?;
+    let Event::RunStarted(started) = Reader::new(ledger).next_record().ok()??.event else {
+        return None;
+    };
+    let task = started.inputs.into_iter().find(|input| input.role == InputRole::Task)?.path;
+    (task.starts_with(BUILTIN) || Utf8Path::new(&task).is_file()).then_some(task)
+}
+
+/// How to look at the proposal for a run: `review` looks below `runs` by itself.
+pub(super) fn review(target: &Utf8Path) -> String {
+    match target.starts_with("runs") {
+        true => "gatedrun review".to_owned(),
+        false => format!("gatedrun review {target}"),
+    }
+}
