@@ -38,7 +38,7 @@ type Case = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const REPORTS: [&str; 2] = ["r.xml", "r.sarif"];
 
-const CASES: [Case; 37] = [
+const CASES: [Case; 38] = [
     ("run", &["run", "tasks/t/fresh.json"], &["runs/t/fresh"]),
     ("run", &["run", "tasks/t/bad.json"], &["runs/t/bad.new"]),
     ("run", &["run", "tasks/t/whole.json"], &[]),
@@ -92,6 +92,7 @@ const CASES: [Case; 37] = [
     ("policy", &["policy", "check", "policy/v1.yaml"], &[]),
     ("corpus check", &["corpus", "check", "data/corpus/v1"], &[]),
     ("completions", &["completions", "bash"], &[]),
+    ("schema", &["schema", "manifest"], &[]),
 ];
 
 /// The commands that the table has rows for.

@@ -423,7 +423,7 @@ fn a_second_signature_stands_beside_the_first() {
     assert!(ran.code == 0 && ran.out.contains(&format!("signed by {id},")), "{}", ran.all());
     let ran = verify(&["b.pub.pem"]);
     assert!(
-        ran.code == 0 && ran.out.contains(&format!("signed by {old}, not by")),
+        ran.code == 0 && ran.out.contains(&format!("signed by {old}, which is not a given key")),
         "{}",
         ran.all()
     );

@@ -487,7 +487,7 @@ fn a_run_in_anothers_place_is_found_in_a_foreign_tree_too() {
     assert_eq!(verify("foreign").code, 0);
 }
 
-/// Whatever a comparison of the two would say, the first word is that it is another task's run.
+/// Whatever a comparison of the two would say, the first word is that the run belongs to a different task.
 #[test]
 fn a_run_in_anothers_place_is_not_compared() {
     let folder = project(&["on_deny/mixed", "on_deny/plan_anew"]);

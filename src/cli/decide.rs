@@ -116,7 +116,7 @@ fn call(bytes: &[u8], number: u64) -> Result<ProposedCall, String> {
         _ => return Err("call_id: expected a text".to_owned()),
     };
     match (call.remove("tool"), call.remove("arguments")) {
-        // A name that is cut is no tool's: the names of tools are far shorter.
+        // No tool has a name so long that it is cut.
         (Some(Value::String(tool)), arguments) => Ok(ProposedCall {
             call_id,
             tool: cut(&tool).into_owned(),

@@ -232,9 +232,15 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
             }
         };
         // The corpus itself may be a link: only what is in it is not followed.
-        if entry.depth() == 0 && !entry.path().is_dir() {
-            problems.push(Problem::new(name, "not a folder"));
-            break;
+        if entry.depth() == 0 {
+            match std::fs::metadata(entry.path()) {
+                Ok(there) if there.is_dir() => {}
+                Ok(_) => problems.push(Problem::new(name, "not a folder")),
+                Err(error) => problems.push(file::unlisted(name, &error)),
+            }
+            if !problems.is_empty() {
+                break;
+            }
         }
         if entry.depth() == 0 || entry.file_type().is_dir() {
             continue;
