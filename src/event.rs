@@ -24,7 +24,7 @@ pub struct Record {
     /// The line's number, from 0 without a gap.
     pub seq: u64,
     /// Unix time in nanoseconds. In a stub run the logical clock: 2026-01-01T00:00:00Z, and one
-    /// millisecond more an event, plus the waits between attempts.
+    /// millisecond per event, plus the waits between attempts.
     pub at_ns: u64,
     /// The step that the event belongs to, from 1; null outside a step.
     pub step: Option<u64>,
@@ -46,7 +46,7 @@ pub enum Event {
     LlmCalled(LlmCalled),
     /// The LLM has answered.
     LlmReplied(LlmReplied),
-    /// The gate has decided about a call, or about whether the run may go on.
+    /// The gate has decided about a call, or about whether the run may continue.
     GateDecided(Box<GateDecided>),
     /// A tool is about to run: the intent, recorded before the effect.
     ToolStarted(ToolStarted),
@@ -424,7 +424,7 @@ impl Decision {
     }
 }
 
-/// The rules of policy, in the order in which they are asked. The first that denies decides.
+/// The rules of policy, in the order in which they are checked. The first that denies decides.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -673,7 +673,7 @@ impl AttemptOutcome {
 pub struct ToolError {
     /// The error's name.
     pub class: ErrorClass,
-    /// Who is at fault.
+    /// The source of the error.
     pub source: ErrorSource,
     /// What kind of trouble it is.
     pub category: ErrorCategory,
@@ -848,7 +848,7 @@ impl ErrorClass {
     }
 }
 
-/// Who is at fault for an error.
+/// The source of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorSource {

@@ -137,11 +137,11 @@ fn outputs_go_to_regular_files_only() {
             ("socket", "socket: not a regular file (found a socket)"),
             ("/dev/full", "/dev/full: not a regular file (found a device)"),
             ("/dev/stdout", "/dev/stdout: not a regular file"),
-            ("dangling", "dangling: a link that leads to no file"),
+            ("dangling", "dangling: a broken link"),
             ("loop", "loop: cannot write"),
             ("-", "\"-\": not the name of a file"),
             ("new/", "\"new/\": not the name of a file"),
-            ("nowhere/x", "no such folder as nowhere"),
+            ("nowhere/x", "the folder nowhere does not exist"),
             ("file/x", "file/x: cannot write: a part of its path is not a folder"),
             ("runs/canonical/v1/x.json", "it lies in the folder of the run"),
             ("runs/canonical/v1/manifest.json", "it lies in the folder of the run"),
@@ -320,7 +320,7 @@ fn keygen_makes_a_pair_or_nothing() {
     let folder = Folder::new();
     folder.write("kk.pub.pem", "mine");
     let ran = folder.gatedrun(&["keygen", "kk.pem"]);
-    assert!(ran.code == 2 && ran.err.contains("kk.pub.pem: exists already"), "{}", ran.all());
+    assert!(ran.code == 2 && ran.err.contains("kk.pub.pem: already exists"), "{}", ran.all());
     assert!(!folder.path().join("kk.pem").exists(), "no half of a pair");
     folder.write("half.pem", "mine");
     let ran = folder.gatedrun(&["keygen", "half.pem"]);
@@ -330,7 +330,11 @@ fn keygen_makes_a_pair_or_nothing() {
     assert_eq!(folder.gatedrun(&["keygen", "link.pem"]).code, 2);
     assert!(!folder.path().join("elsewhere.pem").exists());
     let ran = folder.gatedrun(&["keygen", "nowhere/k.pem"]);
-    assert!(ran.code == 2 && ran.err.contains("no such folder as nowhere"), "{}", ran.all());
+    assert!(
+        ran.code == 2 && ran.err.contains("the folder nowhere does not exist"),
+        "{}",
+        ran.all()
+    );
     // A key that others can read is warned of.
     let folder = with_run();
     assert_eq!(folder.gatedrun(&["keygen", "k.pem"]).code, 0);

@@ -189,7 +189,7 @@ fn manual_pages_are_written_like_every_other_file() {
     refused(&folder, &["man", "pages"], "is not a manual page written by gatedrun");
     std::fs::remove_file(page("gatedrun-check.1")).unwrap();
     symlink("nowhere", page("gatedrun-check.1")).unwrap();
-    refused(&folder, &["man", "pages"], "a link that leads to no file");
+    refused(&folder, &["man", "pages"], "a broken link");
     std::fs::remove_file(page("gatedrun-check.1")).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, page("gatedrun-check.1").as_std_path(), 0o600.into())
         .unwrap();

@@ -16,6 +16,7 @@ use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
 use crate::evidence::write::{Settlement, Staging, interrupted, is_folder, proposal, target_of};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
+use crate::file::said;
 use crate::governor::Recovery;
 use crate::host::HostFault;
 use crate::inputs::{Inputs, Library, Project};
@@ -130,8 +131,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             let one = if library.has(&task) {
                 checks.one(run, &library, &task, &work, terminal)?
             } else {
-                let what =
-                    format!("its task {task} does not exist; bring it back, or remove the run");
+                let what = format!("its task {task} does not exist; restore it, or remove the run");
                 checks.refuse(run, "orphan", &what, terminal)?;
                 exit::DRIFT
             };
@@ -172,7 +172,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
         if checks.unchanged > 1 {
             terminal.line(&format!(
-                "{} runs behave as before and name other inputs",
+                "{} runs behave as before; only input digests differ",
                 checks.unchanged
             ))?;
         }
@@ -192,11 +192,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
 fn rules() -> Vec<(&'static str, String, String)> {
     [
         ("behaviour", "the run behaves differently", "A call, a decision, a file that is written, the end, a failure mode or the answer is not as in the committed run."),
-        ("inputs_only", "inputs changed", "The run behaves as before and names other inputs."),
+        ("inputs_only", "inputs changed", "The run behaves as before; only input digests differ."),
         ("unknown", "behaviour unknown", "The committed ledger is missing, cut short or damaged, so nothing is known of the run's behaviour."),
         ("bytes", "bytes changed", "The run behaves as before, and a file of it has other bytes."),
-        ("unmet", "expectation not met", "The run is not what its task expects."),
-        ("seed", "another seed", "The committed run was made with another seed than its task asks for."),
+        ("unmet", "expectation not met", "The run does not meet its task's expectations."),
+        ("seed", "another seed", "The committed run was made with a different seed from the task's."),
         ("orphan", "run without its task", "The task of a committed run does not exist."),
         ("missing", "task without its run", "No run of a task is committed."),
     ]
@@ -228,7 +228,7 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Projec
     }
     // A proposal is one for its task's run, and a run that was cut short is that.
     let (root, id) = project::run(&target_of(run)).ok_or_else(|| {
-        Stop::usage(format!("{run}: it does not lie below runs/; name its task with --task"))
+        Stop::usage(format!("{run}: not below runs/; give its task with --task TASK"))
     })?;
     let task = format!("tasks/{id}.json");
     // A run of the built-in task has no task file.
@@ -380,7 +380,7 @@ fn compare_run(
     };
     Folder::read_whole(run, compare, is_whole).map_err(|error| match HostFault::is_one(&error) {
         true => HostFault::of(&error, run.as_str(), "read").into(),
-        false => Stop::usage(format!("{run}: cannot be read: {error}")),
+        false => Stop::usage(format!("{run}: cannot be read: {}", said(&error))),
     })?
 }
 

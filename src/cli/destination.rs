@@ -461,7 +461,7 @@ pub(super) fn refuse_inputs(out: &Utf8Path) -> Result<(), Stop> {
 
 fn exists(path: &Utf8Path) -> Stop {
     Stop::usage(format!(
-        "{path}: exists already and is not replaced; choose another name, or move it away"
+        "{path}: already exists and was not replaced; choose another name, or move it away"
     ))
 }
 
@@ -477,7 +477,7 @@ fn found(path: &Utf8Path) -> Result<Option<Metadata>, Stop> {
 /// The place of a file that is not there yet.
 fn absent(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
     if path.symlink_metadata().is_ok() {
-        let message = format!("{path}: a link that leads to no file; remove it, or name a file");
+        let message = format!("{path}: a broken link; remove it, or name a file");
         return Err(Stop::usage(message));
     }
     let Some(name) = path.file_name().filter(|_| path != "-" && !path.as_str().ends_with('/'))
@@ -487,9 +487,10 @@ fn absent(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
     };
     match parent(path).canonicalize_utf8() {
         Ok(folder) => Ok(folder.join(name)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Stop::usage(format!("{path}: no such folder as {}; make it first", parent(path))))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Stop::usage(format!(
+            "{path}: the folder {} does not exist; create it first",
+            parent(path)
+        ))),
         Err(error) => Err(Stop::writing(path, &error)),
     }
 }

@@ -7,10 +7,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::builtin;
 use crate::evidence::summary::{Summary, word};
 use crate::evidence::text::terminal as escape;
 use crate::evidence::write::{interrupted, proposal};
 use crate::evidence::{ATTESTATION, STATE, open};
+use crate::file::said;
 use crate::ledger::Reader;
 use crate::task::PARTIAL_ENDING;
 
@@ -44,6 +46,8 @@ enum Standing {
     Proposal,
     /// A run whose task does not exist.
     NoTask,
+    /// A run of the built-in task, which has no task file.
+    BuiltIn,
     /// A task whose run does not exist.
     NoRun,
     /// Something unreadable in the place of a run or task.
@@ -57,6 +61,7 @@ impl Standing {
             Self::Unfinished => "unfinished",
             Self::Proposal => "proposal",
             Self::NoTask => "no task",
+            Self::BuiltIn => "built in",
             Self::NoRun => "no run",
             Self::Unreadable => "unreadable",
         }
@@ -134,6 +139,7 @@ fn rows(root: &Utf8Path, terminal: &Terminal) -> Result<Vec<Row>, Stop> {
         let standing = match (&task, id == name) {
             (_, false) => Standing::Unfinished,
             (Some(_), true) => Standing::Committed,
+            (None, true) if is_builtin(folder, id) => Standing::BuiltIn,
             (None, true) => Standing::NoTask,
         };
         known.insert(id.to_owned());
@@ -158,6 +164,11 @@ fn rows(root: &Utf8Path, terminal: &Terminal) -> Result<Vec<Row>, Stop> {
     Ok(rows)
 }
 
+/// Whether a run without a task file is one of the built-in task, as `gatedrun check` reads it.
+fn is_builtin(run: &Utf8Path, id: &str) -> bool {
+    builtin::file(&format!("tasks/{id}.json")).is_some() && project::is_builtin(run)
+}
+
 fn task_path(root: &Utf8Path, id: &str) -> String {
     root.join("tasks").join(format!("{id}.json")).into_string()
 }
@@ -174,7 +185,7 @@ fn read(folder: &Utf8Path, mut row: Row) -> Row {
     row.signed = folder.join(ATTESTATION).exists();
     let mut summary = Summary::default();
     let path = folder.join(STATE);
-    let result = open::open(&path).map_err(|error| error.to_string()).and_then(|file| {
+    let result = open::open(&path).map_err(|error| said(&error)).and_then(|file| {
         let mut reader = Reader::new(file);
         while let Some(record) = reader.next_record().map_err(|error| error.to_string())? {
             summary.push(&record);

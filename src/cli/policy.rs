@@ -496,7 +496,7 @@ pub(super) struct Explained<'a> {
     decision: &'static str,
     /// The first rule that denies.
     rule_id: Option<&'static str>,
-    /// Every rule, in the order in which they are asked.
+    /// Every rule, in the order in which they are checked.
     rules: Vec<Answer>,
     policy_version: &'a str,
 }

@@ -52,6 +52,8 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
         Some("a folder without tasks/; name a task file or a folder of tasks".to_owned())
     } else if there.is_some() {
         Some("not a regular file; name a task file".to_owned())
+    } else if file::at(Utf8Path::new(&format!("{path}.json")))?.is_some_and(|at| at.is_file()) {
+        Some(format!("no such file; did you mean {path}.json?"))
     } else {
         let what = if path.as_str().ends_with('/') { "folder" } else { "file" };
         Some(format!("no such {what}; name a task file, or for `gatedrun run` a folder of tasks"))
@@ -149,6 +151,8 @@ pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
         format!("no such folder; the run is finished: {name}")
     } else if file::is_folder(&path)? {
         "not a run's folder; name one, such as runs/canonical/v1".to_owned()
+    } else if is_run(&Utf8Path::new("runs").join(&path))? {
+        format!("no such folder; did you mean runs/{path}?")
     } else {
         "no such folder; name a run's folder, or make a run with `gatedrun run TASK`".to_owned()
     };

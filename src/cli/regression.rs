@@ -96,9 +96,9 @@ impl Verdict {
             Self::Missing => "a task whose committed run does not exist",
             Self::Loosened => "a denial is gone",
             Self::Failed => "the task, its policy or its committed run cannot be loaded",
-            Self::Tightened => "a call is denied that was allowed",
+            Self::Tightened => "a call that was allowed is denied",
             Self::Other => "another call, file, outcome, failure mode or answer",
-            Self::Improved => "an expectation is met that was not",
+            Self::Improved => "an expectation is newly met",
             Self::Same => "the same outcome, by the same decisions",
         }
     }
@@ -190,7 +190,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     if tasks.is_empty() {
         // Nothing checked is never green.
         return Err(Stop::usage(format!(
-            "{project}: no tasks are in {}; name a project's folder",
+            "{project}: no tasks in {}; name a project's folder",
             project.join("tasks")
         )));
     }

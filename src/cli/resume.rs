@@ -141,7 +141,7 @@ fn check_inputs(
     let listed: String = differences.map(|what| format!("\n  {what}")).collect();
     Err(Stop {
         message: format!(
-            "{target}: not resumed, and nothing was changed: the run was begun with other inputs{listed}\nput them back as they were, or start over with `{}`",
+            "{target}: not resumed, and nothing was changed: the run was started with different inputs{listed}\nrestore them, or start over with `{}`",
             next.over
         ),
         code: exit::INPUTS,
@@ -191,7 +191,7 @@ fn resumed(recorded: &Recorded) -> String {
 fn damaged(folder: &Utf8Path, error: &LedgerError, next: &Next) -> Stop {
     Stop {
         message: format!(
-            "{folder}/state.jsonl: {error}; a crash leaves an unfinished last line and nothing else, so the file was changed: restore it, or start over with `{}`",
+            "{folder}/state.jsonl: {error}; a killed run leaves nothing of this kind: restore the file, or start over with `{}`",
             next.over
         ),
         code: exit::DRIFT,

@@ -25,7 +25,7 @@ use super::{Stop, exit, refuse_in_ci};
 /// The arguments of `review`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gatedrun review                           asks about every proposal below runs/\n  gatedrun review runs/canonical --accept   accepts those below a folder, each after it was verified\n  gatedrun review --accept-unchanged        accepts those that behave as before and only name other inputs"
+    after_help = "Examples:\n  gatedrun review                           asks about every proposal below runs/\n  gatedrun review runs/canonical --accept   accepts those below a folder, after verifying each\n  gatedrun review --accept-unchanged        accepts those that behave as before and only name other inputs"
 )]
 pub struct Args {
     /// A run, or a folder in which to look for proposals
@@ -83,7 +83,7 @@ impl Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::New => f.write_str("no run is there yet"),
+            Self::New => f.write_str("first run of the task"),
             Self::Class(Class::Identical) => f.write_str("every artifact is identical"),
             Self::Class(Class::InputsOnly) => f.write_str("behaviour unchanged, inputs changed"),
             Self::Class(Class::Behaviour) => f.write_str("the behaviour differs"),
@@ -300,7 +300,7 @@ fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
 
 fn ask(terminal: &mut Terminal) -> Result<Choice, Stop> {
     loop {
-        terminal.ask("accept (a), reject (r), skip (s), or leave (q)?");
+        terminal.ask("accept (a), reject (r), skip (s), or quit (q)?");
         let mut line = Vec::new();
         let read = stdin().lock().take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line);
         if read.map_err(|error| Stop::host(format!("stdin: {}", said(&error))))? == 0 {

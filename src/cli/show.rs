@@ -202,6 +202,10 @@ fn print_course(read: &Read, terminal: &mut Terminal) -> Result<(), Stop> {
                 terminal.line(&format!("  {} ×{count}: {meaning}", mode.as_str()))?;
             }
         }
+        None if read.error.is_some() => terminal.line(&format!(
+            "  the ledger cannot be read after {}",
+            counted(summary.records, "event", "events")
+        ))?,
         None => terminal.line(&format!(
             "  cut short after {}{}",
             counted(summary.records, "event", "events"),
@@ -258,10 +262,13 @@ fn print_standing(
     for key in signed_by {
         terminal.line(&format!("  signature: by key {}, not checked here", escape(key)))?;
     }
+    let name = &run.name;
+    if read.error.is_some() {
+        return Ok(terminal.line(&format!("  next: `gatedrun verify {name}`"))?);
+    }
     if run.is_unfinished() {
         return Ok(terminal.line(&format!("  {}", run.how_to_go_on()))?);
     }
-    let name = &run.name;
     Ok(terminal.line(&format!(
         "  next: `gatedrun verify {name}` checks the evidence, `gatedrun check {name}` runs the task again"
     ))?)
@@ -271,6 +278,9 @@ fn print_standing(
 /// with.
 fn expectations(run: &NamedRun, read: &Read) -> Expectations {
     let unknown = |why: &str| Expectations::Unknown(why.to_owned());
+    if read.error.is_some() {
+        return unknown("the ledger cannot be read");
+    }
     let Some(started) = &read.summary.started else { return unknown("the run has not begun") };
     if read.summary.finished.is_none() {
         return unknown("the run has not ended");

@@ -12,6 +12,9 @@ use super::{MANIFEST, Manifest, ManifestDocument};
 use crate::derive;
 use crate::json::Digest;
 
+/// What made a manifest that this program wrote.
+pub(super) const GENERATOR: &str = "gatedrun corpus build";
+
 /// How many documents the corpus holds.
 pub const DOCUMENTS: usize = 25;
 
@@ -160,7 +163,7 @@ pub fn files(seed: u64) -> BTreeMap<String, Vec<u8>> {
     let manifest = Manifest {
         corpus: "gatedrun synthetic operations reports, v1".to_owned(),
         licence: "CC0-1.0".to_owned(),
-        generator: "gatedrun corpus build".to_owned(),
+        generator: GENERATOR.to_owned(),
         seed,
         documents,
     };

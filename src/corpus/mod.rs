@@ -307,6 +307,10 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
             ];
         }
     };
+    let amend = match manifest.generator.as_str() {
+        build::GENERATOR => "build the manifest again with `gatedrun corpus build`",
+        _ => "correct manifest.json",
+    };
     let (mut problems, mut rewritten) = (Vec::new(), Vec::new());
     let mut listed = BTreeMap::new();
     for entry in &manifest.documents {
@@ -322,7 +326,7 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
         match files.get(*path) {
             None => problems.push(
                 Problem::new(document, "the manifest lists it, but it is not there")
-                    .mend("put it back, or build the manifest again"),
+                    .mend(format!("restore it from version control, or {amend}")),
             ),
             Some(bytes)
                 if Digest::of(bytes) == entry.sha256 && bytes.len() as u64 == entry.bytes => {}
@@ -337,7 +341,7 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
                     bytes.len(),
                     Digest::of(bytes)
                 );
-                let mend = "put it back, or build the manifest again";
+                let mend = format!("restore it from version control, or {amend}");
                 problems.push(Problem::new(document, what).mend(mend));
             }
         }
@@ -358,7 +362,7 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
                 format!("{name}/{path}"),
                 "it is there, but the manifest does not list it",
             )
-            .mend("remove it, or build the manifest again"),
+            .mend(format!("remove it, or {amend}")),
         );
     }
     problems

@@ -455,7 +455,7 @@ pub fn public_pem(key: &SigningKey) -> Result<String, String> {
 /// Why it is none, in words.
 pub fn signing_key(pem: &str) -> Result<SigningKey, String> {
     SigningKey::from_pkcs8_pem(pem)
-        .map_err(|error| format!("it is no Ed25519 private key in PKCS#8 PEM: {error}"))
+        .map_err(|error| format!("not an Ed25519 private key (PKCS#8 PEM): {error}"))
 }
 
 /// Reads a public key.
@@ -464,5 +464,5 @@ pub fn signing_key(pem: &str) -> Result<SigningKey, String> {
 /// Why it is none, in words.
 pub fn verifying_key(pem: &str) -> Result<VerifyingKey, String> {
     VerifyingKey::from_public_key_pem(pem)
-        .map_err(|error| format!("it is no Ed25519 public key in PEM: {error}"))
+        .map_err(|error| format!("not an Ed25519 public key (PEM): {error}"))
 }

@@ -217,13 +217,14 @@ fn meaning(committed: &Record, now: &Record, fields: &[(String, String, String)]
         }
     }
     if committed.event.kind() != now.event.kind() {
-        return "the run takes another course from here: the program's behaviour has changed, or the file was edited".to_owned();
+        return "the run diverges here: the program's behaviour has changed, or the file was edited".to_owned();
     }
     if fields.iter().all(|(pointer, _, _)| pointer == "/prev") {
         return "only the link to the line before differs: the committed file was edited here"
             .to_owned();
     }
-    "the same event says something else: the program's behaviour has changed, or the file was edited".to_owned()
+    "the content of this event differs: the program's behaviour has changed, or the file was edited"
+        .to_owned()
 }
 
 /// The inputs that differ, each with both digests.

@@ -50,7 +50,7 @@ pub const ATTRIBUTES: &[(&str, &str)] = &[
     ("agent.tool.error_category", "what kind of trouble the error is"),
     ("agent.tool.error_class", "the error's name"),
     ("agent.tool.error_retryable", "whether trying again can help"),
-    ("agent.tool.error_source", "who is at fault"),
+    ("agent.tool.error_source", "the source of the error"),
     ("agent.tool.result_bytes", "size of the whole result as canonical JSON"),
     ("agent.tool.result_cut", "true where the LLM got less than the whole result"),
     ("agent.tool.result_sha256", "SHA-256 of the whole result as canonical JSON"),

@@ -146,7 +146,7 @@ impl<'a> Findings<'a> {
         }
         if value.is_null() {
             let what = match expected {
-                "object" => format!("nothing stands below `{key}:`"),
+                "object" => format!("`{key}:` is empty"),
                 _ => format!("{name} has no value"),
             };
             let whole = match expected {

@@ -29,7 +29,7 @@ pub fn check_host(host: &str) -> Result<(), Misspelt> {
     }
     if host.contains("://") || host.contains(['/', '?', '#', '\\']) {
         return wrong(
-            "it is more than a host",
+            "contains more than a host",
             "write the host alone; schemes and path_prefix have keys of their own",
         );
     }

@@ -223,6 +223,13 @@ fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violati
             [name] => meant_by(name).map(|meant| unknown_key(name, Some(meant))),
             _ => None,
         },
+        ValidationErrorKind::Required { .. } => missing.as_deref().and_then(|key| {
+            let path = error.schema_path().as_str();
+            let parent = keyword(schema, path.rsplit_once('/')?.0)?;
+            let options = parent.get("properties")?.get(key)?.get("enum")?.as_array()?;
+            let listed: Vec<String> = options.iter().map(Value::to_string).collect();
+            Some(format!("{key} is missing; add it, with one of {}", listed.join(", ")))
+        }),
         ValidationErrorKind::Pattern { .. } => Some(unlike_pattern(error, schema)),
         ValidationErrorKind::PropertyNames { error } => {
             let told = match error.kind() {

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::file::said;
 use crate::host::HostFault;
 use crate::json::Digest;
 use crate::line_ends::{RUNS, Rewriting, with_lf};
@@ -136,7 +137,15 @@ fn look_into(
 /// That something cannot be read: the machine's doing, or of the cause that is given.
 fn unread(error: &io::Error, cause: Cause) -> (String, Cause) {
     let cause = if HostFault::is_one(error) { Cause::Host } else { cause };
-    (format!("cannot be read: {error}"), cause)
+    (unread_words(error), cause)
+}
+
+/// Why something of a run was not read, and what to do about a file that is missing.
+pub(super) fn unread_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("{}; restore it from version control", said(error)),
+        _ => format!("cannot be read: {}", said(error)),
+    }
 }
 
 fn is_below(path: &str, folder: &str) -> bool {

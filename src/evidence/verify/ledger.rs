@@ -306,8 +306,8 @@ impl Check<'_> {
             Some(shortened(&String::from_utf8_lossy(rest), QUOTED_CHARS_MAX).into_owned())
         };
         let what = match (&difference.committed, &difference.now) {
-            (None, _) => "the file ends here, and what the ledger produces continues",
-            (_, None) => "the file continues here, and what the ledger produces has ended",
+            (None, _) => "the file ends too early",
+            (_, None) => "extra content after the expected end of the file",
             _ => "does not match what the ledger produces",
         };
         let (found, expected) = (rest(&difference.committed), rest(&difference.now));

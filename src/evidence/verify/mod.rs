@@ -355,7 +355,7 @@ impl<'a> Check<'a> {
     }
 
     fn unreadable(&mut self, file: &str, error: &io::Error) {
-        let what = format!("cannot be read: {error}");
+        let what = contents::unread_words(error);
         let (verdict, cause) = if HostFault::is_one(error) {
             (Verdict::Unread, Cause::Host)
         } else {

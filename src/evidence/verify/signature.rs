@@ -15,7 +15,9 @@ impl Check<'_> {
         let bytes = match self.read(ATTESTATION, ENVELOPE_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.required("the run is not signed, and a signature is required");
+                self.required(
+                    "not signed, but --require-signature is set; sign it with `gatedrun sign`",
+                );
                 return none(SignatureState::None);
             }
             Err(error) => {

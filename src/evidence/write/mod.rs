@@ -64,7 +64,7 @@ pub enum WriteError {
         who: String,
     },
     /// A run was cut short there.
-    #[error("{partial}: a run was cut short here and is kept")]
+    #[error("{partial}: an interrupted run is kept here")]
     Partial {
         /// The folder.
         partial: Utf8PathBuf,
