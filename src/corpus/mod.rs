@@ -233,7 +233,7 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
         };
         // The corpus itself may be a link: only what is in it is not followed.
         if entry.depth() == 0 {
-            match std::fs::metadata(entry.path()) {
+            match entry.path().metadata() {
                 Ok(there) if there.is_dir() => {}
                 Ok(_) => problems.push(Problem::new(name, "not a folder")),
                 Err(error) => problems.push(file::unlisted(name, &error)),
