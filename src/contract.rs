@@ -75,7 +75,7 @@ impl Contract {
                 problems.extend(violations.into_iter().map(|violation| {
                     Problem::new(path, violation.told())
                         .at(format!("/{key}{}", violation.pointer.trim_end_matches('/')))
-                        .mend("a contract's schemas are JSON Schema 2020-12")
+                        .remedy("a contract's schemas are JSON Schema 2020-12")
                 }));
                 None
             }
@@ -93,7 +93,7 @@ impl Contract {
                 problems.push(
                     Problem::new(path, format!("the effect names the argument {argument}, which is not a property of inputSchema"))
                         .at("/_meta/gatedrun~1effects")
-                        .mend("name one of the properties"),
+                        .remedy("name one of the properties"),
                 );
             }
         }
@@ -168,7 +168,7 @@ impl Contracts {
                 problems.push(
                     Problem::new(&contract.path, format!("no tool implements {:?}", contract.name))
                         .at("/name")
-                        .mend(format!("the tools are {}", implemented.join(", "))),
+                        .remedy(format!("the tools are {}", implemented.join(", "))),
                 );
             } else if let Some(first) = map.get(&contract.name) {
                 problems.push(
@@ -177,7 +177,7 @@ impl Contracts {
                         format!("{:?} has a contract already, {}", contract.name, first.path),
                     )
                     .at("/name")
-                    .mend("keep one of the two"),
+                    .remedy("keep one of the two"),
                 );
             } else {
                 map.insert(contract.name.clone(), contract);

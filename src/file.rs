@@ -22,24 +22,24 @@ pub struct Unread {
     /// What is wrong, as a lower-case fragment.
     pub what: String,
     /// How to fix it; empty where the first sentence says it already.
-    pub mend: &'static str,
+    pub remedy: &'static str,
     /// Whether the machine refused, and not the file itself is wrong.
     pub is_host: bool,
 }
 
 impl Unread {
     fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), mend: "", is_host: false }
+        Self { what: what.into(), remedy: "", is_host: false }
     }
 
     fn io(error: &io::Error) -> Self {
         let is_host = !is_about_the_name(error);
-        Self { what: said(error), mend: "", is_host }
+        Self { what: said(error), remedy: "", is_host }
     }
 
     /// The same as a problem of the input that its user calls `name`.
     pub fn problem(self, name: &str) -> Problem {
-        let problem = Problem::new(name, self.what).mend(self.mend);
+        let problem = Problem::new(name, self.what).remedy(self.remedy);
         if self.is_host { problem.of_the_host() } else { problem }
     }
 }
@@ -100,7 +100,7 @@ pub fn make_folders(path: &Utf8Path) -> io::Result<()> {
 
 fn irregular(kind: &str) -> Unread {
     let what = format!("not a regular file (found {kind})");
-    Unread { mend: "name a file", ..Unread::new(what) }
+    Unread { remedy: "name a file", ..Unread::new(what) }
 }
 
 /// What something is that is not a regular file, in words.

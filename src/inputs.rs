@@ -213,7 +213,7 @@ impl Library {
         let problem = |(pointer, named)| {
             Problem::new(path, format!("{named:?} leads out of the project"))
                 .at(pointer)
-                .mend("give a path below the project's root, without \"..\"")
+                .remedy("give a path below the project's root, without \"..\"")
         };
         Problems::check(outside.map(problem).collect(), ())
     }
@@ -224,7 +224,7 @@ impl Library {
             let what = format!(
                 "a part of the id ends in {ending:?}, as folders do that lie beside a run and are none"
             );
-            return Err(Problem::new(path, what).at("/id").mend("choose another name"));
+            return Err(Problem::new(path, what).at("/id").remedy("choose another name"));
         }
         let named = path.strip_prefix("tasks/").and_then(|rest| rest.strip_suffix(".json"));
         match named {
@@ -233,7 +233,7 @@ impl Library {
                 format!("the id is {:?}, and the path says {named:?}", task.id),
             )
             .at("/id")
-            .mend("a task below tasks/ has its path as its id")),
+            .remedy("a task below tasks/ has its path as its id")),
             Some(_) => self.check_nesting(task, path),
             None => Ok(()),
         }
@@ -246,7 +246,7 @@ impl Library {
             let what = format!(
                 "the run of one of this task and {other} would lie in the other's, and a run's folder holds one run"
             );
-            Err(Problem::new(path, what).at("/id").mend("rename one of the two"))
+            Err(Problem::new(path, what).at("/id").remedy("rename one of the two"))
         };
         for (at, _) in task.id.match_indices('/') {
             let above = format!("tasks/{}.json", task.id.get(..at).unwrap_or_default());
@@ -290,7 +290,7 @@ impl Library {
         if contracts.is_empty() && problems.is_empty() {
             problems.push(
                 Problem::new(path, "it holds no contract")
-                    .mend("a contract is a .json file of MCP's Tool shape"),
+                    .remedy("a contract is a .json file of MCP's Tool shape"),
             );
         }
         Problems::check(problems, ())?;
@@ -336,12 +336,12 @@ impl Library {
             Ok(bytes) if bytes != spec::META_SCHEMA.as_bytes() => {
                 let own = Digest::of(spec::META_SCHEMA.as_bytes());
                 if let Some(found) = Rewriting::of(&bytes, own) {
-                    let mend = found.mend(&pattern(&beside));
-                    return Err(Problem::new(beside, found.what()).mend(mend));
+                    let remedy = found.remedy(&pattern(&beside));
+                    return Err(Problem::new(beside, found.what()).remedy(remedy));
                 }
                 let what = "it differs from the meta-schema that this program enforces";
-                let mend = "replace it with the program's own, or remove it";
-                Err(Problem::new(beside, what).mend(mend))
+                let remedy = "replace it with the program's own, or remove it";
+                Err(Problem::new(beside, what).remedy(remedy))
             }
             _ => Ok(()),
         }
@@ -377,7 +377,7 @@ impl Library {
         String::from_utf8(self.read(path)?).map_err(|error| {
             Problem::new(path, "it is not UTF-8")
                 .at(format!("byte {}", error.utf8_error().valid_up_to()))
-                .mend("save it as UTF-8")
+                .remedy("save it as UTF-8")
         })
     }
 
@@ -397,7 +397,7 @@ impl Library {
         match self.locate(path) {
             Located::Builtin(inner) => builtin::file(inner).map(<[u8]>::to_vec).ok_or_else(|| {
                 Problem::new(path, "nothing of that name is built in")
-                    .mend("name a file of the project")
+                    .remedy("name a file of the project")
             }),
             Located::File(full) => read_file(&full, path),
         }

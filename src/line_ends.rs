@@ -51,7 +51,7 @@ impl Rewriting {
     }
 
     /// How to undo it; `pattern` is what to put into `.gitattributes`.
-    pub fn mend(self, pattern: &str) -> String {
+    pub fn remedy(self, pattern: &str) -> String {
         match self {
             Self::LineEnds => {
                 format!("add `{pattern} -text` to .gitattributes and check out again")
@@ -64,7 +64,7 @@ impl Rewriting {
 
     /// Both, as one line.
     pub fn words(self, pattern: &str) -> String {
-        format!("{}; {}", self.what(), self.mend(pattern))
+        format!("{}; {}", self.what(), self.remedy(pattern))
     }
 }
 

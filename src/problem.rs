@@ -15,7 +15,7 @@ pub struct Problem {
     /// What is wrong, as a lower-case fragment.
     pub what: String,
     /// How to fix it; empty where the first sentence says it already.
-    pub mend: String,
+    pub remedy: String,
     /// Whether the machine refused, and not the input is wrong.
     #[serde(skip)]
     pub is_host: bool,
@@ -27,9 +27,9 @@ pub struct Problem {
 impl Problem {
     /// A problem of the whole file.
     pub fn new(file: impl Into<String>, what: impl Into<String>) -> Self {
-        let (at, mend) = (String::new(), String::new());
+        let (at, remedy) = (String::new(), String::new());
         let (is_host, is_line_ends) = (false, false);
-        Self { file: file.into(), at, what: what.into(), mend, is_host, is_line_ends }
+        Self { file: file.into(), at, what: what.into(), remedy, is_host, is_line_ends }
     }
 
     /// Says where in the file.
@@ -55,8 +55,8 @@ impl Problem {
 
     /// Says how to fix it.
     #[must_use]
-    pub fn mend(mut self, mend: impl Into<String>) -> Self {
-        self.mend = mend.into();
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
         self
     }
 }
@@ -68,8 +68,8 @@ impl fmt::Display for Problem {
             write!(f, ": {}", cut(&self.at))?;
         }
         write!(f, ": {}", limited(&self.what, WORDS_CHARS_MAX))?;
-        if !self.mend.is_empty() {
-            write!(f, "; {}", limited(&self.mend, WORDS_CHARS_MAX))?;
+        if !self.remedy.is_empty() {
+            write!(f, "; {}", limited(&self.remedy, WORDS_CHARS_MAX))?;
         }
         Ok(())
     }

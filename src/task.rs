@@ -356,7 +356,7 @@ impl Task {
                 .map_or_else(String::new, |known| format!("did you mean {known:?}? "));
             Problem::new(path, format!("unknown tool {name:?}"))
                 .at(at)
-                .mend(format!("{hint}the tools are {}", tools.join(", ")))
+                .remedy(format!("{hint}the tools are {}", tools.join(", ")))
         };
         let mut problems = Vec::new();
         for (index, fault) in self.faults.iter().enumerate() {
@@ -367,7 +367,7 @@ impl Task {
         for (name, place) in self.scripted_tools() {
             if !tools.contains(&name) {
                 let mut problem = unknown(name, place);
-                problem.mend.push_str(
+                problem.remedy.push_str(
                     "; where the call is meant to be refused, add \"unknown_tool\": true",
                 );
                 problems.push(problem);
@@ -600,8 +600,8 @@ impl Scope<'_> {
         }
     }
 
-    fn problem(&mut self, place: &str, what: &str, mend: &str) {
-        self.problems.push(Problem::new(self.path, what).at(place).mend(mend));
+    fn problem(&mut self, place: &str, what: &str, remedy: &str) {
+        self.problems.push(Problem::new(self.path, what).at(place).remedy(remedy));
     }
 }
 

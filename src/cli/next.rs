@@ -3,10 +3,8 @@
 
 use camino::Utf8Path;
 
-use crate::event::{Event, InputRole};
-use crate::evidence::{STATE, open};
+use crate::event::InputRole;
 use crate::inputs::{BUILTIN, Project};
-use crate::ledger::Reader;
 use crate::task::PARTIAL_ENDING;
 
 use super::check::task_of;
@@ -52,10 +50,7 @@ pub(super) fn resume(name: &Utf8Path) -> String {
 
 /// The task that the ledger of an unfinished run names, if it is found from here.
 fn recorded_task(name: &Utf8Path) -> Option<String> {
-    let ledger = open::open(&Utf8Path::new(&format!("{name}{PARTIAL_ENDING}")).join(STATE)).ok()?;
-    let Event::RunStarted(started) = Reader::new(ledger).next_record().ok()??.event else {
-        return None;
-    };
+    let started = project::started(Utf8Path::new(&format!("{name}{PARTIAL_ENDING}")))?;
     let task = started.inputs.into_iter().find(|input| input.role == InputRole::Task)?.path;
     (task.starts_with(BUILTIN) || Utf8Path::new(&task).is_file()).then_some(task)
 }

@@ -632,7 +632,7 @@ pub fn must_be_folder(path: &Utf8Path, remedy: &str) -> Result<(), Stop> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => Err(Stop::usage(format!("{path}: not a folder; {remedy}"))),
-        Err(error) => Err(file::unlisted(path.as_str(), &error).mend(remedy).into()),
+        Err(error) => Err(file::unlisted(path.as_str(), &error).remedy(remedy).into()),
     }
 }
 

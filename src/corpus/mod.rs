@@ -120,7 +120,7 @@ impl Corpus {
                     problems.push(
                         Problem::new(format!("{name}/{path}"), "it is not UTF-8")
                             .at(format!("byte {at}"))
-                            .mend("save it as UTF-8"),
+                            .remedy("save it as UTF-8"),
                     );
                 }
             }
@@ -128,7 +128,7 @@ impl Corpus {
         if documents.is_empty() && problems.is_empty() {
             problems.push(
                 Problem::new(name, "it holds no document")
-                    .mend("a corpus is a folder of .md and .txt files"),
+                    .remedy("a corpus is a folder of .md and .txt files"),
             );
         }
         let identity = CorpusIdentity {
@@ -253,7 +253,7 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
             .into_owned();
         let file = format!("{name}/{lossy}");
         let Ok(full) = Utf8PathBuf::from_path_buf(entry.path().to_path_buf()) else {
-            problems.push(Problem::new(file, "the name is not UTF-8").mend("rename it"));
+            problems.push(Problem::new(file, "the name is not UTF-8").remedy("rename it"));
             continue;
         };
         let path = full.strip_prefix(folder).unwrap_or(&full).as_str().replace('\\', "/");
@@ -261,7 +261,7 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
         if entry.file_type().is_symlink() && full.is_dir() {
             problems.push(
                 Problem::new(file, "a link to a folder, which is not followed")
-                    .mend("link the documents, or the whole corpus"),
+                    .remedy("link the documents, or the whole corpus"),
             );
             continue;
         }
@@ -277,7 +277,7 @@ pub fn read(folder: &Utf8Path, name: &str) -> (BTreeMap<String, Vec<u8>>, Vec<Pr
         if files.len() > DOCUMENTS_MAX {
             problems.push(
                 Problem::new(name, format!("it holds more than {DOCUMENTS_MAX} documents"))
-                    .mend("split it"),
+                    .remedy("split it"),
             );
             break;
         }
@@ -303,7 +303,7 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
         Ok(manifest) => manifest,
         Err(what) => {
             return vec![
-                Problem::new(file, what).mend("build it again with `gatedrun corpus build`"),
+                Problem::new(file, what).remedy("build it again with `gatedrun corpus build`"),
             ];
         }
     };
@@ -317,7 +317,7 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
         if listed.insert(entry.path.as_str(), entry).is_some() {
             problems.push(
                 Problem::new(file, format!("{} is listed twice", entry.path))
-                    .mend("keep one of the two"),
+                    .remedy("keep one of the two"),
             );
         }
     }
@@ -326,7 +326,7 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
         match files.get(*path) {
             None => problems.push(
                 Problem::new(document, "the manifest lists it, but it is not there")
-                    .mend(format!("restore it from version control, or {amend}")),
+                    .remedy(format!("restore it from version control, or {amend}")),
             ),
             Some(bytes)
                 if Digest::of(bytes) == entry.sha256 && bytes.len() as u64 == entry.bytes => {}
@@ -341,8 +341,8 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
                     bytes.len(),
                     Digest::of(bytes)
                 );
-                let mend = format!("restore it from version control, or {amend}");
-                problems.push(Problem::new(document, what).mend(mend));
+                let remedy = format!("restore it from version control, or {amend}");
+                problems.push(Problem::new(document, what).remedy(remedy));
             }
         }
     }
@@ -353,8 +353,8 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
             count => (name, format!("{count} documents: ")),
         };
         let what = format!("{count}{}", Rewriting::LineEnds.what());
-        let mend = Rewriting::LineEnds.mend(&pattern(&format!("{name}/{MANIFEST}")));
-        problems.push(Problem::new(file, what).mend(mend).of_line_ends());
+        let remedy = Rewriting::LineEnds.remedy(&pattern(&format!("{name}/{MANIFEST}")));
+        problems.push(Problem::new(file, what).remedy(remedy).of_line_ends());
     }
     for path in files.keys().filter(|path| !listed.contains_key(path.as_str())) {
         problems.push(
@@ -362,7 +362,7 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
                 format!("{name}/{path}"),
                 "it is there, but the manifest does not list it",
             )
-            .mend(format!("remove it, or {amend}")),
+            .remedy(format!("remove it, or {amend}")),
         );
     }
     problems

@@ -165,13 +165,13 @@ pub fn read_table(path: &str, bytes: &[u8]) -> Result<Vec<Case>, Problems> {
                 case.line = index + 1;
                 match check_decision(&case.decision) {
                     Ok(()) => cases.push(case),
-                    Err((what, fix)) => problems.push(Problem::new(path, what).at(at).mend(fix)),
+                    Err((what, fix)) => problems.push(Problem::new(path, what).at(at).remedy(fix)),
                 }
             }
             Err(what) => problems.push(
                 Problem::new(path, what)
                     .at(at)
-                    .mend("a case is a JSON object with tool, arguments and decision"),
+                    .remedy("a case is a JSON object with tool, arguments and decision"),
             ),
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn problem(
     document: &Document,
     pointer: &str,
     what: &str,
-    mend: &str,
+    remedy: &str,
 ) -> Problem {
     // A key without a value stands where the key does.
     let is_null = document.value.pointer(pointer).is_some_and(Value::is_null);
@@ -39,7 +39,7 @@ pub(super) fn problem(
     let place = key.or_else(|| document.place(pointer));
     let shown = if pointer.is_empty() { "/" } else { pointer };
     let at = place.map_or_else(|| shown.to_owned(), |place| format!("{place} ({shown})"));
-    Problem::new(path, what).at(at).mend(mend)
+    Problem::new(path, what).at(at).remedy(remedy)
 }
 
 /// Collects what is wrong with one policy.
@@ -91,15 +91,15 @@ impl<'a> Findings<'a> {
         found.problems
     }
 
-    fn add(&mut self, pointer: &str, what: &str, mend: &str) {
+    fn add(&mut self, pointer: &str, what: &str, remedy: &str) {
         self.about.insert(pointer.to_owned());
-        self.problems.push(problem(self.path, self.document, pointer, what, mend));
+        self.problems.push(problem(self.path, self.document, pointer, what, remedy));
     }
 
     /// Adds a problem about a value that has none yet.
-    fn add_first(&mut self, pointer: &str, what: &str, mend: &str) {
+    fn add_first(&mut self, pointer: &str, what: &str, remedy: &str) {
         if !self.about.contains(pointer) {
-            self.add(pointer, what, mend);
+            self.add(pointer, what, remedy);
         }
     }
 
@@ -116,8 +116,8 @@ impl<'a> Findings<'a> {
         let before = self.problems.len();
         let expected = rules.get("type").and_then(Value::as_str);
         if let Some(expected) = expected.filter(|expected| !is_of_type(value, expected)) {
-            let (what, mend) = self.wrong_type(pointer, value, expected);
-            self.add(pointer, &what, &mend);
+            let (what, remedy) = self.wrong_type(pointer, value, expected);
+            self.add(pointer, &what, &remedy);
             return true;
         }
         match value {
@@ -166,11 +166,11 @@ impl<'a> Findings<'a> {
         }
         match expected {
             "array" if pointer == "/url_allowlist/hosts" && value.is_string() => {
-                let mend = format!(
+                let remedy = format!(
                     "write `- host: {}` on a line of its own below it",
                     cut_owned(value.as_str().unwrap_or_default())
                 );
-                (format!("{name} is a list (found {found})"), mend)
+                (format!("{name} is a list (found {found})"), remedy)
             }
             "object" if is_entry(pointer) => (
                 format!("{name} has keys of its own (found {found})"),
@@ -181,22 +181,22 @@ impl<'a> Findings<'a> {
                 format!("write them on lines of their own, indented, such as `{sample}`"),
             ),
             "array" => {
-                let mend = match value {
+                let remedy = match value {
                     Value::String(_) | Value::Number(_) | Value::Bool(_) => {
                         format!("write `{key}: [{}]`", cut(&flow(value)))
                     }
                     _ => format!("write `{sample}`"),
                 };
-                (format!("{name} is a list (found {found})"), mend)
+                (format!("{name} is a list (found {found})"), remedy)
             }
             "integer" => {
                 let number = value.as_str().and_then(|text| text.trim().parse::<u64>().ok());
-                let mend = match number {
+                let remedy = match number {
                     Some(number) if is_entry(pointer) => format!("write {number} without quotes"),
                     Some(number) => format!("write `{key}: {number}`, without quotes"),
                     None => format!("write a number such as `{sample}`"),
                 };
-                (format!("{name} is a whole number (found {found})"), mend)
+                (format!("{name} is a whole number (found {found})"), remedy)
             }
             _ => (
                 format!("{name} is a text (found {found})"),
@@ -218,7 +218,7 @@ impl<'a> Findings<'a> {
             let shown = cut(key);
             let homes: Vec<String> =
                 homes(key).into_iter().map(|home| format!("`{home}:`")).collect();
-            let mend = match nearest(&shown, &known) {
+            let remedy = match nearest(&shown, &known) {
                 Some(known) if value.get(known).is_some() => {
                     format!("remove it; `{known}` is there already")
                 }
@@ -230,10 +230,10 @@ impl<'a> Findings<'a> {
             self.about.insert(at.clone());
             let what = format!("unknown key {shown:?}");
             let problem = match self.document.key_place(&at) {
-                Some(place) => {
-                    Problem::new(self.path, what).at(format!("{place} ({})", cut(&at))).mend(mend)
-                }
-                None => problem(self.path, self.document, &at, &what, &mend),
+                Some(place) => Problem::new(self.path, what)
+                    .at(format!("{place} ({})", cut(&at)))
+                    .remedy(remedy),
+                None => problem(self.path, self.document, &at, &what, &remedy),
             };
             self.problems.push(problem);
         }
@@ -252,13 +252,13 @@ impl<'a> Findings<'a> {
                 continue;
             }
             let sample = self.sample(&format!("{pointer}/{key}"));
-            let mend = match key {
+            let remedy = match key {
                 "tool_registry" => {
                     format!("add `tool_registry:`, and `{sample}` below it, indented")
                 }
                 _ => format!("add `{sample}`"),
             };
-            self.add(pointer, &format!("{key} is missing"), &mend);
+            self.add(pointer, &format!("{key} is missing"), &remedy);
         }
     }
 
@@ -266,8 +266,8 @@ impl<'a> Findings<'a> {
         let (name, key) = (name_of(pointer), last(pointer));
         let bound = |keyword: &str| rules.get(keyword).and_then(Value::as_u64);
         if items.is_empty() && bound("minItems").is_some() {
-            let mend = format!("write `{}`, or remove the key", self.sample(pointer));
-            self.add(pointer, &format!("{name} is empty, so nothing would match"), &mend);
+            let remedy = format!("write `{}`, or remove the key", self.sample(pointer));
+            self.add(pointer, &format!("{name} is empty, so nothing would match"), &remedy);
         }
         if let Some(max) = bound("maxItems").filter(|max| items.len() as u64 > *max) {
             let what = format!("{name} has {} entries, and the limit is {max}", items.len());
@@ -302,7 +302,7 @@ impl<'a> Findings<'a> {
                 true => format!("write {word}"),
                 false => format!("write `{key}: {word}`"),
             };
-            let mend = match (mount, near, known.as_slice()) {
+            let remedy = match (mount, near, known.as_slice()) {
                 (Some(mount), ..) => format!("write {mount}; a mount is granted whole"),
                 (None, _, ["1"]) => format!("{}, without quotes", write("1")),
                 (None, Some(word), _) => write(word),
@@ -315,7 +315,7 @@ impl<'a> Findings<'a> {
                 }
                 _ => format!("{name} is {} (found {found})", known.join(" or ")),
             };
-            return self.add(pointer, &what, &mend);
+            return self.add(pointer, &what, &remedy);
         }
         let bound = |keyword: &str| rules.get(keyword).and_then(Value::as_u64);
         let range = |least: Option<u64>, most: Option<u64>| match (least, most) {
@@ -391,7 +391,7 @@ impl<'a> Findings<'a> {
                 };
                 let name = cut(name);
                 let tools = self.tools.join(", ");
-                let (what, mend) = match nearest(&name, self.tools) {
+                let (what, remedy) = match nearest(&name, self.tools) {
                     _ if name.contains(['*', '?']) => (
                         format!("{name:?} is a pattern, and a tool is listed by its name"),
                         format!("list each tool; the tools are {tools}"),
@@ -401,7 +401,7 @@ impl<'a> Findings<'a> {
                     }
                     None => (format!("unknown tool {name:?}"), format!("the tools are {tools}")),
                 };
-                self.add_first(&format!("{list}/{index}"), &what, &mend);
+                self.add_first(&format!("{list}/{index}"), &what, &remedy);
             }
         }
     }
@@ -428,7 +428,7 @@ impl<'a> Findings<'a> {
             let Some(name) = name.as_str().filter(|name| !name.is_empty()) else { continue };
             let path = MountPath::parse(&format!("work/{name}"));
             let is_one = path.as_ref().is_ok_and(|path| path.names() == [name]);
-            let (what, mend) = match path {
+            let (what, remedy) = match path {
                 Err(refusal) => (refusal.reason, "name a file that a path can name"),
                 Ok(_) if !is_one => {
                     ("it is a path".to_owned(), "write one name, which holds in every folder")
@@ -443,7 +443,7 @@ impl<'a> Findings<'a> {
                 Ok(_) => continue,
             };
             let what = format!("allow_names: {:?}: {what}", cut(name));
-            self.add(&format!("/sandbox/allow_names/{index}"), &what, mend);
+            self.add(&format!("/sandbox/allow_names/{index}"), &what, remedy);
         }
     }
 

@@ -349,8 +349,8 @@ impl Policy {
         };
         if problems.is_empty() {
             for (rule, pointer, what) in Judge::new(&policy, contracts).contradicted() {
-                let mend = format!("change the example or the rule {}", rule.as_str());
-                problems.push(findings::problem(path, &document, &pointer, &what, &mend));
+                let remedy = format!("change the example or the rule {}", rule.as_str());
+                problems.push(findings::problem(path, &document, &pointer, &what, &remedy));
             }
         }
         Problems::check(problems, (policy, document))

@@ -46,8 +46,8 @@ struct Warnings<'a> {
 }
 
 impl Warnings<'_> {
-    fn add(&mut self, pointer: &str, what: &str, mend: &str) {
-        self.found.push(findings::problem(self.path, self.document, pointer, what, mend));
+    fn add(&mut self, pointer: &str, what: &str, remedy: &str) {
+        self.found.push(findings::problem(self.path, self.document, pointer, what, remedy));
     }
 
     /// Whether the policy states the value with this pointer.
@@ -69,8 +69,8 @@ impl Warnings<'_> {
     fn tools(&mut self) {
         let registry = &self.policy.tool_registry;
         if registry.allowed.is_empty() {
-            let mend = "list the tools that the agent needs, such as `allowed: [search, read]`";
-            self.add("/tool_registry/allowed", "no tool may be called", mend);
+            let remedy = "list the tools that the agent needs, such as `allowed: [search, read]`";
+            self.add("/tool_registry/allowed", "no tool may be called", remedy);
         }
         for (pointer, tool) in self.listed("/tool_registry/denied") {
             if registry.allowed.contains(&tool) {
@@ -122,8 +122,8 @@ impl Warnings<'_> {
             let pointer = format!("/url_allowlist/hosts/{index}");
             let reach = entry.get("host").and_then(Value::as_str).and_then(reach);
             if let Some(reach) = reach {
-                let (what, mend) = reach.words();
-                self.add(&format!("{pointer}/host"), what, mend);
+                let (what, remedy) = reach.words();
+                self.add(&format!("{pointer}/host"), what, remedy);
             }
             for (pointer, scheme) in self.listed(&format!("{pointer}/schemes")) {
                 if scheme == "http" && reach != Some(Reach::Machine) {
@@ -182,8 +182,8 @@ impl Warnings<'_> {
                 "this entry changes nothing: what it allows is already allowed by {noun} {}",
                 lines.join(", ")
             );
-            let mend = "remove it, or the wider entry if that is not meant";
-            self.add(&format!("/url_allowlist/hosts/{index}"), &what, mend);
+            let remedy = "remove it, or the wider entry if that is not meant";
+            self.add(&format!("/url_allowlist/hosts/{index}"), &what, remedy);
         }
     }
 
@@ -215,9 +215,9 @@ impl Warnings<'_> {
         for (pointer, mount) in self.listed("/sandbox/write") {
             if !self.policy.sandbox.read.contains(&mount) {
                 let what = format!("{mount} may be written and not read");
-                let mend =
+                let remedy =
                     format!("add {mount} to `read:`, if the agent is to read what it writes");
-                self.add(&pointer, &what, &mend);
+                self.add(&pointer, &what, &remedy);
             }
         }
     }

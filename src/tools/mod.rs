@@ -59,7 +59,7 @@ pub fn check_effects(contracts: &Contracts) -> Result<(), Problems> {
                     ),
                 )
                 .at("/_meta/gatedrun~1effects")
-                .mend("say what the code does"),
+                .remedy("say what the code does"),
             );
         }
     }
