@@ -46,7 +46,7 @@ fn says_so(folder: &Folder, args: &[&str], code: i32) {
             .all(|word| line.contains(word))
     };
     assert!(said.lines().any(|line| is_told(&line)), "{args:?}: {said}");
-    for word in ["it has changed", "key order", "put it back"] {
+    for word in ["it has changed", "key order", "restore it from version control"] {
         assert!(!said.contains(word), "{args:?}: {said}");
     }
 }
