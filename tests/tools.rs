@@ -258,7 +258,8 @@ fn strace(folder: &Folder, options: &[&str]) -> Option<Command> {
         .args(options)
         .args([env!("CARGO_BIN_EXE_gatedrun"), "run", "tasks/test/script.json"])
         .current_dir(folder.path())
-        .env_remove("CI");
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap());
     Some(command)
 }
 

@@ -89,7 +89,8 @@ pub fn injected(folder: &Folder, args: &[&str], injection: &str) -> Option<(i32,
         .arg(env!("CARGO_BIN_EXE_gatedrun"))
         .args(args)
         .current_dir(folder.path())
-        .env_remove("CI")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
         .stdin(Stdio::null())
         .output();
     let Ok(output) = output else {
