@@ -148,7 +148,7 @@ impl Contract {
 
 fn check_shape(path: &str, text: &Value) -> Vec<Problem> {
     let violations = META.violations(text);
-    violations.into_iter().map(|violation| violation.problem(path)).collect()
+    violations.into_iter().flat_map(|violation| violation.problems(path)).collect()
 }
 
 /// The contracts of a run, by tool name.

@@ -299,7 +299,7 @@ impl Task {
         let violations = META.violations(&value);
         if !violations.is_empty() {
             return Err(Problems(
-                violations.into_iter().map(|violation| violation.problem(path)).collect(),
+                violations.into_iter().flat_map(|violation| violation.problems(path)).collect(),
             ));
         }
         // An integer is one however it is written, and one that readers round is refused where an

@@ -194,7 +194,7 @@ fn the_service_gives_each_line_one_answer_and_outlives_them_all() {
             "larger than",
             Value::Null,
         ),
-        (br#"{"tool":"search"} {"tool":"search"}"#, "trailing", Value::Null),
+        (br#"{"tool":"search"} {"tool":"search"}"#, "follows the end", Value::Null),
         (b"\xef\xbb\xbf{\"tool\":\"search\"}", "", Value::Null),
     ] {
         let input = [bad, b"\n", good, b"\r\n", bad, b"\n", good].concat();

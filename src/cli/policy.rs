@@ -196,8 +196,13 @@ fn load_within(named: &Named, world: &World) -> Result<Within, Stop> {
         let mounts: Vec<&str> = Mount::ALL.into_iter().map(Mount::as_str).collect();
         let (host, mount) = text.split_once('=').unwrap_or_default();
         if host.is_empty() || !mounts.contains(&mount) {
+            let what = match text.contains('=') && !host.is_empty() {
+                true => format!("{:?} is not a mount; ", cut(mount)),
+                false => String::new(),
+            };
             return Err(Stop::usage(format!(
-                "--fixtures {text:?}: write HOST=MOUNT; the mounts are {}",
+                "--fixtures {:?}: {what}write HOST=MOUNT; the mounts are {}",
+                cut(text),
                 mounts.join(", ")
             )));
         }

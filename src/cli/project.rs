@@ -45,7 +45,11 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     let path = upwards(path);
     let there = file::at(&path)?;
     let what = if there.as_ref().is_some_and(Metadata::is_file) {
-        run_above(&path)?.map(|_| "a file of a run; name a task file".to_owned())
+        let is_json = path.extension().is_none_or(|extension| extension == "json");
+        let other = (!is_json).then(|| {
+            "not a task: a task is a .json file; name one, for example tasks/NAME.json".to_owned()
+        });
+        run_above(&path)?.map(|_| "a file of a run; name a task file".to_owned()).or(other)
     } else if is_run(&path)? {
         Some(instead_of_run(&path))
     } else if there.as_ref().is_some_and(Metadata::is_dir) {

@@ -143,8 +143,40 @@ impl From<serde_json::Error> for JsonError {
     fn from(error: serde_json::Error) -> Self {
         let text = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
-        let message = text.strip_suffix(&place).unwrap_or(&text).to_owned();
-        Self { line: error.line(), column: error.column(), message }
+        let message = plain(text.strip_suffix(&place).unwrap_or(&text)).to_owned();
+        // The parser counts from 0 where the text is empty.
+        Self { line: error.line().max(1), column: error.column().max(1), message }
+    }
+}
+
+/// What the parser says, in the words of this program: what it finds wrong is named, and what to
+/// write instead. What is not about syntax stays as it is.
+fn plain(message: &str) -> &str {
+    match message {
+        "expected value" => "not JSON: expected a value here",
+        "expected `:`" => "not JSON: expected `:` after the key",
+        "expected `,` or `}`" => "not JSON: expected `,` or `}` here",
+        "expected `,` or `]`" => "not JSON: expected `,` or `]` here",
+        "expected `\"`" => "not JSON: expected `\"` here",
+        "expected ident" => "not JSON: expected `true`, `false` or `null` here",
+        "key must be a string" => "not JSON: expected a key in double quotes here",
+        "trailing comma" => "not JSON: remove the comma before this bracket",
+        "trailing characters" => "not JSON: remove what follows the end of the value",
+        "invalid escape" => "not JSON: an unknown escape; write a backslash as `\\`",
+        "invalid number" => "not JSON: not a number; a string needs double quotes",
+        "number out of range" => "a number too large for any reader; write it as a string",
+        "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
+            "half of a surrogate pair; write the character itself, or both halves"
+        }
+        "invalid unicode code point" => "not UTF-8; save the file as UTF-8",
+        "recursion limit exceeded" => "nested deeper than 128 levels",
+        _ if message.starts_with("control character") => {
+            "not JSON: a control character in a string; write it as an escape, such as `\n`"
+        }
+        _ if message.starts_with("EOF while parsing") => {
+            "not JSON: the text ends before the value does; it may be cut short"
+        }
+        _ => message,
     }
 }
 
@@ -161,6 +193,10 @@ impl From<serde_json::Error> for JsonError {
 /// assert!(error.message.contains("duplicate key \"a\""));
 /// ```
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        let message = "a byte order mark; save the file as UTF-8 without one".to_owned();
+        return Err(JsonError { line: 1, column: 1, message });
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let Strict(value) = Strict::deserialize(&mut deserializer)?;
     deserializer.end()?;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use memchr::memchr;
 
 use crate::event::{Event, FORMAT, Record, ToolFinished};
-use crate::json::Digest;
+use crate::json::{Digest, JsonError};
 use crate::line_ends::{RUNS, Rewriting, is_line_end};
 
 use super::grammar::Grammar;
@@ -76,8 +76,8 @@ impl<R: Read> Reader<R> {
     pub(super) fn record(&mut self) -> Result<Record, LedgerError> {
         let text = std::str::from_utf8(self.lines.line())
             .map_err(|error| self.malformed(format!("not a record: {error}")))?;
-        let mut record: Record = serde_json::from_str(text)
-            .map_err(|error| self.malformed(format!("not a record: {error}")))?;
+        let mut record: Record =
+            serde_json::from_str(text).map_err(|error| self.no_record(error))?;
         if !self.trusting {
             self.is_as_written(&mut record)?;
         }
@@ -170,7 +170,7 @@ impl<R: Read> Reader<R> {
     fn is_as_written(&mut self, record: &mut Record) -> Result<(), LedgerError> {
         if let Event::ToolFinished(ToolFinished { result: Some(result), .. }) = &mut record.event {
             let due = result.check();
-            let due = due.map_err(|error| self.malformed(format!("not a record: {error}")))?;
+            let due = due.map_err(|error| self.no_record(error))?;
             if let Some(due) = due {
                 *result = due;
             }
@@ -196,6 +196,11 @@ impl<R: Read> Reader<R> {
             return Err(LedgerError::Unlinked { line: self.number + 1, stated, computed });
         }
         Ok(())
+    }
+
+    fn no_record(&self, error: impl Into<JsonError>) -> LedgerError {
+        let JsonError { column, message, .. } = error.into();
+        self.malformed(format!("not a record: column {column}: {message}"))
     }
 
     fn malformed(&self, what: String) -> LedgerError {

@@ -102,9 +102,17 @@ impl Violation {
             .map(move |name| (name.as_str(), unknown_key(name, misspelt(name, &known))))
     }
 
-    /// The problem of a file that breaks its schema so.
-    pub fn problem(self, path: &str) -> Problem {
-        Problem::new(path, self.told()).at(self.pointer)
+    /// The problems of a file that breaks its schema so: one for each unknown key, at that key.
+    pub fn problems(self, path: &str) -> Vec<Problem> {
+        if self.unknown.is_empty() {
+            return vec![Problem::new(path, self.told()).at(self.pointer)];
+        }
+        let at = self.pointer.trim_end_matches('/');
+        self.unknown_keys()
+            .map(|(name, what)| {
+                Problem::new(path, what).at(format!("{at}/{}", pointer_token(name)))
+            })
+            .collect()
     }
 }
 
