@@ -9,10 +9,12 @@ use gatedrun::event::{Detail, ProposedCall, Rule, Totals, Usage};
 use gatedrun::host::HostFault;
 use gatedrun::inputs::Inputs;
 use gatedrun::json;
+use gatedrun::policy::call::{Denied, Standing, action};
 use gatedrun::policy::cases::{Judge, read_table};
-use gatedrun::policy::gate::{Denied, Gate, Standing, Verdict, Warning, action};
+use gatedrun::policy::gate::{Gate, Verdict};
 use gatedrun::policy::path::Mounts;
-use gatedrun::policy::spec::Policy;
+use gatedrun::policy::rules::loop_budget::Warning;
+use gatedrun::policy::{self, spec::Policy};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -561,7 +563,7 @@ fn shared() -> &'static (Policy, Contracts, Arc<Corpus>) {
             })
             .collect();
         let contracts = Contracts::new(contracts, &names).unwrap();
-        let policy = Policy::load("policy/v1.yaml", &file("policy/v1.yaml"), &contracts).unwrap();
+        let policy = policy::load("policy/v1.yaml", &file("policy/v1.yaml"), &contracts).unwrap();
         let corpus = Corpus::load(&root().join("data/corpus/v1"), "data/corpus/v1").unwrap();
         (policy, contracts, Arc::new(corpus))
     })

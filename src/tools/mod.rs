@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::contract::Contracts;
 use crate::event::{Effect, ErrorClass, ToolError};
-use crate::policy::gate::{Allowed, Grant};
+use crate::policy::capability::{Allowed, Grant};
 use crate::policy::path::Failure;
 use crate::problem::{Problem, Problems};
 
