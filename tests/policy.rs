@@ -568,3 +568,22 @@ fn shared() -> &'static (Policy, Contracts, Arc<Corpus>) {
         (policy, contracts, Arc::new(corpus))
     })
 }
+
+#[test]
+fn the_table_of_rules_names_each_once_in_the_order_of_precedence() {
+    use gatedrun::policy::rules::{Ask, RULES};
+    assert_eq!(RULES.map(|row| row.rule), Rule::ALL);
+    let meta: Value = serde_json::from_slice(&file("policy/v1.schema.json")).unwrap();
+    for row in RULES {
+        // A file a rule, under the rule's id, and a section of the policy.
+        let (id, key) = (row.rule.as_str(), row.key);
+        let source = crate::support::text(&format!("src/policy/rules/{id}.rs"));
+        assert!(source.contains(&format!("Rule::{:?},", row.rule)), "{id}");
+        assert!(meta["properties"][key].is_object(), "{key}");
+        assert!(!row.asks.is_empty(), "{id} is never asked");
+    }
+    let asks = RULES.iter().flat_map(|row| row.asks);
+    let special = |ask: &&Ask| matches!(ask, Ask::Tool | Ask::Open | Ask::Budget | Ask::Step);
+    // The gate names whom it asks these, so there is one of each.
+    assert_eq!(asks.filter(special).count(), 4);
+}

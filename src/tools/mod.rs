@@ -6,8 +6,8 @@ pub mod fetch;
 pub mod read;
 pub mod write;
 pub mod summarize;
-pub mod faults;
 pub mod bound;
+pub mod faults;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

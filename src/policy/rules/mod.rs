@@ -73,6 +73,9 @@ pub struct Row {
     pub asks: &'static [Ask],
 }
 
+/// What a rule says to a call that it lets pass, or denies.
+pub type Answer = Result<(), Box<Denied>>;
+
 /// When a rule is asked. About a call: from the first of these to the last but one, and in each the
 /// rules in the order of the table. Before a step: the last, then the budgets.
 #[derive(Debug, Clone, Copy)]
@@ -80,9 +83,9 @@ pub enum Ask {
     /// Whether there is such a tool. Who answers makes the call definite for all that follow.
     Tool,
     /// About the call as it is written. Nothing is opened and nothing is counted.
-    Text(fn(&Sections, &World<'_>, &State, &mut Asked<'_>) -> Result<(), Box<Denied>>),
+    Text(fn(&Sections, &World<'_>, &State, &mut Asked<'_>) -> Answer),
     /// About the call among those before it. What an earlier rule denies does not come this far.
-    Count(fn(&Sections, &mut State, &Asked<'_>) -> Result<(), Box<Denied>>),
+    Count(fn(&Sections, &mut State, &Asked<'_>) -> Answer),
     /// While what the call needs is opened.
     Open,
     /// About what the run has used; before steps and LLM calls too.
