@@ -1,6 +1,6 @@
 //! Which mounts may be read and written: every path of a call, `file:` URLs and fixtures included.
 //!
-//! This rule is asked twice: [`judge`] reads the paths as text, and [`open`] opens them after every
+//! This rule is asked twice: `judge` reads the paths as text, and `open` opens them after every
 //! other rule about the call, since the kernel may refuse what the text allows.
 
 use std::collections::BTreeSet;
