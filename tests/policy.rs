@@ -575,7 +575,7 @@ fn the_table_of_rules_names_each_once_in_the_order_of_precedence() {
     assert_eq!(RULES.map(|row| row.rule), Rule::ALL);
     let meta: Value = serde_json::from_slice(&file("policy/v1.schema.json")).unwrap();
     for row in RULES {
-        // A file a rule, under the rule's id, and a section of the policy.
+        // One file per rule, under the rule's id, and a section of the policy.
         let (id, key) = (row.rule.as_str(), row.key);
         let source = crate::support::text(&format!("src/policy/rules/{id}.rs"));
         assert!(source.contains(&format!("Rule::{:?},", row.rule)), "{id}");

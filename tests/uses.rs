@@ -65,7 +65,7 @@ fn words<'t>(code: &'t str, word: &'t str) -> impl Iterator<Item = &'t str> {
     code.match_indices(word).filter_map(move |(at, _)| {
         let before = code[..at].chars().next_back();
         let goes_on = |c: char| c.is_alphanumeric() || "_:.\"".contains(c);
-        // A visibility is no use.
+        // A visibility uses nothing.
         let is_use = !before.is_some_and(goes_on) && !code[..at].ends_with("(in ");
         is_use.then(|| &code[at + word.len()..])
     })

@@ -129,7 +129,7 @@ impl<'a> Gate<'a> {
         Ok((grants, warnings))
     }
 
-    /// The rules about a call as it is written; each that passes it is told of.
+    /// The rules about a call as it is written; `passed` receives each that lets it pass.
     fn ask_text(
         &self,
         asked: &mut Asked<'_>,

@@ -1,6 +1,6 @@
 //! Policy: what the agent may do, and the gate that decides it.
 //!
-//! `rules` holds a file a rule and the table of them. Above it stands what rules are written in:
+//! `rules` holds one file per rule and the table of them. Above it stands what rules are written in:
 //! `meta` and `defaults` (what a policy may look like, and what holds where it says nothing), `url`,
 //! `listed`, `path` and `names` (reading what a call names), `call` (a call on its way) and
 //! `capability` (what it may hold in the end). Below it, `spec` is the file, parsed; `findings` and
