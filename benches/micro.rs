@@ -17,10 +17,11 @@ use gatedrun::evidence::recorder::Recorder;
 use gatedrun::inputs::{Inputs, Library, Project};
 use gatedrun::json::Digest;
 use gatedrun::ledger::{Reader, encode};
+use gatedrun::policy;
+use gatedrun::policy::call::Standing;
 use gatedrun::policy::cases::Judge;
-use gatedrun::policy::gate::{Gate, Standing};
+use gatedrun::policy::gate::Gate;
 use gatedrun::policy::path::Mounts;
-use gatedrun::policy::spec::Policy;
 use gatedrun::tools::search;
 use serde_json::{Value, json};
 
@@ -123,7 +124,7 @@ fn url_decision_by_size_of_the_list(bencher: Bencher<'_, '_>, (hosts, prefixes):
     let policy = policy.replace("    - host: fixtures.local\n      schemes: [https]\n", &list);
     let library = Library::new(Project::Folder(root()));
     let contracts = library.contracts("tools").unwrap().0;
-    let policy = Policy::load("bench", policy.as_bytes(), &contracts).unwrap();
+    let policy = policy::load("bench", policy.as_bytes(), &contracts).unwrap();
     let judge = Judge::new(&policy, &contracts);
     let mut gate = judge.gate();
     let url = format!("https://h{}.example.com/p{}/x", hosts - 1, prefixes - 1);

@@ -15,11 +15,12 @@ use crate::event::{
 use crate::host::HostFault;
 use crate::json::{self, Digest, JsonText};
 use crate::ledger::{Ledger, LedgerError, Reader};
-use crate::policy::gate::{
-    Allowed, Denied, Gate, Opening, Standing, StepState, Unopened, Verdict, Warning,
-};
+use crate::policy::call::{Denied, OnDeny, Standing};
+use crate::policy::capability::{Allowed, Opening, Unopened};
+use crate::policy::gate::{Gate, Verdict};
 use crate::policy::path::Failure;
-use crate::policy::spec::OnDeny;
+use crate::policy::rules::loop_budget::Warning;
+use crate::policy::rules::progress::StepState;
 use crate::retry;
 use crate::task::Fault;
 use crate::tools::faults::Attempted;

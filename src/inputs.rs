@@ -17,7 +17,7 @@ use crate::event::{Input, InputRole, RunStarted};
 use crate::file;
 use crate::json::{self, Digest};
 use crate::line_ends::{Rewriting, pattern};
-use crate::policy::spec::{self, Policy};
+use crate::policy::{self, meta, spec::Policy};
 use crate::problem::{Problem, Problems};
 use crate::task::{LlmSpec, Task, reserved_ending};
 use crate::{derive, tools};
@@ -319,7 +319,7 @@ impl Library {
         if let Some(policy) = self.policies.borrow().get(path) {
             return Ok(Arc::clone(policy));
         }
-        let policy = Policy::load(path, &self.read(path)?, contracts)?;
+        let policy = policy::load(path, &self.read(path)?, contracts)?;
         self.check_meta_schema(path)?;
         let policy = Arc::new(policy);
         self.policies.borrow_mut().insert(path.to_owned(), Arc::clone(&policy));
@@ -329,12 +329,12 @@ impl Library {
     /// The meta-schema beside a policy is for editors; one that differs would mislead them.
     fn check_meta_schema(&self, policy: &str) -> Result<(), Problem> {
         let beside = match policy.rsplit_once('/') {
-            Some((folder, _)) => format!("{folder}/{}", spec::META_SCHEMA_FILE),
-            None => spec::META_SCHEMA_FILE.to_owned(),
+            Some((folder, _)) => format!("{folder}/{}", meta::META_SCHEMA_FILE),
+            None => meta::META_SCHEMA_FILE.to_owned(),
         };
         match self.read(&beside) {
-            Ok(bytes) if bytes != spec::META_SCHEMA.as_bytes() => {
-                let own = Digest::of(spec::META_SCHEMA.as_bytes());
+            Ok(bytes) if bytes != meta::META_SCHEMA.as_bytes() => {
+                let own = Digest::of(meta::META_SCHEMA.as_bytes());
                 if let Some(found) = Rewriting::of(&bytes, own) {
                     let remedy = found.remedy(&pattern(&beside));
                     return Err(Problem::new(beside, found.what()).remedy(remedy));

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::host::HostFault;
 
-use crate::policy::spec::Isolation;
+use crate::policy::rules::sandbox_path::Isolation;
 
 /// What confinement came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -577,7 +577,7 @@ fn regression_tells_what_changed_and_fails_on_what_is_worse() {
 #[test]
 fn isolation_is_said_and_holds() {
     use gatedrun::isolation::{Status, confined};
-    use gatedrun::policy::spec::Isolation;
+    use gatedrun::policy::rules::sandbox_path::Isolation;
     let folder = Folder::new();
     let outside = folder.write("outside/secret.txt", "secret");
     let inside = folder.path().join("inside");

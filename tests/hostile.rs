@@ -11,7 +11,7 @@ use gatedrun::evidence::{ATTESTATION, FILES, MANIFEST, REPORT, STATE, TRACE, ope
 use gatedrun::inputs::{Library, Project};
 use gatedrun::json::{Digest, JsonText};
 use gatedrun::ledger::{Grammar, encode};
-use gatedrun::policy::spec::LoopBudget;
+use gatedrun::policy::rules::loop_budget::LoopBudget;
 use serde_json::{Value, json};
 
 use crate::support::{Folder, copy, exhaustive, file, read_ledger, root};
@@ -269,7 +269,7 @@ fn a_step_that_ends_before_its_calls_were_decided_needs_a_reason() {
 fn the_budget_of_time_is_recomputed() {
     let library = Library::new(Project::Folder(root()));
     let (contracts, _) = library.contracts("tools").unwrap();
-    let budget = library.policy("policy/v1.yaml", &contracts).unwrap().loop_budget;
+    let budget = library.policy("policy/v1.yaml", &contracts).unwrap().rules.loop_budget;
     let held_to = |max_elapsed_ms: u64, records: &[Record]| {
         let mut facts = Facts::default();
         facts.hold_to(LoopBudget { max_elapsed_ms: Some(max_elapsed_ms), ..budget });

@@ -121,7 +121,7 @@ fn an_input_that_was_rewritten_is_not_taken_for_one_that_was_edited() {
     }
     let folder = project();
     folder
-        .write("policy/v1.schema.json", gatedrun::policy::spec::META_SCHEMA.replace('\n', "\r\n"));
+        .write("policy/v1.schema.json", gatedrun::policy::meta::META_SCHEMA.replace('\n', "\r\n"));
     says_so(&folder, &["run"], 2);
     let folder = project();
     folder.edit("policy/v1.yaml", "# ", "#  ");

@@ -86,6 +86,7 @@ mod called;
 mod reviewed;
 /// The shape of the code: module order, what is absent, committed files.
 mod architecture;
+mod uses;
 /// Plain English in docs, messages and comments.
 mod prose;
 /// Docs agree with code and evidence; generated docs are up to date.

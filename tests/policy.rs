@@ -9,10 +9,12 @@ use gatedrun::event::{Detail, ProposedCall, Rule, Totals, Usage};
 use gatedrun::host::HostFault;
 use gatedrun::inputs::Inputs;
 use gatedrun::json;
+use gatedrun::policy::call::{Denied, Standing, action};
 use gatedrun::policy::cases::{Judge, read_table};
-use gatedrun::policy::gate::{Denied, Gate, Standing, Verdict, Warning, action};
+use gatedrun::policy::gate::{Gate, Verdict};
 use gatedrun::policy::path::Mounts;
-use gatedrun::policy::spec::Policy;
+use gatedrun::policy::rules::loop_budget::Warning;
+use gatedrun::policy::{self, spec::Policy};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -561,8 +563,27 @@ fn shared() -> &'static (Policy, Contracts, Arc<Corpus>) {
             })
             .collect();
         let contracts = Contracts::new(contracts, &names).unwrap();
-        let policy = Policy::load("policy/v1.yaml", &file("policy/v1.yaml"), &contracts).unwrap();
+        let policy = policy::load("policy/v1.yaml", &file("policy/v1.yaml"), &contracts).unwrap();
         let corpus = Corpus::load(&root().join("data/corpus/v1"), "data/corpus/v1").unwrap();
         (policy, contracts, Arc::new(corpus))
     })
+}
+
+#[test]
+fn the_table_of_rules_names_each_once_in_the_order_of_precedence() {
+    use gatedrun::policy::rules::{Ask, RULES};
+    assert_eq!(RULES.map(|row| row.rule), Rule::ALL);
+    let meta: Value = serde_json::from_slice(&file("policy/v1.schema.json")).unwrap();
+    for row in RULES {
+        // One file per rule, under the rule's id, and a section of the policy.
+        let (id, key) = (row.rule.as_str(), row.key);
+        let source = crate::support::text(&format!("src/policy/rules/{id}.rs"));
+        assert!(source.contains(&format!("Rule::{:?},", row.rule)), "{id}");
+        assert!(meta["properties"][key].is_object(), "{key}");
+        assert!(!row.asks.is_empty(), "{id} is never asked");
+    }
+    let asks = RULES.iter().flat_map(|row| row.asks);
+    let special = |ask: &&Ask| matches!(ask, Ask::Tool | Ask::Open | Ask::Budget | Ask::Step);
+    // The gate names whom it asks these, so there is one of each.
+    assert_eq!(asks.filter(special).count(), 4);
 }

@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use gatedrun::contract::Contracts;
+use gatedrun::policy;
 use gatedrun::policy::defaults::{DEFAULTS, Fallback, filled, settings};
-use gatedrun::policy::spec::{META_SCHEMA, Policy};
+use gatedrun::policy::meta::META_SCHEMA;
 use gatedrun::policy::warnings;
 use serde_json::Value;
 
@@ -44,7 +45,7 @@ fn findings_say_what_to_write() {
     assert!(rows.len() >= 35, "the table has lost cases");
     for row in rows {
         let problems =
-            Policy::load("p.yaml", row["policy"].as_str().unwrap().as_bytes(), &contracts)
+            policy::load("p.yaml", row["policy"].as_str().unwrap().as_bytes(), &contracts)
                 .err()
                 .map_or_else(Vec::new, |problems| {
                     problems.in_order().into_iter().map(ToString::to_string).collect()
@@ -76,7 +77,7 @@ fn what_the_meta_schema_refuses_is_never_loaded() {
         {
             let mut policy = good.clone();
             *policy.pointer_mut(pointer).unwrap() = serde_json::from_str(other).unwrap();
-            let loaded = Policy::load("p.yaml", policy.to_string().as_bytes(), &contracts);
+            let loaded = policy::load("p.yaml", policy.to_string().as_bytes(), &contracts);
             if schema.violations(&policy).is_empty() {
                 taken += 1;
             } else {
@@ -117,7 +118,7 @@ fn warnings_say_what_is_hardly_meant() {
     assert!(rows.len() >= 55, "the table has lost cases");
     for row in rows {
         let source = row["policy"].as_str().unwrap();
-        let (policy, document) = Policy::read("p.yaml", source.as_bytes(), &contracts).unwrap();
+        let (policy, document) = policy::read("p.yaml", source.as_bytes(), &contracts).unwrap();
         let said: Vec<String> = warnings::of("p.yaml", &policy, &document, &contracts)
             .iter()
             .map(ToString::to_string)
@@ -126,7 +127,7 @@ fn warnings_say_what_is_hardly_meant() {
     }
     assert!(failures.is_empty(), "{failures}");
     let (policy, document) =
-        Policy::read("policy/v1.yaml", &file("policy/v1.yaml"), &contracts).unwrap();
+        policy::read("policy/v1.yaml", &file("policy/v1.yaml"), &contracts).unwrap();
     assert_eq!(warnings::of("policy/v1.yaml", &policy, &document, &contracts), []);
 }
 
@@ -183,14 +184,19 @@ fn defaults_change_nothing_that_is_stated() {
     let all = filled(&full);
     assert_eq!(filled(&all), all);
     let smallest = "version: 1\ntool_registry:\n  allowed: [search]\n";
-    let (policy, document) = Policy::read("p", smallest.as_bytes(), &contracts).unwrap();
-    assert!(policy.url_allowlist.hosts.is_empty() && policy.sandbox.read.is_empty());
-    assert!(policy.sandbox.write.is_empty());
-    assert_eq!((policy.loop_budget.max_iterations, policy.loop_budget.max_tokens), (10, 50_000));
+    let (policy, document) = policy::read("p", smallest.as_bytes(), &contracts).unwrap();
+    assert!(
+        policy.rules.url_allowlist.hosts.is_empty() && policy.rules.sandbox_path.read.is_empty()
+    );
+    assert!(policy.rules.sandbox_path.write.is_empty());
+    assert_eq!(
+        (policy.rules.loop_budget.max_iterations, policy.rules.loop_budget.max_tokens),
+        (10, 50_000)
+    );
     // Written out, it is the same policy.
     let written = filled(&document.value);
-    let (same, _) = Policy::read("p", written.to_string().as_bytes(), &contracts).unwrap();
-    let without = |policy: &Policy| {
+    let (same, _) = policy::read("p", written.to_string().as_bytes(), &contracts).unwrap();
+    let without = |policy: &policy::spec::Policy| {
         let mut policy = policy.clone();
         (policy.version, policy.sha256) = (String::new(), gatedrun::json::Digest::of(b""));
         format!("{policy:?}")

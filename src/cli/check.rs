@@ -413,7 +413,7 @@ fn compare_held(
         }
     };
     let course = Course { recovery: settled_in(committed.path()), ..work.course() };
-    let (recorded, _) = confined(inputs.policy.sandbox.isolation, work.scratch, || {
+    let (recorded, _) = confined(inputs.policy.rules.sandbox_path.isolation, work.scratch, || {
         crate::run::run(inputs, work.folder.clone(), course, state, trace, watch)
     })?;
     work.continues()?;
@@ -509,7 +509,7 @@ pub(super) fn shape_of(
 ) -> Result<Shape, Stop> {
     let mut shape = Shape::default();
     let course = Course { recovery: settled_in(run), ..work.course() };
-    let (made, _) = confined(inputs.policy.sandbox.isolation, work.scratch, || {
+    let (made, _) = confined(inputs.policy.rules.sandbox_path.isolation, work.scratch, || {
         let (state, trace) = (io::sink(), io::sink());
         let folder = work.folder.clone();
         crate::run::run(inputs, folder, course, state, trace, |record| {

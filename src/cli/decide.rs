@@ -12,9 +12,9 @@ use crate::event::{GateDecided, ProposedCall};
 use crate::file::said;
 use crate::host::HostFault;
 use crate::json;
+use crate::policy::call::{Denied, OnDeny, Standing};
 use crate::policy::cases::Judge;
-use crate::policy::gate::{Denied, Gate, Standing, Verdict};
-use crate::policy::spec::OnDeny;
+use crate::policy::gate::{Gate, Verdict};
 use crate::problem::{cut, limited};
 
 use super::output::Terminal;

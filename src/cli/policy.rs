@@ -154,7 +154,7 @@ fn read(named: &Named) -> Result<(Policy, Document, Arc<Contracts>), Problems> {
         Some(_) => library.read(path)?,
         None => read_file(&named.policy, path)?,
     };
-    let (policy, document) = Policy::read(path, &bytes, &contracts)?;
+    let (policy, document) = crate::policy::read(path, &bytes, &contracts)?;
     Ok((policy, document, contracts))
 }
 
@@ -182,7 +182,7 @@ fn load_within(named: &Named, world: &World) -> Result<Within, Stop> {
             Some(_) => Library::new(Project::Folder(Utf8PathBuf::new())).read(path)?,
             None => read_file(&named.policy, path)?,
         };
-        let policy = Policy::load(path, &bytes, &inputs.contracts)?;
+        let policy = crate::policy::load(path, &bytes, &inputs.contracts)?;
         return Ok(Within {
             policy,
             contracts: inputs.contracts,

@@ -11,6 +11,7 @@ use crate::event::Rule;
 use crate::evidence::STATE;
 use crate::evidence::text::xml;
 use crate::json::Digest;
+use crate::policy::rules::RULES;
 use crate::replay::tried::{Refused, Requirement, Tested, Told, Tried};
 use crate::yaml;
 
@@ -405,8 +406,8 @@ impl Sections {
 
     /// The section of a rule, or the first line.
     fn place(&self, rule: &str) -> Place {
-        let section =
-            if rule == Rule::ArgSchema.as_str() { "arg_schema_enforcement" } else { rule };
+        let row = RULES.iter().find(|row| row.rule.as_str() == rule);
+        let section = row.map_or(rule, |row| row.key);
         let found =
             self.document.as_ref().and_then(|document| document.place(&format!("/{section}")));
         Place::new(self.path.clone(), Some(found.map_or(1, |place| place.line)))

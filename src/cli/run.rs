@@ -424,9 +424,10 @@ pub(super) fn execute(
             let _ = terminal.detail(&line);
         }
     };
-    let (result, status) = confined(inputs.policy.sandbox.isolation, staging.folder(), || {
-        crate::run::run(inputs, staging.work(), course, state, trace, watch)
-    })?;
+    let (result, status) =
+        confined(inputs.policy.rules.sandbox_path.isolation, staging.folder(), || {
+            crate::run::run(inputs, staging.work(), course, state, trace, watch)
+        })?;
     let recorded = result?;
     staging.write(REPORT, &recorded.report)?;
     staging.write(MANIFEST, &recorded.manifest)?;

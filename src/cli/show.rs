@@ -314,7 +314,7 @@ fn isolated(run: &NamedRun, read: &Read) -> String {
     let asked = read.summary.started.as_ref().and_then(|started| {
         let (project, _) = task_of(&run.name, None).ok()?;
         let policy = policy(&Libraries::default().get(&project), started)?;
-        Some(isolation::asked(policy.sandbox.isolation))
+        Some(isolation::asked(policy.rules.sandbox_path.isolation))
     });
     match asked {
         Some(asked) => format!("not recorded in the ledger; the policy asks for {asked}"),

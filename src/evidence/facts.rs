@@ -14,7 +14,7 @@ use crate::event::{
 };
 use crate::json::Digest;
 use crate::policy::path::{Mount, MountPath};
-use crate::policy::spec::LoopBudget;
+use crate::policy::rules::loop_budget::LoopBudget;
 
 use super::manifest::{self, Written};
 

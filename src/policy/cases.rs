@@ -16,7 +16,9 @@ use crate::corpus::Corpus;
 use crate::event::{ProposedCall, Rule, Totals, Usage};
 use crate::problem::{Problem, Problems, cut, nearest};
 
-use super::gate::{Denied, Gate, Opening, Standing, Verdict};
+use super::call::{Denied, Standing};
+use super::capability::Opening;
+use super::gate::{Gate, Verdict};
 use super::path::Mounts;
 use super::spec::Policy;
 

@@ -5,25 +5,17 @@
 //! refuses and at the keywords of that place, and finds the words; it accepts nothing.
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use crate::json::pointer_token;
 use crate::problem::{Problem, cut, nearest};
-use crate::schema::{Embedded, Schema};
 use crate::yaml::Document;
 
 use super::defaults::{self, flow};
+use super::meta::{META, homes, keys_of, keywords_at};
 use super::path::MountPath;
-use super::spec::META_SCHEMA;
 use super::{listed, names};
-
-static META: Embedded = Embedded::new(|| Schema::embedded(META_SCHEMA));
-
-/// The meta-schema as a value, to look keywords up in.
-static KEYWORDS: LazyLock<Value> =
-    LazyLock::new(|| crate::json::parse(META_SCHEMA.as_bytes()).unwrap_or_default());
 
 /// A problem at the value with this pointer, or at the nearest one around it.
 pub(super) fn problem(
@@ -465,39 +457,6 @@ impl<'a> Findings<'a> {
             );
         }
     }
-}
-
-/// The part of the meta-schema that a value with this pointer must satisfy.
-fn keywords_at(pointer: &str) -> Option<&'static Value> {
-    let mut at: &'static Value = &KEYWORDS;
-    for token in pointer.split('/').skip(1) {
-        let name = token.replace("~1", "/").replace("~0", "~");
-        let below = at.get("properties").and_then(|properties| properties.get(&name));
-        at = resolved(below.or_else(|| at.get("items"))?)?;
-    }
-    Some(at)
-}
-
-/// A schema, or the one that it refers to.
-fn resolved(schema: &'static Value) -> Option<&'static Value> {
-    match schema.get("$ref").and_then(Value::as_str) {
-        Some(target) => KEYWORDS.pointer(target.strip_prefix('#')?),
-        None => Some(schema),
-    }
-}
-
-fn keys_of(rules: &Value) -> Vec<&str> {
-    let properties = rules.get("properties").and_then(Value::as_object);
-    properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect()
-}
-
-/// The sections that have this key.
-fn homes(key: &str) -> Vec<&'static str> {
-    let sections = KEYWORDS.get("properties").and_then(Value::as_object);
-    let has =
-        |section: &Value| section.get("properties").is_some_and(|keys| keys.get(key).is_some());
-    let homes = sections.into_iter().flatten().filter(|(_, section)| has(section));
-    homes.map(|(name, _)| name.as_str()).collect()
 }
 
 fn is_of_type(value: &Value, expected: &str) -> bool {

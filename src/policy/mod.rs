@@ -1,17 +1,59 @@
 //! Policy: what the agent may do, and the gate that decides it.
 //!
-//! `spec` is the file, checked; `defaults` is what holds where it says nothing; `findings` and
-//! `warnings` are what is wrong with it; `listed` is what a policy may list; `url` and `path` read what a call
-//! names, `names` says which a run may write; `gate` asks the rules in
-//! their order. What the gate lets through is a capability, and no tool accepts anything else.
+//! `rules` holds one file per rule and the table of them. Above it stands what rules are written in:
+//! `meta` and `defaults` (what a policy may look like, and what holds where it says nothing), `url`,
+//! `listed`, `path` and `names` (reading what a call names), `call` (a call on its way) and
+//! `capability` (what it may hold in the end). Below it, `spec` is the file, parsed; `findings` and
+//! `warnings` are what is wrong with it; `gate` asks the rules, `record` is what the ledger says of
+//! its answers, and `cases` are examples and decision tables. What the gate lets through is a
+//! capability, and no tool accepts anything else.
 
-pub mod spec;
+pub mod meta;
 pub mod defaults;
-mod findings;
-pub mod warnings;
 pub mod url;
 pub mod listed;
 pub mod path;
 pub mod names;
+pub mod call;
+pub mod capability;
+pub mod rules;
+mod findings;
+pub mod spec;
+pub mod warnings;
 pub mod gate;
+mod record;
 pub mod cases;
+
+use crate::contract::Contracts;
+use crate::problem::Problems;
+use crate::yaml;
+
+use cases::Judge;
+use spec::Policy;
+
+/// Reads a policy about the tools that have a contract, and judges its examples by it.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its line and column.
+pub fn load(path: &str, bytes: &[u8], contracts: &Contracts) -> Result<Policy, Problems> {
+    read(path, bytes, contracts).map(|(policy, _)| policy)
+}
+
+/// As [`load`], with the document that states the policy.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(
+    path: &str,
+    bytes: &[u8],
+    contracts: &Contracts,
+) -> Result<(Policy, yaml::Document), Problems> {
+    let (policy, document) = spec::parse(path, bytes, contracts)?;
+    let contradicted = Judge::new(&policy, contracts).contradicted().into_iter();
+    let problems = contradicted.map(|(rule, pointer, what)| {
+        let remedy = format!("change the example or the rule {}", rule.as_str());
+        findings::problem(path, &document, &pointer, &what, &remedy)
+    });
+    let problems = problems.collect();
+    Problems::check(problems, (policy, document))
+}

@@ -1,4 +1,4 @@
-//! URLs: parsed once, by the URL standard (WHATWG), and judged as parsed.
+//! URLs: parsed once, by the URL standard (WHATWG). Which of them may be fetched is a rule's to say.
 //!
 //! What RFC 3986 and the URL standard read alike is one URL: upper and lower case of scheme and
 //! host, a default port, dot segments, percent-encoded characters that need no encoding. What they
@@ -6,8 +6,6 @@
 //! a shortened address, credentials, backslashes) is refused, and the reason says how it was read.
 
 use url::Url;
-
-use crate::policy::spec::UrlAllowlist;
 
 /// A URL that was parsed, and the text it was parsed from.
 #[derive(Debug, Clone)]
@@ -48,6 +46,11 @@ impl ParsedUrl {
     /// The scheme.
     pub fn scheme(&self) -> &str {
         self.url.scheme()
+    }
+
+    /// The port, where it is not the scheme's own.
+    pub fn port(&self) -> Option<u16> {
+        self.url.port()
     }
 
     /// What it leads to, in the one form that all its spellings share: without its fragment, which
@@ -182,48 +185,4 @@ fn decode(path: &str) -> Result<String, String> {
         bytes.push(decoded);
     }
     String::from_utf8(bytes).map_err(|_| "the path is not UTF-8 once decoded".to_owned())
-}
-
-/// Whether a URL is on the allowlist.
-///
-/// # Errors
-/// Why it is not.
-pub fn check(url: &ParsedUrl, allowlist: &UrlAllowlist) -> Result<(), Refusal> {
-    let refuse = |reason: String| Err(Refusal { host: Some(url.host.clone()), reason });
-    let Some(prefixes) = allowlist.hosts.get(&url.host) else {
-        return refuse(format!("host {:?} is not on the allowlist", url.host));
-    };
-    let Some(default_port) = default_port(url.scheme()) else {
-        return refuse(format!("scheme {:?} is not fetched; https and http are", url.scheme()));
-    };
-    // A hidden slash would make this rule and whoever serves the path read it differently.
-    if let Err(reason) = url.decoded_path() {
-        return refuse(reason);
-    }
-    let port = url.url.port().unwrap_or(default_port);
-    let path = url.normal_path();
-    let mut reason = format!("path {path:?} is outside what is listed for host {:?}", url.host);
-    // A prefix ends in a slash, so only what stands before a slash of the path can be one: the
-    // cost grows with the path's depth and not with the list.
-    for (slash, _) in path.match_indices('/') {
-        let rules = path.get(..=slash).and_then(|prefix| prefixes.get(prefix));
-        for rule in rules.into_iter().flatten() {
-            if !rule.schemes.iter().any(|scheme| scheme == url.scheme()) {
-                reason = format!("scheme {:?} is not listed for host {:?}", url.scheme(), url.host);
-            } else if !rule.allows_port(port, default_port) {
-                reason = format!("port {port} is not listed for host {:?}", url.host);
-            } else {
-                return Ok(());
-            }
-        }
-    }
-    refuse(reason)
-}
-
-fn default_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "https" => Some(443),
-        "http" => Some(80),
-        _ => None,
-    }
 }

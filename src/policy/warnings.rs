@@ -67,7 +67,7 @@ impl Warnings<'_> {
     }
 
     fn tools(&mut self) {
-        let registry = &self.policy.tool_registry;
+        let registry = &self.policy.rules.tool_registry;
         if registry.allowed.is_empty() {
             let remedy = "list the tools that the agent needs, such as `allowed: [search, read]`";
             self.add("/tool_registry/allowed", "no tool may be called", remedy);
@@ -82,9 +82,10 @@ impl Warnings<'_> {
 
     /// A tool whose every call the rest of the policy denies.
     fn effects(&mut self, contracts: &Contracts) {
-        let (sandbox, registry) = (&self.policy.sandbox, &self.policy.tool_registry);
+        let (sandbox, registry) =
+            (&self.policy.rules.sandbox_path, &self.policy.rules.tool_registry);
         let (reads, writes) = (!sandbox.read.is_empty(), !sandbox.write.is_empty());
-        let fetches = !self.policy.url_allowlist.hosts.is_empty();
+        let fetches = !self.policy.rules.url_allowlist.hosts.is_empty();
         for (pointer, tool) in self.listed("/tool_registry/allowed") {
             let Some(contract) = contracts.get(&tool).filter(|_| !registry.denied.contains(&tool))
             else {
@@ -213,7 +214,7 @@ impl Warnings<'_> {
 
     fn sandbox(&mut self) {
         for (pointer, mount) in self.listed("/sandbox/write") {
-            if !self.policy.sandbox.read.contains(&mount) {
+            if !self.policy.rules.sandbox_path.read.contains(&mount) {
                 let what = format!("{mount} may be written and not read");
                 let remedy =
                     format!("add {mount} to `read:`, if the agent is to read what it writes");
@@ -225,7 +226,8 @@ impl Warnings<'_> {
     /// Limits that another limit, or nothing, always comes before.
     fn limits(&mut self) {
         let policy = self.policy;
-        let (budget, sandbox, retry) = (policy.loop_budget, &policy.sandbox, policy.retry);
+        let (budget, sandbox, retry) =
+            (policy.rules.loop_budget, &policy.rules.sandbox_path, policy.retry);
         let (read, kept) = (sandbox.max_read_bytes, policy.results.max_bytes);
         // The defaults stand in this relation too: whoever leaves both alone need not be told.
         let own = |pointer: &str, value: u64| {
@@ -247,7 +249,7 @@ impl Warnings<'_> {
                 &format!("raise results.max_bytes, or lower max_read_bytes to {kept}"),
             );
         }
-        let (write, arguments) = (sandbox.max_write_bytes, policy.arg_schema.max_bytes);
+        let (write, arguments) = (sandbox.max_write_bytes, policy.rules.arg_schema.max_bytes);
         if write >= arguments
             && (self.states("/sandbox/max_write_bytes")
                 || self.states("/arg_schema_enforcement/max_bytes"))
@@ -273,7 +275,7 @@ impl Warnings<'_> {
                 &format!("raise max_attempts to {one} or more, or lower retry.max_retries"),
             );
         }
-        let repeats = policy.cycle_detection.max_repeats;
+        let repeats = policy.rules.cycle_detection.max_repeats;
         if let Some(calls) = budget.max_tool_calls.filter(|calls| repeats > *calls) {
             let at = if self.states("/cycle_detection/max_repeats") {
                 "/cycle_detection/max_repeats"
@@ -296,7 +298,7 @@ impl Warnings<'_> {
                 &format!("lower timeout_ms below {elapsed}, or raise max_elapsed_ms"),
             );
         }
-        if let Some(progress) = &policy.progress
+        if let Some(progress) = &policy.rules.progress
             && progress.max_repeated_states >= budget.max_iterations
         {
             let (states, steps) = (progress.max_repeated_states, budget.max_iterations);

@@ -22,7 +22,7 @@ use crate::governor::Recovery;
 use crate::host::HostFault;
 use crate::inputs::Inputs;
 use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past, Push};
-use crate::policy::spec::{OnDeny, Policy};
+use crate::policy::{call::OnDeny, spec::Policy};
 use crate::run::{Course, drive};
 
 use crate::evidence::summary::decision_word;
@@ -380,7 +380,7 @@ struct Judged {
 
 impl Judged {
     fn under(policy: &Policy) -> Self {
-        let timed = policy.loop_budget.max_elapsed_ms.is_some();
+        let timed = policy.rules.loop_budget.max_elapsed_ms.is_some();
         Self { timed, ..Self::default() }
     }
 

@@ -7,10 +7,12 @@
 
 use crate::contract::Contract;
 use crate::event::{Effect, ErrorClass, ToolAttempted, ToolFinished};
-use crate::policy::spec::{
-    ArgSchema, CycleDetection, Execution, LoopBudget, Policy, Progress, Results, Retry, Sandbox,
-    ToolRegistry, UrlAllowlist,
+use crate::policy::rules::{
+    Sections, arg_schema::ArgSchema, cycle_detection::CycleDetection, loop_budget::LoopBudget,
+    progress::Progress, sandbox_path::SandboxPath, tool_registry::ToolRegistry,
+    url_allowlist::UrlAllowlist,
 };
+use crate::policy::spec::{Execution, Policy, Results, Retry};
 
 /// How a back-test treats a key of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,39 +105,43 @@ impl Limits {
             // Checked when the policy is loaded.
             examples: _,
             // Asked again at every decision.
-            tool_registry: ToolRegistry { allowed: _, denied: _, on_deny: _ },
-            url_allowlist: UrlAllowlist { hosts: _, on_deny: _ },
-            arg_schema: ArgSchema { max_bytes: _, max_depth: _, on_deny: _ },
-            cycle_detection: CycleDetection { max_repeats: _, on_deny: _ },
-            loop_budget:
-                LoopBudget {
-                    max_iterations: _,
-                    max_tokens: _,
-                    max_tool_calls: _,
-                    max_attempts: _,
-                    max_cost_microusd: _,
-                    max_elapsed_ms: _,
-                    warn_at_percent: _,
+            rules:
+                Sections {
+                    tool_registry: ToolRegistry { allowed: _, denied: _, on_deny: _ },
+                    url_allowlist: UrlAllowlist { hosts: _, on_deny: _ },
+                    arg_schema: ArgSchema { max_bytes: _, max_depth: _, on_deny: _ },
+                    cycle_detection: CycleDetection { max_repeats: _, on_deny: _ },
+                    loop_budget:
+                        LoopBudget {
+                            max_iterations: _,
+                            max_tokens: _,
+                            max_tool_calls: _,
+                            max_attempts: _,
+                            max_cost_microusd: _,
+                            max_elapsed_ms: _,
+                            warn_at_percent: _,
+                        },
+                    progress,
+                    sandbox_path:
+                        SandboxPath {
+                            read: _,
+                            write: _,
+                            allow_names: _,
+                            on_deny: _,
+                            // What tools do inside is not recorded.
+                            max_read_bytes: read,
+                            max_write_bytes: write,
+                            // How the process is confined is not an event.
+                            isolation: _,
+                        },
                 },
-            progress,
             // Computed again for every attempt.
             retry:
                 Retry { max_retries: _, backoff_base_ms: _, backoff_cap_ms: _, jitter_percent: _ },
             execution: Execution { timeout_ms: _ },
             // Computed again, but for a result that was cut already.
             results: Results { max_bytes: results },
-            sandbox:
-                Sandbox {
-                    read: _,
-                    write: _,
-                    allow_names: _,
-                    on_deny: _,
-                    // What tools do inside is not recorded.
-                    max_read_bytes: read,
-                    max_write_bytes: write,
-                    // How the process is confined, and how its files are kept, is not an event.
-                    isolation: _,
-                },
+            // How the ledger is kept is not an event.
             durability: _,
         } = now;
         if let Some(Progress { fields: _, max_repeated_states: _ }) = progress {
@@ -147,8 +153,18 @@ impl Limits {
             now: *now,
         };
         Self {
-            read: limit("sandbox.max_read_bytes", read, |p| p.sandbox.max_read_bytes, was),
-            write: limit("sandbox.max_write_bytes", write, |p| p.sandbox.max_write_bytes, was),
+            read: limit(
+                "sandbox.max_read_bytes",
+                read,
+                |p| p.rules.sandbox_path.max_read_bytes,
+                was,
+            ),
+            write: limit(
+                "sandbox.max_write_bytes",
+                write,
+                |p| p.rules.sandbox_path.max_write_bytes,
+                was,
+            ),
             results: limit("results.max_bytes", results, |p| p.results.max_bytes, was),
         }
     }

@@ -5,9 +5,9 @@
 //! the request has the digest that was recorded, a result only where the call is the same.
 //! [`backtest`] tries another policy in the same way.
 
-pub mod backtest;
 pub mod decisions;
 pub mod limits;
+pub mod backtest;
 pub mod tried;
 
 use std::io::{self, BufRead};

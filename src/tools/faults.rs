@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::event::{ErrorClass, ToolError};
 use crate::host::HostFault;
-use crate::policy::gate::Allowed;
+use crate::policy::capability::Allowed;
 use crate::policy::path::Failure;
 use crate::task::{Fault, FaultMode};
 

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::event::{ErrorClass, ToolError};
-use crate::policy::gate::FetchCapability;
+use crate::policy::capability::FetchCapability;
 use crate::policy::path::Failure;
 
 use super::{Output, result};

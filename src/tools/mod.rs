@@ -6,8 +6,8 @@ pub mod fetch;
 pub mod read;
 pub mod write;
 pub mod summarize;
-pub mod faults;
 pub mod bound;
+pub mod faults;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::contract::Contracts;
 use crate::event::{Effect, ErrorClass, ToolError};
-use crate::policy::gate::{Allowed, Grant};
+use crate::policy::capability::{Allowed, Grant};
 use crate::policy::path::Failure;
 use crate::problem::{Problem, Problems};
 

@@ -9,9 +9,9 @@ use std::time::Instant;
 use cedar_policy::{Authorizer, Context, Entities, EntityUid, PolicySet, Request};
 use gatedrun::event::ProposedCall;
 use gatedrun::inputs::{Library, Project};
+use gatedrun::policy;
+use gatedrun::policy::call::Standing;
 use gatedrun::policy::cases::Judge;
-use gatedrun::policy::gate::Standing;
-use gatedrun::policy::spec::Policy;
 use serde_json::{Value, json};
 
 const REGO: &str = r#"
@@ -77,7 +77,7 @@ fn gatedrun_ns(call: &ProposedCall) -> f64 {
     let library = Library::new(Project::Builtin);
     let contracts = library.contracts("tools").expect("the built-in contracts").0;
     let bytes = library.read("policy/v1.yaml").expect("the built-in policy");
-    let policy = Policy::load("policy/v1.yaml", &bytes, &contracts).expect("the built-in policy");
+    let policy = policy::load("policy/v1.yaml", &bytes, &contracts).expect("the built-in policy");
     let judge = Judge::new(&policy, &contracts);
     let mut gate = judge.gate();
     let standing = Standing::default();

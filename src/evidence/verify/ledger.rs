@@ -94,7 +94,7 @@ impl Check<'_> {
                     if let Some(policy) =
                         self.asked.project.and_then(|project| inputs::policy(project, started))
                     {
-                        facts.hold_to(policy.loop_budget);
+                        facts.hold_to(policy.rules.loop_budget);
                     }
                 }
                 Event::ToolStarted(_) => is_in_call = true,

@@ -4,8 +4,8 @@
 //! that can replace one file; a path never does. This file is the text of paths, `open` the
 //! capabilities, `work` the held folder of a run.
 
-mod open;
 mod work;
+mod open;
 
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 

@@ -1,0 +1,209 @@
+//! Which mounts may be read and written: every path of a call, `file:` URLs and fixtures included.
+//!
+//! This rule is asked twice: `judge` reads the paths as text, and `open` opens them after every
+//! other rule about the call, since the kernel may refuse what the text allows.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use crate::event::{Detail, Effect, Rule};
+
+use crate::policy::call::{Asked, Denied, OnDeny, Planned, World, bounded, named};
+use crate::policy::capability::{self, Grant, Opening, Sizes, Unopened};
+use crate::policy::names::{self, Written};
+use crate::policy::path::{self, MountPath, Opened};
+use crate::policy::url::{ParsedUrl, Target};
+
+/// Which mounts may be read and written.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SandboxPath {
+    /// Mounts that may be read.
+    pub read: BTreeSet<String>,
+    /// Mounts that may be written.
+    pub write: BTreeSet<String>,
+    /// The largest file that is read, in bytes.
+    pub max_read_bytes: u64,
+    /// The largest file that is written, in bytes.
+    pub max_write_bytes: u64,
+    /// Names that may be written although the rule refuses them otherwise.
+    pub allow_names: BTreeSet<String>,
+    /// Whether the kernel must hold the process to its mounts.
+    pub isolation: Isolation,
+    /// What a denial does.
+    pub on_deny: OnDeny,
+}
+
+/// Whether the kernel must hold the process to its mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// It must, or nothing runs.
+    Required,
+    /// Where it can.
+    BestEffort,
+    /// It need not.
+    Off,
+}
+
+/// Every path as text: in a mount, and in one that permits it.
+pub(super) fn judge(
+    section: &SandboxPath,
+    world: &World<'_>,
+    written: &Written,
+    asked: &mut Asked<'_>,
+) -> Result<(), Box<Denied>> {
+    let contract = asked.contract;
+    let mut urls = std::mem::take(&mut asked.urls).into_iter();
+    for effect in &contract.effects {
+        let planned = match (effect.effect, named(effect, &asked.arguments)) {
+            (Effect::Compute, _) => Planned::Compute,
+            (Effect::SearchCorpus, _) => Planned::Corpus,
+            (_, None) => Planned::Unreadable,
+            (Effect::ReadPath, Some(text)) => {
+                let text = text.to_owned();
+                Planned::Read(path(section, written, asked, &text, false)?)
+            }
+            (Effect::WritePath, Some(text)) => {
+                let text = text.to_owned();
+                Planned::Write(path(section, written, asked, &text, true)?)
+            }
+            (Effect::FetchUrl, Some(text)) => match urls.next() {
+                Some(Target::Host(parsed)) => {
+                    let fixture = fixture(section, written, world, &parsed)
+                        .map_err(|refusal| Box::new(denied(section, asked, refusal)))?;
+                    Planned::Fetch(parsed, fixture)
+                }
+                Some(Target::File(named)) => {
+                    let text = text.to_owned();
+                    Planned::File(text, path(section, written, asked, &named, false)?)
+                }
+                None => Planned::Unreadable,
+            },
+        };
+        asked.targets.push(planned);
+    }
+    Ok(())
+}
+
+/// Opens what the call needs. What the kernel refuses here is a denial like one before.
+pub(in crate::policy) fn open(
+    section: &SandboxPath,
+    world: &World<'_>,
+    asked: &mut Asked<'_>,
+    opening: &Opening,
+) -> Result<Vec<Grant>, Unopened> {
+    let sizes = Sizes { read: section.max_read_bytes, write: section.max_write_bytes };
+    let mut grants = Vec::with_capacity(asked.targets.len());
+    for planned in std::mem::take(&mut asked.targets) {
+        if let Opening::Recorded(refused) = opening {
+            if let Some((reason, details)) = refused {
+                return Err(Unopened::from(Denied {
+                    rule: Rule::SandboxPath,
+                    reason: reason.clone(),
+                    details: details.clone(),
+                    on_deny: section.on_deny,
+                }));
+            }
+            continue;
+        }
+        match capability::open(planned, &world.mounts, sizes)? {
+            Opened::Open(grant) => grants.push(grant),
+            Opened::Refused(refusal) => {
+                let why = refusal.reason.clone();
+                let mut denied = denied(section, asked, refusal);
+                denied.details.insert(Detail::OpenRefused, why.into());
+                return Err(denied.into());
+            }
+        }
+    }
+    Ok(grants)
+}
+
+/// A path as text: in a mount, and in one that permits it.
+fn path(
+    section: &SandboxPath,
+    written: &Written,
+    asked: &mut Asked<'_>,
+    text: &str,
+    write: bool,
+) -> Result<MountPath, Box<Denied>> {
+    let parsed = MountPath::parse(text).and_then(|path| permitted(section, written, path, write));
+    asked.details.insert(Detail::TargetPath, bounded(text).into());
+    match parsed {
+        Ok(path) => {
+            asked.details.insert(Detail::SandboxRoot, path.mount.as_str().into());
+            asked.details.insert(Detail::ResolvedPath, path.relative().into());
+            Ok(path)
+        }
+        Err(refusal) => Err(Box::new(denied(section, asked, refusal))),
+    }
+}
+
+/// The path, if policy permits its mount.
+fn permitted(
+    section: &SandboxPath,
+    written: &Written,
+    path: MountPath,
+    write: bool,
+) -> Result<MountPath, path::Refusal> {
+    let (mounts, key) = if write { (&section.write, "write") } else { (&section.read, "read") };
+    let reason = if !mounts.contains(path.mount.as_str()) {
+        Some(format!("mount {:?} is not on sandbox.{key}", path.mount.as_str()))
+    } else if write {
+        unwritable(section, written, &path)
+    } else {
+        None
+    };
+    match reason {
+        None => Ok(path),
+        Some(reason) => {
+            Err(path::Refusal { mount: Some(path.mount), resolved: Some(path.relative()), reason })
+        }
+    }
+}
+
+/// Why a run may not write to a path for the names in it.
+fn unwritable(section: &SandboxPath, written: &Written, path: &MountPath) -> Option<String> {
+    for name in path.names().iter().filter(|name| !section.allow_names.contains(*name)) {
+        if let Some(why) = names::refused(name) {
+            return Some(format!(
+                "the name {name:?} may not be written: {why}; sandbox.allow_names can allow it"
+            ));
+        }
+    }
+    let other = written.collision(path.names())?;
+    Some(format!(
+        "on other file systems {path} is {}/{other}, which the run has written; use that name or a different one",
+        path.mount.as_str()
+    ))
+}
+
+/// The file that a fixture host serves at a URL; none where only a network would lead there.
+fn fixture(
+    section: &SandboxPath,
+    written: &Written,
+    world: &World<'_>,
+    parsed: &ParsedUrl,
+) -> Result<Option<MountPath>, path::Refusal> {
+    let Some(mount) = world.fixtures.get(parsed.host()) else { return Ok(None) };
+    let path = parsed.decoded_path().map_err(|reason| path::Refusal {
+        mount: None,
+        resolved: None,
+        reason,
+    })?;
+    let path = MountPath::parse(&format!("{mount}/{path}"))?;
+    // The policy says what may be read, whichever host a task serves it under.
+    permitted(section, written, path, false).map(Some)
+}
+
+fn denied(section: &SandboxPath, asked: &Asked<'_>, refusal: path::Refusal) -> Denied {
+    let root = refusal.mount.map_or("", path::Mount::as_str);
+    let resolved = refusal.resolved.unwrap_or_default();
+    asked.denied(
+        Rule::SandboxPath,
+        section.on_deny,
+        refusal.reason,
+        [(Detail::SandboxRoot, root.into()), (Detail::ResolvedPath, bounded(&resolved).into())],
+    )
+}
