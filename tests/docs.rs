@@ -82,7 +82,8 @@ fn type_of(schema: &Value) -> String {
 
 /// The fields of a struct in the order of its source, which is the order in the file.
 fn field_order(name: &str) -> Vec<String> {
-    let source = text("src/event.rs");
+    let source: String =
+        ["mod", "policy", "error"].map(|file| text(&format!("src/event/{file}.rs"))).concat();
     let body = source
         .split(&format!("pub struct {name} {{"))
         .nth(1)
