@@ -2,7 +2,7 @@
 """A second verifier, written from docs/ledger.md and its schema with the standard library; it shares no code with the
 program. verify_evidence.py RUN [--project FOLDER] [--key PUBLIC.pem]... [--require-signature] prints a verdict in JSON. Ledger and manifest are
 recomputed whole; of the trace each span's name, end and claims, of the report the counts, of the corpus its manifest; the rest by digests."""
-import argparse, base64, hashlib, json, os, re
+import argparse, base64, hashlib, json, os, re, unicodedata
 from ed25519 import signed
 from json_schema import in_order
 STATE, TRACE, REPORT, MANIFEST = FILES = ["state.jsonl", "trace.json", "run_report.md", "manifest.json"]
@@ -65,6 +65,15 @@ def parse(line):  # a record, and whether it is written as the ledger writes; an
     record = json.loads(line.decode(), parse_constant=int)
     written = in_order(record) and dump(record) == line
     return (record, written) if record["event"].get("format", 1) == 1 else int("the format is unknown")
+def work_path(text):  # a path of the run's own folder as the policy reads it; None where it is not one
+    if not isinstance(text, str) or len(text.encode("utf8", "replace")) > 1024 or re.search(r"[\x00-\x1f\x7f-\x9f\\]", text) or text[:1] == "/" or text[-1:] == "/":
+        return None
+    mount, *parts = [part for part in text.split("/") if part not in ("", ".")] or [""]
+    names = []
+    for part in parts:
+        names.pop() if part == ".." and names and names[-1] != ".." else names.append(part)
+    odd = lambda name: name == ".." or len(name.encode("utf8", "replace")) > 255 or name[-1] in ". " or name[0] == " " or unicodedata.normalize("NFKC", name) != name
+    return None if mount != "work" or not names or any(map(odd, names)) else "/".join(["work", *names])
 def facts(e, kind, s):
     """What must hold of an event beyond its place, as pairs of a truth and its name; s is what came before."""
     sums, use, denies, step = s["sums"], s["sums"]["usage"], e.get("decision") == "deny", e.get("subject") == "step"
@@ -110,11 +119,19 @@ def facts(e, kind, s):
         whole, result = dump(e["result"], sort_keys=True), e["result"]
         yield e["ok"] == (result is not None) == (error is None), "ok"
         yield result is None or e["cut"] or (e["bytes"], e["sha256"]) == (len(whole), sha(whole)), "the result's digest"
-        if s["call"]["tool"] == "write" and isinstance(result, dict) and isinstance(result.get("path"), str):
+        given = s["content"] if isinstance(s["content"], dict) else {}
+        text = str(given.get("content")).encode("utf8", "replace")
+        done = e["ok"] or (error or {}).get("class") in ("output_schema", "result_lost")  # what failed so took place all the same
+        path, wrote = work_path(given.get("path")), {"sha256": sha(text), "bytes": len(text)}
+        wrote = wrote if done and path and isinstance(given.get("content"), str) else None
+        if s["call"]["tool"] == "write" and isinstance(result, dict) and isinstance(result.get("path"), str) and not e["cut"]:
             yield re.fullmatch(r"work(/(?!\.\.?(/|$))[^/\\\0]+)+", result["path"]), "path"
-            s["work"][result["path"]] = {k: result[k] for k in ("sha256", "bytes")}
-            text = str(isinstance(s["content"], dict) and s["content"].get("content")).encode("utf8", "replace")
-            s["lf"][result["path"]] = sha(text.replace(b"\r\n", b"\n")) if sha(text) == result["sha256"] else None
+            said = {k: result.get(k) for k in ("sha256", "bytes")}
+            is_digest = isinstance(said["sha256"], str) and re.fullmatch("[0-9a-f]{64}", said["sha256"]) and type(said["bytes"]) is int and said["bytes"] >= 0
+            path, wrote = (result["path"], said) if is_digest else (path, wrote)
+        if s["call"]["tool"] == "write" and wrote:
+            s["work"][path] = wrote
+            s["lf"][path] = sha(text.replace(b"\r\n", b"\n")) if sha(text) == wrote["sha256"] else None
     elif kind == "step_finished":
         s["mode"] = None if e["failure_mode"] == "tool_call_failure" else e["failure_mode"]
         yield e["totals"] == sums and not (s["calls"] and s["mode"] is s["denied"] is None), "totals"

@@ -8,9 +8,9 @@ use serde_json::Value;
 use crate::clock::TICK_NS;
 use crate::derive;
 use crate::event::{
-    AttemptOutcome, Decision, Detail, Effect, ErrorClass, Event, FailureMode, GateDecided,
-    LlmReplied, ProposedCall, Record, Rule, Subject, TerminalReason, ToolAttempted, ToolError,
-    ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
+    AttemptOutcome, Decision, Detail, Effect, EffectState, ErrorClass, Event, FailureMode,
+    GateDecided, LlmReplied, ProposedCall, Record, Rule, RuleFacts, Subject, TerminalReason,
+    ToolAttempted, ToolError, ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
 };
 use crate::host::HostFault;
 use crate::json::{self, Digest, JsonText};
@@ -370,9 +370,8 @@ impl<'a, 'l> Governor<'a, 'l> {
             });
             self.totals.attempts += 1;
             let doubtful = outcome.as_ref().err().filter(|error| {
-                // Of a result that was lost, somebody has said that the effect took place.
-                let is_settled = error.class == ErrorClass::ResultLost;
-                !is_settled && self.is_doubtful(allowed.tool(), error.class)
+                let effect = error.class.facts().effect;
+                effect == EffectState::Unknown && self.is_doubtful(allowed.tool())
             });
             if let Some(error) = doubtful.cloned() {
                 match self.doubt(&mut running, attempt, waited_ms, error)? {
@@ -512,9 +511,7 @@ impl<'a, 'l> Governor<'a, 'l> {
                 return Ok(Attempt::of(settled));
             }
         }
-        if self.ledger.is_carried_on()
-            && self.is_doubtful(running.allowed.tool(), ErrorClass::ResultLost)
-        {
+        if self.ledger.is_carried_on() && self.is_doubtful(running.allowed.tool()) {
             let about =
                 |reconciled: &ToolReconciled| reconciled.call_id == running.allowed.call_id();
             let Some(reconciled) = self.recovery.reconciled.take_if(|reconciled| about(reconciled))
@@ -541,10 +538,10 @@ impl<'a, 'l> Governor<'a, 'l> {
         Ok(Attempt::of(attempted))
     }
 
-    /// Whether a call that failed so must not be made again by anyone who does not know what became
-    /// of it. This is the one place that decides it, within a run and after one was cut short.
-    fn is_doubtful(&self, tool: &str, class: ErrorClass) -> bool {
-        class.leaves_effect_unknown() && !self.gate.contracts().may_repeat(tool)
+    /// Whether a call must not be made again by anyone who does not know what became of it. This is
+    /// the one place that decides it, within a run and after one was cut short.
+    fn is_doubtful(&self, tool: &str) -> bool {
+        !self.gate.contracts().may_repeat(tool)
     }
 
     fn recorded_reconciliation(&mut self) -> Result<Option<ToolReconciled>, LedgerError> {
@@ -728,7 +725,7 @@ fn in_doubt(running: &Running<'_>, cause: String) -> Halt {
 
 /// Why a run ends with a denial.
 fn end_of(denied: &Denied) -> End {
-    let (terminal_reason, failure_mode) = denied.rule.end();
+    let RuleFacts { terminal_reason, failure_mode, .. } = denied.rule.facts();
     End { terminal_reason, rule_id: Some(denied.rule), failure_mode, answer: None }
 }
 
@@ -762,7 +759,7 @@ fn settled(finished: &ToolFinished, attempts: u32, is_affordable: bool) -> Handl
     };
     let failure_mode = if error.retryable && is_affordable {
         FailureMode::RetryExhaustion
-    } else if error.class.is_unforeseen() {
+    } else if error.class.facts().is_unforeseen {
         FailureMode::CataloguedUnhandled
     } else {
         FailureMode::ToolCallFailure

@@ -104,7 +104,7 @@ fn empty_folder(proposal: &Utf8Path) -> Result<Option<String>, Refusal> {
     let ledger = open::open(&state).map_err(unread)?;
     let made = scan(ledger).map_err(|error| refused(&state, error))?.work;
     let mut known: BTreeSet<&str> = made.folders.iter().map(String::as_str).collect();
-    let files = made.files.keys().chain(&made.vouched);
+    let files = made.files.keys();
     known.extend(files.flat_map(|path| Utf8Path::new(path).ancestors().map(Utf8Path::as_str)));
     let held = open::Folder::open(proposal).map_err(unread)?;
     for entry in held.walk() {

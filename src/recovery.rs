@@ -10,17 +10,13 @@ use std::io::Read;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::agent::RunError;
-use crate::event::{AttemptOutcome, Event, Record, RunStarted, ToolReconciled, ToolStarted};
-use crate::evidence::manifest::{FileDigest, Work, written};
+use crate::event::{AttemptOutcome, Event, RunStarted, ToolReconciled, ToolStarted};
+use crate::evidence::manifest::{FileDigest, Work, writes};
 use crate::governor::Recovery;
 use crate::inputs::Inputs;
-use crate::json::Digest;
 use crate::ledger::{LedgerError, Past, Reader};
-use crate::policy::path::{Failure, Mount, MountPath, Mounts, Opened};
+use crate::policy::path::{Failure, MountPath, Mounts, Opened};
 use crate::run::{Course, drive};
-
-/// The tool that writes files.
-const WRITE: &str = "write";
 
 /// What a cut-short ledger holds.
 #[derive(Debug, Default)]
@@ -47,8 +43,6 @@ pub struct Kept {
     /// The file of a call that was in flight, as it is once the call has taken place: it may be there
     /// so, or as before.
     pub in_flight: Option<(String, FileDigest)>,
-    /// Files of which a person has said that they were written.
-    pub vouched: BTreeSet<String>,
     /// The folders that calls have made, or may have.
     pub folders: BTreeSet<String>,
 }
@@ -62,6 +56,8 @@ pub fn scan(ledger: impl Read) -> Result<Recorded, LedgerError> {
     let mut reader = Reader::new(ledger);
     let mut work = Work::default();
     let mut running: Option<(String, String, FileDigest)> = None;
+    // The file of a call of which a person has said that it took place.
+    let mut settled = None;
     while let Some(record) = reader.next_record()? {
         work.push(&record);
         recorded.events += 1;
@@ -76,18 +72,26 @@ pub fn scan(ledger: impl Read) -> Result<Recorded, LedgerError> {
                 });
             }
             Event::ToolReconciled(reconciled) if reconciled.took_place => {
-                let about = running.as_ref().filter(|(call, ..)| *call == reconciled.call_id);
-                recorded.work.vouched.extend(about.map(|(_, path, _)| path.clone()));
+                settled = running.take_if(|(call, ..)| *call == reconciled.call_id);
             }
-            Event::ToolFinished(_) => running = None,
+            Event::ToolFinished(_) => (running, settled) = (None, None),
             _ => {}
         }
     }
     recorded.bytes = reader.bytes();
     recorded.torn = reader.torn();
     recorded.work.files = work.into_files().files;
+    recorded.work.files.extend(settled.map(|(_, path, digest)| (path, digest)));
     recorded.work.in_flight = running.map(|(_, path, digest)| (path, digest));
     Ok(recorded)
+}
+
+impl Kept {
+    /// Takes note of what a person says about the call in flight: its file is as after the call, or as
+    /// before it.
+    pub fn settle(&mut self, took_place: bool) {
+        self.files.extend(self.in_flight.take().filter(|_| took_place));
+    }
 }
 
 /// The call that is open after an event, if `open` was before it.
@@ -105,16 +109,6 @@ fn opened(event: &Event, open: Option<(String, String)>) -> Option<(String, Stri
         Event::ToolFinished(_) => None,
         _ => open,
     }
-}
-
-/// Which file a call writes, and what is in it then; `None` where the call writes none.
-fn writes(started: &ToolStarted) -> Option<(String, FileDigest)> {
-    let text = |name: &str| started.arguments.get(name)?.as_str();
-    let (path, content) = (text("path")?, text("content")?);
-    let path = MountPath::parse(path).ok().filter(|path| path.mount == Mount::Work)?;
-    let sha256 = Digest::of(content.as_bytes());
-    let is_write = started.tool == WRITE;
-    is_write.then(|| (path.to_string(), FileDigest { sha256, bytes: content.len() as u64 }))
 }
 
 /// Runs the loop over the record, to its end and not a step further: nothing is executed and nothing
@@ -149,25 +143,18 @@ pub fn rewrite(
     files: &BTreeMap<String, FileDigest>,
 ) -> Result<(), String> {
     let mut last: BTreeMap<String, ToolStarted> = BTreeMap::new();
-    let mut started: Option<ToolStarted> = None;
-    let mut note = |record: Record| match record.event {
-        Event::ToolStarted(call) => started = Some(call),
-        Event::ToolFinished(finished) => {
-            let Some(call) = started.take() else { return };
-            let path = written(&call.tool, &finished).map(|written| written.path);
-            if let Some(path) = path.filter(|path| files.contains_key(path)) {
-                last.insert(path, call);
-            }
-        }
-        _ => {}
-    };
     let mut reader = Reader::new(ledger);
     while let Some(record) = reader.next_record().map_err(|error| error.to_string())? {
-        note(record);
+        let Event::ToolStarted(call) = record.event else { continue };
+        if let Some((path, made)) = writes(&call)
+            && files.get(&path) == Some(&made)
+        {
+            last.insert(path, call);
+        }
     }
     let mounts = Mounts::new(inputs.corpus.clone(), work);
     for (path, due) in files {
-        let call = last.get(path).filter(|call| writes(call).is_some_and(|(_, made)| made == *due));
+        let call = last.get(path);
         let content = call.and_then(|call| call.arguments.get("content")?.as_str());
         let place = MountPath::parse(path).ok();
         let (Some(call), Some(content), Some(place)) = (call, content, place) else {

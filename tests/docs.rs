@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use gatedrun::event::{ErrorClass, FailureMode, Rule};
+use gatedrun::event::{ErrorClass, ErrorFacts, FailureMode, Rule};
 use gatedrun::evidence::trace::ATTRIBUTES;
 use serde_json::Value;
 
@@ -449,7 +449,7 @@ fn the_words_of_the_code_are_in_its_pages() {
         "| class | source | category | retryable | unforeseen |\n|---|---|---|---|---|\n",
     );
     for class in ErrorClass::ALL {
-        let (source, category, retryable) = class.classify();
+        let ErrorFacts { source, category, retryable, .. } = class.facts();
         let word = |yes: bool| if yes { "yes" } else { "no" };
         let _ = writeln!(
             table,
@@ -458,7 +458,7 @@ fn the_words_of_the_code_are_in_its_pages() {
             source.as_str(),
             category.as_str(),
             word(retryable),
-            word(class.is_unforeseen())
+            word(class.facts().is_unforeseen)
         );
     }
     generated_part("failure_modes.md", "error classes", table.trim_end());

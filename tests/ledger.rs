@@ -76,7 +76,7 @@ fn event() -> impl Strategy<Value = Event> {
                     effects: vec![Effect::FetchUrl, Effect::ReadPath],
                     decision: Decision::Deny,
                     rule_id: Some(Rule::ALL[rule]),
-                    error_class: Some(ErrorClass::of_rule(Rule::ALL[rule])),
+                    error_class: Some(Rule::ALL[rule].facts().class),
                     reason,
                     details: Details::from([(Detail::Url, value)]),
                     policy_version: "0".into(),

@@ -5,7 +5,7 @@ use gatedrun::event::{AttemptOutcome, Event, FailureMode, TerminalReason};
 use gatedrun::tools::{bound, search, summarize};
 use serde_json::{Value, json};
 
-use crate::support::{Folder, root, run, scripted, text};
+use crate::support::{Folder, Ran, root, run, scripted, text};
 
 #[test]
 fn sentences_end_where_a_reader_says() {
@@ -430,6 +430,17 @@ fn faults_show_each_failure_mode() {
 
 /// A run of one call that may not be repeated, with this fault and these budgets.
 fn unrepeatable(fault: Value, budget: &str) -> (Folder, String) {
+    let (folder, ran) = with_faulty_write(&fault, budget);
+    assert_eq!(ran.code, 4, "{fault}: {}", ran.all());
+    assert!(ran.err.contains("in doubt: attempt 1 ended with "), "{}", ran.err);
+    let cut = text_in(&folder, "runs/test/script.partial/state.jsonl");
+    let at = cut.rfind("\"call_id\":\"").unwrap() + 11;
+    let call = cut[at..at + 21].to_owned();
+    (folder, call)
+}
+
+/// The same, and what the program says of it.
+fn with_faulty_write(fault: &Value, budget: &str) -> (Folder, Ran) {
     let folder = Folder::lenient_project();
     folder.edit("tools/write.json", "\"idempotentHint\": true", "\"idempotentHint\": false");
     let write = json!({"tool": "write", "arguments": {"path": "work/mail.md", "content": "x"}});
@@ -440,12 +451,7 @@ fn unrepeatable(fault: Value, budget: &str) -> (Folder, String) {
     task["faults"] = json!([fault]);
     folder.write("tasks/test/script.json", task.to_string());
     let ran = folder.gatedrun(&["run", "tasks/test/script.json"]);
-    assert_eq!(ran.code, 4, "{fault}: {}", ran.all());
-    assert!(ran.err.contains("in doubt: attempt 1 ended with "), "{}", ran.err);
-    let cut = text_in(&folder, "runs/test/script.partial/state.jsonl");
-    let at = cut.rfind("\"call_id\":\"").unwrap() + 11;
-    let call = cut[at..at + 21].to_owned();
-    (folder, call)
+    (folder, ran)
 }
 
 fn text_in(folder: &Folder, path: &str) -> String {
@@ -515,6 +521,37 @@ fn an_attempt_in_doubt_is_recorded_and_settled() {
         }
         holds_up(&folder);
     }
+}
+
+/// A write took place although its result is unusable, or was lost: its file is a part of the run.
+#[test]
+fn what_a_call_has_written_is_evidence_whatever_came_back() {
+    for mode in [json!("bad_output"), json!("oversized")] {
+        let mut fault = json!({"tool": "write", "mode": mode});
+        if mode == "oversized" {
+            fault["bytes"] = json!(2_000_000);
+        }
+        let (folder, ran) = with_faulty_write(&fault, "");
+        assert_eq!(text_in(&folder, "runs/test/script/work/mail.md"), "x", "{}", ran.all());
+        holds_up(&folder);
+    }
+    // A person says that it took place: its file is then as the call writes it, whatever lay there.
+    for lies_there in [None, Some("x"), Some("another")] {
+        let (folder, call) = unrepeatable(json!({"tool": "write", "mode": "hang"}), "");
+        let at = "runs/test/script.partial/work/mail.md";
+        if let Some(content) = lies_there {
+            folder.write(at, content);
+        }
+        assert_eq!(settle(&folder, &call, "took-place"), 0, "{lies_there:?}");
+        assert_eq!(text_in(&folder, "runs/test/script/work/mail.md"), "x");
+        holds_up(&folder);
+    }
+    // Or that it did not.
+    let (folder, call) = unrepeatable(json!({"tool": "write", "mode": "panic"}), "");
+    folder.write("runs/test/script.partial/work/mail.md", "x");
+    assert_eq!(settle(&folder, &call, "did-not"), 3);
+    assert!(!folder.path().join("runs/test/script/work/mail.md").exists());
+    holds_up(&folder);
 }
 
 /// What an attempt in doubt used is used, whatever is said about it.

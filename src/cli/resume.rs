@@ -79,7 +79,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         Next::of(&target, &task, id.unwrap_or_default())
     };
     // All that can be refused is refused before anything is changed.
-    let recorded = scan(past(&staging, u64::MAX)?)
+    let mut recorded = scan(past(&staging, u64::MAX)?)
         .map_err(|error| damaged(staging.folder(), &error, &next))?;
     let seed = recorded.started.as_ref().map(|started| started.seed);
     let library = Libraries::default().get(&project);
@@ -87,12 +87,13 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     check_inputs(&target, &recorded, &inputs, &library, &next)?;
     if let Some(reconciled) = &reconciled {
         check_doubt(reconciled, &recorded, &inputs)?;
+        recorded.work.settle(reconciled.took_place);
     }
     let failed = |error| Failed::Run(error).stop(&inputs, &target, Some(&next));
     let ledger = past(&staging, recorded.bytes)?;
     rehearse(&inputs, staging.work(), ledger, reconciled.clone()).map_err(failed)?;
-    let Kept { files, in_flight, vouched, folders } = &recorded.work;
-    let differs = staging.compare_work(files, in_flight.as_ref(), vouched, folders)?;
+    let Kept { files, in_flight, folders } = &recorded.work;
+    let differs = staging.compare_work(files, in_flight.as_ref(), folders)?;
     print_head(&inputs, args.json, terminal)?;
     staging.reopen(recorded.bytes)?;
     restore(&inputs, &staging, &recorded, &differs, terminal)?;

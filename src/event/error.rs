@@ -1,9 +1,10 @@
-//! The words of failure: error classes with what each means, and the modes in which a run fails.
+//! The words of failure: error classes with what each means.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Rule;
+use ErrorCategory as C;
+use ErrorSource as S;
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,7 +25,7 @@ pub struct ToolError {
 impl ToolError {
     /// An error of this class, with the source, category and retryability that the class has.
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        let (source, category, retryable) = class.classify();
+        let ErrorFacts { source, category, retryable, .. } = class.facts();
         Self { class, source, category, retryable, message: message.into() }
     }
 }
@@ -32,111 +33,99 @@ impl ToolError {
 words! {
     /// The names of errors: a closed set, each with one source, one category and one answer to
     /// whether trying again can help.
-    pub enum ErrorClass {
+    pub enum ErrorClass with ErrorFacts {
         /// The service did not answer this time.
-        ServiceUnavailable => "service_unavailable",
+        ServiceUnavailable => "service_unavailable", is(S::Network, C::Unavailable).retryable().in_doubt();
         /// No result came within the time that policy allows.
-        TimedOut => "timed_out",
+        TimedOut => "timed_out", is(S::Timeout, C::Timeout).retryable().in_doubt();
         /// The effect took place, and its result was lost when the run was cut short.
-        ResultLost => "result_lost",
+        ResultLost => "result_lost", is(S::Agent, C::Unknown).done();
         /// Nothing exists under that name.
-        NotFound => "not_found",
+        NotFound => "not_found", is(S::Tool, C::NotFound);
         /// The name is not that of a regular file, or leads out of its mount.
-        NotPermitted => "not_permitted",
+        NotPermitted => "not_permitted", is(S::Tool, C::Permission);
         /// The content is larger than policy lets through.
-        TooLarge => "too_large",
+        TooLarge => "too_large", is(S::Tool, C::TooLarge);
         /// The content is not UTF-8 text.
-        NotText => "not_text",
+        NotText => "not_text", is(S::Tool, C::MalformedOutput);
         /// No route leads to that host.
-        HostUnreachable => "host_unreachable",
+        HostUnreachable => "host_unreachable", is(S::Network, C::NotFound);
         /// The file system refused. Older runs recorded this; it now stops the run and is not recorded.
-        StorageFailed => "storage_failed",
+        StorageFailed => "storage_failed", is(S::Tool, C::Unavailable).in_doubt();
         /// The result does not fit the tool's contract.
-        OutputSchema => "output_schema",
+        OutputSchema => "output_schema", is(S::Tool, C::MalformedOutput).unforeseen().done();
         /// The tool panicked.
-        Panicked => "panicked",
+        Panicked => "panicked", is(S::Tool, C::Internal).unforeseen().in_doubt();
         /// An error without a class of its own.
-        Unclassified => "unclassified",
+        Unclassified => "unclassified", is(S::Tool, C::Unknown).unforeseen().in_doubt();
         /// A rule of policy forbids the call.
-        PolicyDenied => "policy_denied",
+        PolicyDenied => "policy_denied", is(S::Guardrail, C::Permission);
         /// The LLM proposed arguments that do not fit the tool's contract.
-        InvalidArguments => "invalid_arguments",
+        InvalidArguments => "invalid_arguments", is(S::Llm, C::InvalidArguments);
         /// The LLM proposed the same call too often.
-        RepeatedCall => "repeated_call",
+        RepeatedCall => "repeated_call", is(S::Llm, C::NoProgress);
         /// The run has used up a budget.
-        BudgetExhausted => "budget_exhausted",
+        BudgetExhausted => "budget_exhausted", is(S::Agent, C::RateLimited);
         /// The steps of the run repeat the same state too often.
-        NoProgress => "no_progress",
+        NoProgress => "no_progress", is(S::Agent, C::NoProgress);
     }
 }
 
-impl ErrorClass {
-    /// Source, category and whether trying again can help.
-    pub fn classify(self) -> (ErrorSource, ErrorCategory, bool) {
-        use ErrorCategory as C;
-        use ErrorSource as S;
-        match self {
-            Self::ServiceUnavailable => (S::Network, C::Unavailable, true),
-            Self::TimedOut => (S::Timeout, C::Timeout, true),
-            Self::ResultLost => (S::Agent, C::Unknown, false),
-            Self::NotFound => (S::Tool, C::NotFound, false),
-            Self::NotPermitted => (S::Tool, C::Permission, false),
-            Self::TooLarge => (S::Tool, C::TooLarge, false),
-            Self::NotText => (S::Tool, C::MalformedOutput, false),
-            Self::HostUnreachable => (S::Network, C::NotFound, false),
-            Self::StorageFailed => (S::Tool, C::Unavailable, false),
-            Self::OutputSchema => (S::Tool, C::MalformedOutput, false),
-            Self::Panicked => (S::Tool, C::Internal, false),
-            Self::Unclassified => (S::Tool, C::Unknown, false),
-            Self::PolicyDenied => (S::Guardrail, C::Permission, false),
-            Self::InvalidArguments => (S::Llm, C::InvalidArguments, false),
-            Self::RepeatedCall => (S::Llm, C::NoProgress, false),
-            Self::BudgetExhausted => (S::Agent, C::RateLimited, false),
-            Self::NoProgress => (S::Agent, C::NoProgress, false),
-        }
+/// What an error class means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorFacts {
+    /// The source of the error.
+    pub source: ErrorSource,
+    /// What kind of trouble it is.
+    pub category: ErrorCategory,
+    /// Whether trying again can help.
+    pub retryable: bool,
+    /// Whether the tool itself is broken: nobody foresaw this, so the run stops instead of guessing.
+    pub is_unforeseen: bool,
+    /// What became of the effect of an attempt that ended so.
+    pub effect: EffectState,
+}
+
+/// What became of an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EffectState {
+    /// It certainly did not take place: nothing was reached, or the tool looked before it acted.
+    NotDone,
+    /// It took place: only what came back is missing or not as promised.
+    Done,
+    /// It may have taken place or not.
+    Unknown,
+}
+
+const fn is(source: ErrorSource, category: ErrorCategory) -> ErrorFacts {
+    ErrorFacts {
+        source,
+        category,
+        retryable: false,
+        is_unforeseen: false,
+        effect: EffectState::NotDone,
+    }
+}
+
+impl ErrorFacts {
+    const fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
     }
 
-    /// Whether the class means that the tool itself is broken: nobody foresaw this, so the run
-    /// stops instead of guessing.
-    pub fn is_unforeseen(self) -> bool {
-        matches!(self, Self::OutputSchema | Self::Panicked | Self::Unclassified)
+    const fn unforeseen(mut self) -> Self {
+        self.is_unforeseen = true;
+        self
     }
 
-    /// Whether the effect of an attempt that ended so may have taken place or not. Any other class
-    /// says that it certainly did, or certainly did not.
-    pub fn leaves_effect_unknown(self) -> bool {
-        match self {
-            Self::ServiceUnavailable
-            | Self::TimedOut
-            | Self::ResultLost
-            | Self::StorageFailed
-            | Self::Panicked
-            | Self::Unclassified => true,
-            // Nothing was reached, or nothing was done: the tool looked before it acted.
-            Self::NotFound
-            | Self::NotPermitted
-            | Self::TooLarge
-            | Self::NotText
-            | Self::HostUnreachable
-            | Self::PolicyDenied
-            | Self::InvalidArguments
-            | Self::RepeatedCall
-            | Self::BudgetExhausted
-            | Self::NoProgress => false,
-            // It was done: only what came back is not as promised.
-            Self::OutputSchema => false,
-        }
+    const fn done(mut self) -> Self {
+        self.effect = EffectState::Done;
+        self
     }
 
-    /// The error class of a denial by this rule.
-    pub fn of_rule(rule: Rule) -> Self {
-        match rule {
-            Rule::ToolRegistry | Rule::UrlAllowlist | Rule::SandboxPath => Self::PolicyDenied,
-            Rule::ArgSchema => Self::InvalidArguments,
-            Rule::CycleDetection => Self::RepeatedCall,
-            Rule::LoopBudget => Self::BudgetExhausted,
-            Rule::Progress => Self::NoProgress,
-        }
+    const fn in_doubt(mut self) -> Self {
+        self.effect = EffectState::Unknown;
+        self
     }
 }
 
@@ -183,21 +172,5 @@ words! {
         Internal => "internal",
         /// The cause is unknown.
         Unknown => "unknown",
-    }
-}
-
-words! {
-    /// The ways in which a run is known to go wrong: a closed set.
-    pub enum FailureMode {
-        /// F1: an attempt or a call failed, in a foreseen way; the run continues.
-        ToolCallFailure => "tool_call_failure",
-        /// F2: a failure that may pass did not, and no attempt is left.
-        RetryExhaustion => "retry_exhaustion",
-        /// F3: the arguments do not fit the tool's contract.
-        SchemaMismatch => "schema_mismatch",
-        /// F4: the same call too often.
-        CycleDetection => "cycle_detection",
-        /// F5: an unclassified error, or a panic.
-        CataloguedUnhandled => "catalogued_unhandled",
     }
 }

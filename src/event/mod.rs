@@ -7,6 +7,7 @@
 #[macro_use]
 mod table;
 mod error;
+mod outcome;
 mod policy;
 
 use schemars::JsonSchema;
@@ -15,8 +16,9 @@ use serde_json::Value;
 
 use crate::json::{Digest, JsonText};
 
-pub use self::error::{ErrorCategory, ErrorClass, ErrorSource, FailureMode, ToolError};
-pub use self::policy::{Decision, Detail, Details, Effect, Rule, Subject};
+pub use self::error::{EffectState, ErrorCategory, ErrorClass, ErrorFacts, ErrorSource, ToolError};
+pub use self::outcome::{FailureMode, TerminalReason};
+pub use self::policy::{Decision, Detail, Details, Effect, Rule, RuleFacts, Subject};
 
 /// The version of the ledger's format that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -391,20 +393,4 @@ pub struct RunFinished {
     pub answer: Option<String>,
     /// What the run has used.
     pub totals: Totals,
-}
-
-words! {
-    /// Why a run ends.
-    pub enum TerminalReason {
-        /// The LLM gave its answer.
-        FinalAnswer => "final_answer",
-        /// A budget was used up.
-        LoopBudget => "loop_budget",
-        /// A rule denied, and says that the run then ends.
-        PolicyDenialTerminal => "policy_denial_terminal",
-        /// A failure mode that ends a run.
-        FailureModeTerminal => "failure_mode_terminal",
-        /// The steps of the run repeated the same state too often.
-        NoProgress => "no_progress",
-    }
 }

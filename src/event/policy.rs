@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{FailureMode, TerminalReason};
+use super::error::ErrorClass::{
+    self, BudgetExhausted, InvalidArguments, PolicyDenied, RepeatedCall,
+};
+use super::outcome::FailureMode;
+use super::outcome::TerminalReason::{self, FailureModeTerminal, PolicyDenialTerminal};
 
 words! {
     /// What a decision is about.
@@ -46,40 +48,45 @@ words! {
 
 words! {
     /// The rules of policy, in the order in which they are checked. The first that denies decides.
-    pub enum Rule {
+    pub enum Rule with RuleFacts {
         /// The tool is registered, and not denied.
-        ToolRegistry => "tool_registry",
+        ToolRegistry => "tool_registry", ends(PolicyDenied, PolicyDenialTerminal);
         /// Every URL that the call fetches is on the allowlist.
-        UrlAllowlist => "url_allowlist",
+        UrlAllowlist => "url_allowlist", ends(PolicyDenied, PolicyDenialTerminal);
         /// Every path that the call reads or writes stays in a mount that permits it.
-        SandboxPath => "sandbox_path",
+        SandboxPath => "sandbox_path", ends(PolicyDenied, PolicyDenialTerminal);
         /// The arguments fit the tool's contract.
         ArgSchema => "arg_schema",
+            ends(InvalidArguments, FailureModeTerminal).mode(FailureMode::SchemaMismatch);
         /// The same call has not been made too often.
         CycleDetection => "cycle_detection",
+            ends(RepeatedCall, PolicyDenialTerminal).mode(FailureMode::CycleDetection);
         /// The run is within its budgets.
-        LoopBudget => "loop_budget",
+        LoopBudget => "loop_budget", ends(BudgetExhausted, TerminalReason::LoopBudget);
         /// The run makes progress: its steps do not repeat the same state too often.
-        Progress => "progress",
+        Progress => "progress", ends(ErrorClass::NoProgress, TerminalReason::NoProgress);
     }
 }
 
-impl Rule {
-    /// How a run ends if a denial by this rule ends it.
-    pub fn end(self) -> (TerminalReason, Option<FailureMode>) {
-        match self {
-            Self::ArgSchema => {
-                (TerminalReason::FailureModeTerminal, Some(FailureMode::SchemaMismatch))
-            }
-            Self::CycleDetection => {
-                (TerminalReason::PolicyDenialTerminal, Some(FailureMode::CycleDetection))
-            }
-            Self::LoopBudget => (TerminalReason::LoopBudget, None),
-            Self::Progress => (TerminalReason::NoProgress, None),
-            Self::ToolRegistry | Self::UrlAllowlist | Self::SandboxPath => {
-                (TerminalReason::PolicyDenialTerminal, None)
-            }
-        }
+/// What a denial by a rule means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleFacts {
+    /// The error class of the denial.
+    pub class: ErrorClass,
+    /// The reason why a run ends, if the denial ends it.
+    pub terminal_reason: TerminalReason,
+    /// The failure mode of a run that it ends.
+    pub failure_mode: Option<FailureMode>,
+}
+
+const fn ends(class: ErrorClass, terminal_reason: TerminalReason) -> RuleFacts {
+    RuleFacts { class, terminal_reason, failure_mode: None }
+}
+
+impl RuleFacts {
+    const fn mode(mut self, mode: FailureMode) -> Self {
+        self.failure_mode = Some(mode);
+        self
     }
 }
 
@@ -93,108 +100,68 @@ pub(super) fn details_schema(generator: &mut schemars::SchemaGenerator) -> schem
     schemars::json_schema!({"type": "object", "propertyNames": names, "additionalProperties": true})
 }
 
-/// A key of `details`.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Detail {
-    /// The tool's name as proposed.
-    RequestedTool,
-    /// How the registry answered: `denied`, `not_allowed` or `allowed`.
-    RegistryMatch,
-    /// The tool whose contract was applied.
-    Tool,
-    /// The URL as proposed.
-    Url,
-    /// The host as the URL standard reads it.
-    Host,
-    /// The path as proposed.
-    TargetPath,
-    /// The path relative to its mount, after `.` and `..` are resolved.
-    ResolvedPath,
-    /// The mount that the path may not leave.
-    SandboxRoot,
-    /// What the arguments' schema objects to.
-    SchemaError,
-    /// JSON pointer to the offending argument.
-    FailedPath,
-    /// Which budget it is.
-    LimitKind,
-    /// Iterations so far.
-    Iterations,
-    /// Iterations at most.
-    MaxIterations,
-    /// Tokens so far, and what the next call would add.
-    Tokens,
-    /// Tokens at most.
-    MaxTokens,
-    /// How often this call has been made, this time included.
-    Repeats,
-    /// How often it may be made.
-    MaxRepeats,
-    /// Tool calls so far, this one included.
-    ToolCalls,
-    /// Tool calls at most.
-    MaxToolCalls,
-    /// Cost so far, and what the next call would add, in millionths of a US dollar.
-    CostMicrousd,
-    /// Cost at most.
-    MaxCostMicrousd,
-    /// Milliseconds since the run began.
-    ElapsedMs,
-    /// Milliseconds at most.
-    MaxElapsedMs,
-    /// The share of a limit from which a budget warns.
-    WarnAtPercent,
-    /// The first 12 hexadecimal digits of the SHA-256 of the repeated state.
-    Fingerprint,
-    /// How many steps had this state.
-    RepeatedStates,
-    /// How many steps may have the same state.
-    MaxRepeatedStates,
-    /// What the kernel refused when the path was opened: a fact of that moment, not of the call.
-    OpenRefused,
-    /// Attempts of tools so far, and what the next would add.
-    Attempts,
-    /// Attempts of tools at most.
-    MaxAttempts,
-}
-
-impl Detail {
-    /// The attribute's name in a trace.
-    pub fn attribute(self) -> &'static str {
-        match self {
-            Self::RequestedTool => "policy.requested_tool",
-            Self::RegistryMatch => "policy.registry_match",
-            Self::Tool => "policy.tool",
-            Self::Url => "policy.url",
-            Self::Host => "policy.host",
-            Self::TargetPath => "policy.target_path",
-            Self::ResolvedPath => "policy.resolved_path",
-            Self::SandboxRoot => "policy.sandbox_root",
-            Self::SchemaError => "policy.schema_error",
-            Self::FailedPath => "policy.failed_path",
-            Self::LimitKind => "policy.limit_kind",
-            Self::Iterations => "policy.iterations",
-            Self::MaxIterations => "policy.max_iterations",
-            Self::Tokens => "policy.tokens",
-            Self::MaxTokens => "policy.max_tokens",
-            Self::Repeats => "policy.repeats",
-            Self::MaxRepeats => "policy.max_repeats",
-            Self::ToolCalls => "policy.tool_calls",
-            Self::MaxToolCalls => "policy.max_tool_calls",
-            Self::CostMicrousd => "policy.cost_microusd",
-            Self::MaxCostMicrousd => "policy.max_cost_microusd",
-            Self::ElapsedMs => "policy.elapsed_ms",
-            Self::MaxElapsedMs => "policy.max_elapsed_ms",
-            Self::WarnAtPercent => "policy.warn_at_percent",
-            Self::Fingerprint => "policy.fingerprint",
-            Self::RepeatedStates => "policy.repeated_states",
-            Self::MaxRepeatedStates => "policy.max_repeated_states",
-            Self::OpenRefused => "policy.open_refused",
-            Self::Attempts => "policy.attempts",
-            Self::MaxAttempts => "policy.max_attempts",
-        }
+words! {
+    /// A key of `details`.
+    pub enum Detail under "policy." {
+        /// The tool's name as proposed.
+        RequestedTool => "requested_tool",
+        /// How the registry answered: `denied`, `not_allowed` or `allowed`.
+        RegistryMatch => "registry_match",
+        /// The tool whose contract was applied.
+        Tool => "tool",
+        /// The URL as proposed.
+        Url => "url",
+        /// The host as the URL standard reads it.
+        Host => "host",
+        /// The path as proposed.
+        TargetPath => "target_path",
+        /// The path relative to its mount, after `.` and `..` are resolved.
+        ResolvedPath => "resolved_path",
+        /// The mount that the path may not leave.
+        SandboxRoot => "sandbox_root",
+        /// What the arguments' schema objects to.
+        SchemaError => "schema_error",
+        /// JSON pointer to the offending argument.
+        FailedPath => "failed_path",
+        /// Which budget it is.
+        LimitKind => "limit_kind",
+        /// Iterations so far.
+        Iterations => "iterations",
+        /// Iterations at most.
+        MaxIterations => "max_iterations",
+        /// Tokens so far, and what the next call would add.
+        Tokens => "tokens",
+        /// Tokens at most.
+        MaxTokens => "max_tokens",
+        /// How often this call has been made, this time included.
+        Repeats => "repeats",
+        /// How often it may be made.
+        MaxRepeats => "max_repeats",
+        /// Tool calls so far, this one included.
+        ToolCalls => "tool_calls",
+        /// Tool calls at most.
+        MaxToolCalls => "max_tool_calls",
+        /// Cost so far, and what the next call would add, in millionths of a US dollar.
+        CostMicrousd => "cost_microusd",
+        /// Cost at most.
+        MaxCostMicrousd => "max_cost_microusd",
+        /// Milliseconds since the run began.
+        ElapsedMs => "elapsed_ms",
+        /// Milliseconds at most.
+        MaxElapsedMs => "max_elapsed_ms",
+        /// The share of a limit from which a budget warns.
+        WarnAtPercent => "warn_at_percent",
+        /// The first 12 hexadecimal digits of the SHA-256 of the repeated state.
+        Fingerprint => "fingerprint",
+        /// How many steps had this state.
+        RepeatedStates => "repeated_states",
+        /// How many steps may have the same state.
+        MaxRepeatedStates => "max_repeated_states",
+        /// What the kernel refused when the path was opened: a fact of that moment, not of the call.
+        OpenRefused => "open_refused",
+        /// Attempts of tools so far, and what the next would add.
+        Attempts => "attempts",
+        /// Attempts of tools at most.
+        MaxAttempts => "max_attempts",
     }
 }

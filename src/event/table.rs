@@ -28,6 +28,48 @@ macro_rules! words {
             }
         }
     };
+    // With an attribute of the trace for each word, under a prefix.
+    (
+        $(#[$about:meta])*
+        pub enum $name:ident under $prefix:literal {
+            $($(#[$says:meta])* $variant:ident => $word:literal,)+
+        }
+    ) => {
+        words! {
+            $(#[$about])*
+            pub enum $name { $($(#[$says])* $variant => $word,)+ }
+        }
+
+        impl $name {
+            /// The attribute's name in a trace.
+            pub fn attribute(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($prefix, $word),)+
+                }
+            }
+        }
+    };
+    // With more columns than the word.
+    (
+        $(#[$about:meta])*
+        pub enum $name:ident with $facts:ty {
+            $($(#[$says:meta])* $variant:ident => $word:literal, $row:expr;)+
+        }
+    ) => {
+        words! {
+            $(#[$about])*
+            pub enum $name { $($(#[$says])* $variant => $word,)+ }
+        }
+
+        impl $name {
+            /// The columns of its row.
+            pub const fn facts(self) -> $facts {
+                match self {
+                    $(Self::$variant => $row,)+
+                }
+            }
+        }
+    };
 }
 
 /// The events: a row is a kind as the ledger spells it, and the type of the event's fields.

@@ -160,7 +160,7 @@ impl Facts {
     fn decided(&mut self, gate: &GateDecided) -> Result<(), String> {
         same("policy_version", &gate.policy_version, &self.policy_version)?;
         let denies = gate.decision == Decision::Deny;
-        let class = gate.rule_id.filter(|_| denies).map(ErrorClass::of_rule);
+        let class = gate.rule_id.filter(|_| denies).map(|rule| rule.facts().class);
         if gate.error_class != class {
             let word = |class: Option<ErrorClass>| class.map_or("null", ErrorClass::as_str);
             return Err(expected("error_class", word(gate.error_class), word(class)));
@@ -212,8 +212,8 @@ impl Facts {
         let (reason, rule, mode) = match (&self.answer, self.denied, mode) {
             (Some(_), ..) => (TerminalReason::FinalAnswer, None, None),
             (None, Some(rule), _) => {
-                let (reason, mode) = rule.end();
-                (reason, Some(rule), mode)
+                let facts = rule.facts();
+                (facts.terminal_reason, Some(rule), facts.failure_mode)
             }
             (None, None, Some(mode)) => (TerminalReason::FailureModeTerminal, None, Some(mode)),
             (None, None, None) => {
@@ -268,7 +268,9 @@ fn is_warning(event: &Event) -> bool {
 }
 
 fn classified(error: &ToolError) -> Result<(), String> {
-    if (error.source, error.category, error.retryable) == error.class.classify() {
+    let facts = error.class.facts();
+    let due = (facts.source, facts.category, facts.retryable);
+    if (error.source, error.category, error.retryable) == due {
         return Ok(());
     }
     Err(format!(

@@ -6,9 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{CorpusIdentity, Event, FORMAT, Input, LlmIdentity, Record, ToolFinished};
+use crate::event::{
+    CorpusIdentity, EffectState, Event, FORMAT, Input, LlmIdentity, Record, ToolFinished,
+    ToolStarted,
+};
 use crate::json::Digest;
 use crate::line_ends::with_lf;
+use crate::policy::path::{Mount, MountPath};
 
 use super::summary::{Outcome, Summary};
 
@@ -54,6 +58,8 @@ pub struct FileDigest {
 #[derive(Debug, Default)]
 pub struct Work {
     tool: String,
+    /// What the call in hand writes, by its arguments.
+    target: Option<(String, FileDigest)>,
     /// What the call in hand writes, where some of its lines do not end with LF: its digest, and
     /// that of the same text with LF.
     mixed: Option<(Digest, Digest)>,
@@ -92,6 +98,7 @@ impl Work {
         match &record.event {
             Event::ToolStarted(started) => {
                 self.tool.clone_from(&started.tool);
+                self.target = writes(started);
                 let content = started.arguments.get("content").and_then(Value::as_str);
                 let mixed = content.filter(|content| content.contains("\r\n"));
                 self.mixed = mixed.map(|content| {
@@ -100,8 +107,7 @@ impl Work {
                 });
             }
             Event::ToolFinished(finished) => {
-                if let Some(Written { path, digest: Some(digest) }) = written(&self.tool, finished)
-                {
+                if let Some((path, digest)) = self.wrote(finished) {
                     match self.mixed.filter(|(mixed, _)| *mixed == digest.sha256) {
                         Some((_, lf)) => drop(self.written.with_lf.insert(path.clone(), lf)),
                         None => drop(self.written.with_lf.remove(&path)),
@@ -122,6 +128,34 @@ impl Work {
     }
 }
 
+impl Work {
+    /// The file that the call in hand has replaced. Where its result does not say so, and the effect
+    /// took place all the same, its arguments do.
+    fn wrote(&mut self, finished: &ToolFinished) -> Option<(String, FileDigest)> {
+        let target = self.target.take();
+        let said = written(&self.tool, finished).and_then(|said| Some((said.path, said.digest?)));
+        let is_done = finished
+            .error
+            .as_ref()
+            .map_or(finished.ok, |error| error.class.facts().effect == EffectState::Done);
+        said.or(target.filter(|_| is_done))
+    }
+}
+
+/// Which file a call writes, and what is in it once the call has taken place; `None` where it writes
+/// none.
+pub fn writes(started: &ToolStarted) -> Option<(String, FileDigest)> {
+    let text = |name: &str| started.arguments.get(name)?.as_str();
+    let (path, content) = (text("path")?, text("content")?);
+    let path = MountPath::parse(path).ok().filter(|path| path.mount == Mount::Work)?;
+    let sha256 = Digest::of(content.as_bytes());
+    let is_write = started.tool == WRITE;
+    is_write.then(|| (path.to_string(), FileDigest { sha256, bytes: content.len() as u64 }))
+}
+
+/// The tool that writes files.
+const WRITE: &str = "write";
+
 /// What a call of `write` says that it has replaced.
 #[derive(Debug)]
 pub struct Written {
@@ -131,9 +165,9 @@ pub struct Written {
     pub digest: Option<FileDigest>,
 }
 
-/// The file that a call of `write` has replaced, as its result names it.
+/// The file that a call of `write` has replaced, as its result names it, where that is whole.
 pub fn written(tool: &str, finished: &ToolFinished) -> Option<Written> {
-    let result = finished.result.as_ref().filter(|_| tool == "write")?.value();
+    let result = finished.result.as_ref().filter(|_| tool == WRITE && !finished.cut)?.value();
     let digest = || {
         let sha256 = serde_json::from_value(result.get("sha256")?.clone()).ok()?;
         Some(FileDigest { sha256, bytes: result.get("bytes")?.as_u64()? })

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::event::{
-    AttemptOutcome, Decision, Effect, ErrorClass, Event, ExecutionPath, GateDecided, InputRole,
-    Record, RunStarted, ToolAttempted, ToolFinished, ToolStarted,
+    AttemptOutcome, Decision, Effect, ErrorClass, ErrorFacts, Event, ExecutionPath, GateDecided,
+    InputRole, Record, RunStarted, ToolAttempted, ToolFinished, ToolStarted,
 };
 use crate::json::Digest;
 
@@ -123,7 +123,7 @@ impl Report {
             .details
             .iter()
             .map(|(detail, value)| {
-                let name = detail.attribute().trim_start_matches("policy.");
+                let name = detail.as_str();
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 format!("{} = {}", markdown(name), cell(&value))
             })
@@ -268,7 +268,7 @@ fn cell(text: &str) -> String {
 
 /// An error's name, who is at fault, and what kind of trouble it is.
 fn classified(class: ErrorClass) -> String {
-    let (source, category, retryable) = class.classify();
+    let ErrorFacts { source, category, retryable, .. } = class.facts();
     let retryable = if retryable { "retryable" } else { "not retryable" };
     format!("{}: {}, {}, {retryable}", class.as_str(), source.as_str(), category.as_str())
 }

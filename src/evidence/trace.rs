@@ -12,9 +12,9 @@ use url::{Origin, Url};
 
 use crate::derive;
 use crate::event::{
-    AttemptOutcome, Decision, Detail, ErrorClass, Event, GateDecided, LlmCalled, LlmReplied,
-    Record, Rule, RunFinished, RunStarted, StepFinished, TerminalReason, ToolAttempted, ToolError,
-    ToolFinished, ToolReconciled, ToolStarted,
+    AttemptOutcome, Decision, Detail, ErrorClass, ErrorFacts, Event, GateDecided, LlmCalled,
+    LlmReplied, Record, Rule, RunFinished, RunStarted, StepFinished, TerminalReason, ToolAttempted,
+    ToolError, ToolFinished, ToolReconciled, ToolStarted,
 };
 use crate::json::Digest;
 
@@ -662,7 +662,7 @@ impl Attributes<'_> {
     }
 
     fn class(&mut self, class: ErrorClass) {
-        let (source, category, retryable) = class.classify();
+        let ErrorFacts { source, category, retryable, .. } = class.facts();
         self.text("error.type", class.as_str());
         self.text("agent.tool.error_class", class.as_str());
         self.text("agent.tool.error_source", source.as_str());

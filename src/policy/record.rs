@@ -1,6 +1,6 @@
 //! What the ledger says of a decision.
 
-use crate::event::{Decision, Details, ErrorClass, GateDecided, ProposedCall, Rule, Subject};
+use crate::event::{Decision, Details, GateDecided, ProposedCall, Rule, Subject};
 
 use super::call::Denied;
 use super::gate::{Gate, Verdict};
@@ -27,7 +27,7 @@ impl Gate<'_> {
             effects,
             decision,
             rule_id,
-            error_class: rule_id.map(ErrorClass::of_rule),
+            error_class: rule_id.map(|rule| rule.facts().class),
             reason,
             details,
             policy_version: self.version().to_owned(),
@@ -39,7 +39,7 @@ impl Gate<'_> {
         GateDecided {
             decision: Decision::Deny,
             rule_id: Some(denied.rule),
-            error_class: Some(ErrorClass::of_rule(denied.rule)),
+            error_class: Some(denied.rule.facts().class),
             ..self.about_the_run(denied.reason.clone(), denied.details.clone())
         }
     }

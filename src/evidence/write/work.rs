@@ -26,8 +26,8 @@ pub struct WorkDifference {
 
 impl Staging {
     /// Holds the run's own folder against its record: `wanted` are the files that should be there,
-    /// `or` is the file of the call in flight, which may hold these bytes instead, `vouched` and `folders` what may
-    /// be there besides.
+    /// `or` is the file of the call in flight, which may hold these bytes instead, and `folders` are the
+    /// folders that may be there.
     ///
     /// # Errors
     /// The file system's.
@@ -35,7 +35,6 @@ impl Staging {
         &self,
         wanted: &BTreeMap<String, FileDigest>,
         or: Option<&(String, FileDigest)>,
-        vouched: &BTreeSet<String>,
         folders: &BTreeSet<String>,
     ) -> Result<WorkDifference, WriteError> {
         let work = self.work();
@@ -54,8 +53,6 @@ impl Staging {
                     } else if !folders.contains(&path) {
                         found.strays.insert(path);
                     }
-                } else if vouched.contains(&path) {
-                    missing.remove(&path);
                 } else if let Some(due) = wanted.get(&path) {
                     missing.remove(&path);
                     if !holds(due)? && !holds_other()? {
