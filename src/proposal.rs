@@ -13,6 +13,7 @@ use crate::evidence::attest::ENVELOPE_BYTES_MAX;
 use crate::evidence::expect::Observed;
 use crate::evidence::verify::{Verdict, verify};
 use crate::evidence::{ATTESTATION, STATE, WORK, open, origin};
+use crate::file;
 use crate::host::HostFault;
 use crate::inputs::{self, Library};
 use crate::ledger::{LedgerError, Reader};
@@ -72,12 +73,17 @@ pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(
             ));
         }
     }
-    // A signature that it has is judged too: it would be that of the committed run.
     let found = verify(proposal, home.map(|(library, _)| library), &[]);
     if let Some(fault) = found.host_fault() {
         return Err(fault.into());
     }
     if matches!(found.verdict, Verdict::Verified | Verdict::Unconfirmed) {
+        // It would become that of the committed run, and there is no key to check it with.
+        if file::at(&proposal.join(ATTESTATION))?.is_some() {
+            return unfit(format!(
+                "it is signed, and accepting checks no signature; delete {ATTESTATION} in it, accept it, then sign the run"
+            ));
+        }
         return match empty_folder(proposal)? {
             None => Ok(()),
             Some(path) => unfit(format!(

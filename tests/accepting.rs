@@ -30,12 +30,6 @@ fn what_verify_would_not_pass_is_not_accepted() {
     };
     refused(folder_made("work/empty"), "work/empty: the run made no such folder");
     refused(folder_made("work/n/o/p"), "work/n/o: the run made no such folder");
-    // A signature that is right does not stand against it.
-    let folder = proposed();
-    ok(&folder.gatedrun(&["keygen", "k.pem"]), 0);
-    ok(&folder.gatedrun(&["sign", &new, "--key", "k.pem"]), 0);
-    ok(&folder.gatedrun(&["review", "--accept"]), 0);
-    ok(&folder.gatedrun(&["verify", RUN, "--key", "k.pub.pem", "--require-signature"]), 0);
 }
 
 #[test]
@@ -78,6 +72,37 @@ fn signed() -> Folder {
     task(&folder, "t/side", "four");
     ok(&folder.gatedrun(&["check", RUN]), 1);
     folder
+}
+
+/// Accepting has no key: what it cannot check is not taken.
+#[test]
+fn a_signed_proposal_is_not_accepted() {
+    let folder = signed();
+    let proposal = format!("{RUN}.new");
+    ok(&folder.gatedrun(&["sign", &proposal, "--key", "k.pem"]), 0);
+    let before = folder.read(&format!("{RUN}/state.jsonl"));
+    for accept in [&["review", "--accept"][..], &["review", RUN, "--accept"]] {
+        let refused = folder.gatedrun(accept);
+        assert_eq!(refused.code, 1, "{}", refused.all());
+        assert!(refused.all().contains("it is signed, and accepting checks"), "{}", refused.all());
+        assert_eq!(folder.read(&format!("{RUN}/state.jsonl")), before);
+    }
+    std::fs::remove_file(folder.path().join(&proposal).join("attestation.intoto.json")).unwrap();
+    ok(&folder.gatedrun(&["review", "--accept"]), 0);
+}
+
+/// The committed run has the seed of its task, or the one that it had.
+#[test]
+fn a_run_of_another_seed_is_not_accepted() {
+    let folder = project();
+    ok(&folder.gatedrun(&["run", TASK]), 0);
+    let before = folder.read(&format!("{RUN}/state.jsonl"));
+    let refused = folder.gatedrun(&["run", TASK, "--accept", "--seed", "3"]);
+    assert_eq!(refused.code, 2, "{}", refused.all());
+    assert!(refused.err.contains("has seed 0"), "{}", refused.err);
+    assert_eq!(folder.read(&format!("{RUN}/state.jsonl")), before);
+    assert_eq!(names(&folder), ["side"]);
+    ok(&folder.gatedrun(&["run", TASK, "--accept", "--seed", "0"]), 0);
 }
 
 #[test]

@@ -3,15 +3,17 @@
 use super::Stop;
 
 /// The variables by which CI systems make themselves known.
-pub const VARIABLES: [&str; 20] = [
+pub const VARIABLES: [&str; 26] = [
     "CI",
     "CONTINUOUS_INTEGRATION",
     "GITHUB_ACTIONS",
     "GITLAB_CI",
     "TF_BUILD",
     "JENKINS_URL",
+    "HUDSON_URL",
     "TEAMCITY_VERSION",
     "CODEBUILD_BUILD_ID",
+    "CODEBUILD_BUILD_ARN",
     "BUILDKITE",
     "CIRCLECI",
     "CIRRUS_CI",
@@ -24,18 +26,26 @@ pub const VARIABLES: [&str; 20] = [
     "bamboo_buildKey",
     "BUILDER_OUTPUT",
     "PROW_JOB_ID",
+    "GO_PIPELINE_NAME",
+    "TASKCLUSTER_ROOT_URL",
+    "HARNESS_BUILD_ID",
+    "SYSTEM_TEAMFOUNDATIONCOLLECTIONURI",
 ];
 
 /// The values that say no, in any case.
 const NO: [&str; 5] = ["", "0", "false", "no", "off"];
 
-/// The first variable that says so; `None` outside of CI.
+/// The first variable that says so, whatever the case of its name; `None` outside of CI.
 fn variable() -> Option<&'static str> {
-    VARIABLES.into_iter().find(|name| {
-        let Some(value) = std::env::var_os(name) else { return false };
+    let says_so = |value: &std::ffi::OsStr| {
         let value = value.to_string_lossy();
         !NO.iter().any(|no| value.trim().eq_ignore_ascii_case(no))
-    })
+    };
+    let set: Vec<String> = std::env::vars_os()
+        .filter(|(_, value)| says_so(value))
+        .filter_map(|(name, _)| name.into_string().ok())
+        .collect();
+    VARIABLES.into_iter().find(|name| set.iter().any(|set| set.eq_ignore_ascii_case(name)))
 }
 
 /// Whether this is CI.

@@ -132,6 +132,9 @@ fn run_one(
     let id = &inputs.task.id;
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
     let next = Next::of(&target, task, id);
+    if args.accept && args.out.is_none() {
+        refuse_other_seed(args, task, library, &target)?;
+    }
     let mut staging = Staging::begin(&target, args.discard_partial)
         .map_err(|error| unwritable(error, args.out.is_none(), &next))?;
     print_head(inputs, args.json, terminal)?;
@@ -165,6 +168,25 @@ fn run_one(
         may_create: args.out.is_some() || !in_ci(),
     };
     conclude(inputs, &target, staging, &done, &wants, terminal)
+}
+
+/// Refuses to put a run of another seed in the place of the committed run: `check` would make that of
+/// the task's seed.
+fn refuse_other_seed(
+    args: &Args,
+    task: &TaskPath,
+    library: &Library,
+    target: &Utf8Path,
+) -> Result<(), Stop> {
+    let (Some(asked), Some(there)) = (args.seed, check::seed_of(target)) else { return Ok(()) };
+    let own = library.load(&task.path, None)?.task.seed;
+    if asked == own || asked == there {
+        return Ok(());
+    }
+    Err(Stop::usage(format!(
+        "--accept with --seed {asked}: the run in {target} has seed {there}, and the task has seed {own}; change `seed` in {}, or name another folder with --out",
+        task.path
+    )))
 }
 
 /// Why a run cannot be begun; in a folder that cannot be written to, that it can be elsewhere.
