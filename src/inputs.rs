@@ -17,7 +17,7 @@ use crate::event::{Input, InputRole, RunStarted};
 use crate::file;
 use crate::json::{self, Digest};
 use crate::line_ends::{Rewriting, pattern};
-use crate::policy::{self, meta, spec::Policy};
+use crate::policy::{self, listed, meta, spec::Policy};
 use crate::problem::{Problem, Problems};
 use crate::task::{LlmSpec, Task, reserved_ending};
 use crate::{derive, tools};
@@ -136,8 +136,9 @@ impl Library {
     pub fn load(&self, task_path: &str, seed: Option<u64>) -> Result<Inputs, Problems> {
         let task_bytes = self.read(task_path)?;
         let mut task = Task::load(task_path, &task_bytes)?;
-        self.check_id(&task, task_path)?;
-        self.check_paths(&task, task_path)?;
+        let located = |problems| json::located(problems, &task_bytes);
+        self.check_id(&task, task_path).map_err(|problem| located(problem.into()))?;
+        self.check_paths(&task, task_path).map_err(located)?;
         if let Some(seed) = seed {
             task.seed = seed;
         }
@@ -153,10 +154,7 @@ impl Library {
         let mut policy = None;
         if let Some((contracts, _)) = &contracts {
             let names = contracts.names();
-            keep(
-                task.check_tools(task_path, &names)
-                    .map_err(|found| json::located(found, &task_bytes)),
-            );
+            keep(task.check_tools(task_path, &names).map_err(located));
             policy = self.policy(&task.policy, contracts).map_err(|e| keep(Err(e))).ok();
         }
         let (Some((contracts, contract_inputs)), Some(corpus), Some(prompt), Some(policy), true) =
@@ -192,16 +190,16 @@ impl Library {
         if self.project == Project::Builtin && !path.starts_with(BUILTIN) {
             return format!("{BUILTIN}{path}");
         }
-        let mut name = path;
-        while let Some(rest) = name.strip_prefix("./") {
-            name = rest.trim_start_matches('/');
-        }
+        let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        let root = if path.starts_with('/') { "/" } else { "" };
+        let name = format!("{root}{}", parts.join("/"));
         let is_builtin = |path: &str| path.starts_with(BUILTIN);
-        if is_builtin(name) && !is_builtin(path) { format!("./{name}") } else { name.to_owned() }
+        if is_builtin(&name) && !is_builtin(path) { format!("./{name}") } else { name }
     }
 
     /// What a task names is of its project: whoever wrote the task does not choose what is read of
-    /// the machine that runs it, and no absolute path gets into evidence.
+    /// the machine that runs it, and no absolute path gets into evidence. A host that a fixture serves
+    /// is written as a policy writes it, since no other can be in a URL.
     fn check_paths(&self, task: &Task, path: &str) -> Result<(), Problems> {
         let named = [
             ("/policy", &task.policy),
@@ -215,7 +213,12 @@ impl Library {
                 .at(pointer)
                 .remedy("give a path below the project's root, without \"..\"")
         };
-        Problems::check(outside.map(problem).collect(), ())
+        let hosts = task.fixtures.keys().filter_map(|host| {
+            let (what, remedy) = listed::check_host(host).err()?;
+            let at = format!("/fixtures/{}", json::pointer_token(host));
+            Some(Problem::new(path, what).at(at).remedy(remedy))
+        });
+        Problems::check(outside.map(problem).chain(hosts).collect(), ())
     }
 
     /// A task below `tasks/` is called what its path says, and its run is found under that name.

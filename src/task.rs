@@ -470,8 +470,8 @@ impl Scope<'_> {
             if value == Some(Value::Null) {
                 self.problem(
                     &place,
-                    "expected a text, found null",
-                    "write a text, or remove the key",
+                    &format!("{key} is null, which is not a text"),
+                    "write the text, or remove the key",
                 );
             }
             value.map(|value| self.template(value, &place))
@@ -536,7 +536,9 @@ impl Scope<'_> {
                 Template::Choose(self.templates(items, &place))
             }
             ("$concat" | "$choose", _) => {
-                self.problem(&place, &format!("{operator} needs an array"), "list the parts");
+                let least = if operator == "$concat" { "one part" } else { "two alternatives" };
+                let what = format!("{operator} needs a list of at least {least}");
+                self.problem(&place, &what, "list them");
                 Template::Literal(Value::Null)
             }
             ("$step", _) => Template::Step,

@@ -159,6 +159,64 @@ fn hosts_and_prefixes_that_no_url_matches_are_refused_with_what_to_write() {
     assert!(table.lines().count() >= 100);
 }
 
+/// A prefix that is empty is refused in a policy too, and not passed over as one that is missing.
+#[test]
+fn an_empty_prefix_is_refused() {
+    let folder = Folder::project();
+    folder.write(
+        "p.yaml",
+        "version: 1\ntool_registry:\n  allowed: [fetch]\nurl_allowlist:\n  hosts:\n    - host: a.example\n      path_prefix: \"\"\n",
+    );
+    let ran = folder.gatedrun(&["policy", "check", "p.yaml"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(ran.err.contains("line 7, column 20"), "{}", ran.err);
+    assert!(ran.err.contains("write \"/\""), "{}", ran.err);
+}
+
+/// One host is served from one mount, and is written as a policy writes it, wherever it is given.
+#[test]
+fn fixtures_are_read_alike_wherever_they_are_given() {
+    let folder = Folder::project();
+    let decide = |fixtures: &[&str]| {
+        let fixtures = fixtures.iter().flat_map(|fixture| ["--fixtures", fixture]);
+        let args: Vec<&str> = ["policy", "decide", POLICY].into_iter().chain(fixtures).collect();
+        folder.gatedrun_stdin(&args, "")
+    };
+    assert_eq!(decide(&["fixtures.local=corpus"]).code, 0);
+    let twice = decide(&["fixtures.local=corpus", "fixtures.local=work"]);
+    assert_eq!(twice.code, 2, "{}", twice.all());
+    assert!(twice.err.contains("fixtures.local is given twice"), "{}", twice.err);
+    for host in ["a..b", "127.1"] {
+        let on_the_line = decide(&[&format!("{host}=corpus")]);
+        let mut task: Value = serde_json::from_str(&text("tasks/canonical/v1.json")).unwrap();
+        task["fixtures"] = json!({host: "corpus", "fixtures.local": "corpus"});
+        folder.write("tasks/canonical/v1.json", task.to_string());
+        let in_a_task = folder.gatedrun(&["run", "tasks/canonical/v1.json"]);
+        assert_eq!((on_the_line.code, in_a_task.code), (2, 2), "{host}: {}", in_a_task.all());
+        assert!(in_a_task.err.contains(&format!("(/fixtures/{host})")), "{}", in_a_task.err);
+    }
+}
+
+/// However the path of an input is written, it is recorded as one input.
+#[test]
+fn an_input_has_one_name() {
+    let folder = Folder::project();
+    folder.edit("tasks/canonical/v1.json", "\"data/corpus/v1\"", "\"data//corpus/./v1/\"");
+    folder.edit("tasks/canonical/v1.json", "\"tools\"", "\"./tools/.\"");
+    let ran = folder.gatedrun(&["run", "tasks/canonical/v1.json"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let ledger = String::from_utf8(folder.read("runs/canonical/v1/state.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(ledger.lines().next().unwrap()).unwrap();
+    let paths: Vec<&str> = first["event"]["inputs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|input| input["path"].as_str().unwrap())
+        .collect();
+    assert!(paths.contains(&"data/corpus/v1/manifest.json"), "{paths:?}");
+    assert!(paths.contains(&"tools/fetch.json"), "{paths:?}");
+}
+
 fn answers(args: &[&str], input: &[u8]) -> (i32, Vec<Value>, String) {
     let folder = Folder::project();
     let ran = folder.gatedrun_stdin_bytes(args, input);
@@ -489,7 +547,10 @@ fn messages_are_bounded_in_order_and_give_their_reason() {
             json!(vec![json!({"calls": [call], "final_answer": "x"}); 20_000]),
             "exactly one of the keys \"calls\", \"final_answer\"",
         ),
-        (json!([{"final_answer": "x", "text": {"$concat": &long}}]), "$concat needs an array"),
+        (
+            json!([{"final_answer": "x", "text": {"$concat": &long}}]),
+            "$concat needs a list of at least one part",
+        ),
         (json!([{"final_answer": {long.as_str(): {"$result": 1}}}]), "invalid type"),
         (json!([{"final_answer": {(format!("${long}")): 1}}]), "unknown operator"),
     ] {

@@ -56,16 +56,20 @@ fn what_could_only_fail_in_a_run_is_refused_when_the_task_loads() {
     let search = json!({"calls": [{"tool": "search", "arguments": {"query": "x"}}]});
     let big: serde_json::Value = serde_json::from_str("9007199254740993").unwrap();
     for (entry, place, what) in [
-        (json!({"final_answer": null}), "/llm/script/1/final_answer", "found null"),
+        (
+            json!({"final_answer": null}),
+            "/llm/script/1/final_answer",
+            "is null, which is not a text",
+        ),
         (
             json!({"calls": [{"tool": "search", "arguments": {}}], "text": null}),
             "/llm/script/1/text",
-            "found null",
+            "is null, which is not a text",
         ),
         (
             json!({"choose": [{"final_answer": "x"}, {"final_answer": null}]}),
             "/llm/script/1/choose/1/final_answer",
-            "found null",
+            "is null, which is not a text",
         ),
         (
             json!({"choose": [{"final_answer": "x"}, {"calls": [{"tool": "search", "arguments": {}}], "repeat": 2}]}),

@@ -334,7 +334,7 @@ fn a_task_names_nothing_outside_of_its_project() {
             folder.write("tasks/test/outside.json", task.to_string());
             let ran = folder.gatedrun(&["run", "tasks/test/outside.json"]);
             assert_eq!(ran.code, 2, "{path}: {}", ran.all());
-            assert!(ran.err.contains(&format!("/{key}: ")), "{path}: {}", ran.all());
+            assert!(ran.err.contains(&format!("(/{key}): ")), "{path}: {}", ran.all());
             assert!(!folder.path().join("runs/test").exists(), "{path}");
         }
     }

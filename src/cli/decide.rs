@@ -113,7 +113,7 @@ fn call(bytes: &[u8], number: u64) -> Result<ProposedCall, String> {
             ));
         }
         Value::String(call_id) => call_id,
-        _ => return Err("call_id: expected a text".to_owned()),
+        _ => return Err("call_id: expected a text; write it in double quotes".to_owned()),
     };
     match (call.remove("tool"), call.remove("arguments")) {
         // No tool has a name so long that it is cut.
@@ -123,7 +123,9 @@ fn call(bytes: &[u8], number: u64) -> Result<ProposedCall, String> {
             arguments: arguments.unwrap_or_default(),
         }),
         (None, _) => Err("\"tool\" is missing".to_owned()),
-        (Some(_), _) => Err("tool: expected a text".to_owned()),
+        (Some(_), _) => {
+            Err("tool: expected a text; write the tool's name in double quotes".to_owned())
+        }
     }
 }
 
@@ -205,9 +207,10 @@ pub(super) fn serve(
         let call = match found {
             Line::End => return Ok(code),
             Line::Whole => read_call(&line, number),
-            Line::TooLong => {
-                Err(NoCall::of(&line, format!("the line has more than {LINE_BYTES_MAX} bytes")))
-            }
+            Line::TooLong => Err(NoCall::of(
+                &line,
+                format!("the line has more than {LINE_BYTES_MAX} bytes; send a smaller call"),
+            )),
         };
         let (answer, asked) = run.answer(number, call);
         code = exit::worse(code, asked);

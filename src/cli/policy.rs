@@ -209,7 +209,13 @@ fn load_within(named: &Named, world: &World) -> Result<Within, Stop> {
         if let Err((what, fix)) = crate::policy::listed::check_host(host) {
             return Err(Stop::usage(format!("--fixtures {text:?}: {what}; {fix}")));
         }
-        fixtures.insert(host.to_owned(), mount.to_owned());
+        if fixtures.insert(host.to_owned(), mount.to_owned()).is_some() {
+            return Err(Stop::usage(format!(
+                "--fixtures {:?}: {} is given twice; name one mount for it",
+                cut(text),
+                cut(host)
+            )));
+        }
     }
     Ok(Within { policy, contracts, fixtures, corpus: None })
 }

@@ -218,7 +218,9 @@ fn wide(integer: &str) -> String {
     } else {
         format!("larger than {}", i64::MAX)
     };
-    format!("the integer {integer} is {beyond}; write it as a string")
+    format!(
+        "the integer {integer} is {beyond}; write a smaller one, or a string where one may stand"
+    )
 }
 
 /// The canonical form of a value (RFC 8785): what is hashed and what is compared.

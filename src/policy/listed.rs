@@ -65,7 +65,7 @@ pub fn check_host(host: &str) -> Result<(), Misspelt> {
             );
         }
     };
-    if read != host {
+    if read != host && check_host(&read).is_ok() {
         return wrong("it is not spelled as URLs are read", &format!("write {read:?}"));
     }
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

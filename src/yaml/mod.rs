@@ -180,7 +180,15 @@ fn refused(error: &ScanError) -> YamlError {
         kind => {
             let what = kind.to_string();
             let lower = what.to_lowercase();
-            let hint = if lower.contains("tab") { "; indent with spaces" } else { "" };
+            let hint = match () {
+                () if lower.contains("tab") => "; indent with spaces",
+                () if lower.contains("recursion") => "; write it with fewer levels",
+                () if lower.contains("simple key") => {
+                    "; a key is one line of at most 1024 characters, followed by `:`"
+                }
+                () if lower.contains("unexpected character") => "; save the file as UTF-8",
+                () => "",
+            };
             format!("{what}{hint}")
         }
     };
