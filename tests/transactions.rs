@@ -404,7 +404,7 @@ fn a_run_has_a_name_and_a_folder_of_its_own() {
         task(&folder, id, "three");
         let ran = folder.gatedrun(&["run", &format!("tasks/{id}.json")]);
         assert!(
-            ran.code == 2 && ran.err.contains("/id: a part of the id ends in"),
+            ran.code == 2 && ran.err.contains("(/id): a part of the id ends in"),
             "{}",
             ran.all()
         );
