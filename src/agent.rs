@@ -145,9 +145,7 @@ impl<'a, 'l> Agent<'a, 'l> {
     /// A reply with an id for each call.
     fn replied(&self, step: u64, reply: Reply) -> LlmReplied {
         let calls = reply.calls.into_iter().enumerate().map(|(index, (tool, arguments))| {
-            let place = [step.to_string(), (index + 1).to_string()];
-            let call_id =
-                derive::id("call", self.seed, &["call", &self.run_id, &place[0], &place[1]]);
+            let call_id = derive::call_id(self.seed, &self.run_id, step, index + 1);
             ProposedCall { call_id, tool, arguments }
         });
         LlmReplied {

@@ -49,6 +49,21 @@ pub fn id(kind: &str, seed: u64, parts: &[&str]) -> String {
     id
 }
 
+/// The id of a run.
+pub fn run_id(seed: u64, task: &str) -> String {
+    id("run", seed, &["run", task])
+}
+
+/// The id of a call: the `number`th of its step, from 1.
+pub fn call_id(seed: u64, run_id: &str, step: u64, number: usize) -> String {
+    id("call", seed, &["call", run_id, &step.to_string(), &number.to_string()])
+}
+
+/// The key under which a call is made, however often it is tried.
+pub fn idempotency_key(seed: u64, call_id: &str) -> String {
+    id("idem", seed, &["idempotency", call_id])
+}
+
 /// A number from 0 to `bound - 1`; 0 when `bound` is 0.
 pub fn below(rng: &mut impl Rng, bound: u64) -> u64 {
     // The bias of a plain remainder is at most bound / 2^64: nothing here is a lottery, and the

@@ -336,7 +336,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         call: &ProposedCall,
         mut allowed: Box<Allowed>,
     ) -> Result<Handled, Halt> {
-        let key = derive::id("idem", self.seed, &["idempotency", allowed.call_id()]);
+        let key = derive::idempotency_key(self.seed, allowed.call_id());
         self.ledger.push(
             Some(step),
             Event::ToolStarted(ToolStarted {

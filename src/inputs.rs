@@ -47,7 +47,7 @@ pub struct Inputs {
 impl Inputs {
     /// The run's id: of the seed and the task, so that it outlives an edited input.
     pub fn run_id(&self) -> String {
-        derive::id("run", self.task.seed, &["run", &self.task.id])
+        derive::run_id(self.task.seed, &self.task.id)
     }
 
     /// The files, by their names in evidence.

@@ -151,7 +151,7 @@ fn other_run(
         let inputs = library.load(&format!("tasks/{id}.json"), None).ok()?;
         Some(inputs.run_id())
     });
-    let is_derived = started.run_id == derive::id("run", started.seed, &["run", &started.task]);
+    let is_derived = started.run_id == derive::run_id(started.seed, &started.task);
     let is_known = known.iter().chain(&planned).any(|run_id| *run_id == started.run_id);
     if is_derived && (is_known || (known.is_none() && planned.is_none())) {
         return None;

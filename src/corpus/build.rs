@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{MANIFEST, Manifest, ManifestDocument};
 use crate::derive;
-use crate::json::Digest;
+use crate::json::{self, Digest};
 
 /// What made a manifest that this program wrote.
 pub(super) const GENERATOR: &str = "gatedrun corpus build";
@@ -167,10 +167,7 @@ pub fn files(seed: u64) -> BTreeMap<String, Vec<u8>> {
         seed,
         documents,
     };
-    // A struct of strings and numbers is always written.
-    let mut bytes = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
-    bytes.push(b'\n');
-    files.insert(MANIFEST.to_owned(), bytes);
+    files.insert(MANIFEST.to_owned(), json::pretty(&manifest));
     files
 }
 

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Input, InputRole};
-use crate::json::Digest;
+use crate::json::{self, Digest};
 
 use super::MANIFEST;
 use super::summary::{Outcome, Summary, word};
@@ -167,9 +167,10 @@ pub fn is_test_envelope(bytes: &[u8]) -> bool {
         && is("/predicate/configuration/0/name", env!("CARGO_PKG_NAME"))
 }
 
-/// A struct of texts and numbers is always written.
 fn encode(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+    let mut bytes = Vec::new();
+    json::append(&mut bytes, value);
+    bytes
 }
 
 /// Signs a statement: the bytes of an envelope with this one signature.

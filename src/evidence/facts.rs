@@ -92,7 +92,7 @@ impl Facts {
         self.clock = match started.llm.path {
             ExecutionPath::Stub => Some(Clock::logical()),
         };
-        same("run_id", &started.run_id, &derive::id("run", started.seed, &["run", &started.task]))?;
+        same("run_id", &started.run_id, &derive::run_id(started.seed, &started.task))?;
         let policy = started.inputs.iter().find(|input| input.role == InputRole::Policy);
         let version = policy.map(|policy| policy.sha256.short()).unwrap_or_default();
         same("policy_version", &started.policy_version, &version)
@@ -150,9 +150,8 @@ impl Facts {
         self.totals.usage.add(replied.usage);
         self.answer.clone_from(&replied.final_answer);
         for (index, call) in replied.calls.iter().enumerate() {
-            let place = [step.to_string(), (index + 1).to_string()];
-            let parts = ["call", &self.run_id, &place[0], &place[1]];
-            same("call_id", &call.call_id, &derive::id("call", self.seed, &parts))?;
+            let due = derive::call_id(self.seed, &self.run_id, step, index + 1);
+            same("call_id", &call.call_id, &due)?;
         }
         Ok(())
     }
@@ -203,7 +202,7 @@ impl Facts {
 
     fn tool_started(&self, started: &ToolStarted) -> Result<(), String> {
         same("tool", &started.tool, &self.tool.clone().unwrap_or_default())?;
-        let key = derive::id("idem", self.seed, &["idempotency", &started.call_id]);
+        let key = derive::idempotency_key(self.seed, &started.call_id);
         same("idempotency_key", &started.idempotency_key, &key)
     }
 

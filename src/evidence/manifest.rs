@@ -10,7 +10,7 @@ use crate::event::{
     CorpusIdentity, EffectState, Event, FORMAT, Input, LlmIdentity, Record, ToolFinished,
     ToolStarted,
 };
-use crate::json::Digest;
+use crate::json::{self, Digest};
 use crate::line_ends::with_lf;
 use crate::policy::path::{Mount, MountPath};
 
@@ -198,8 +198,5 @@ pub fn render(
         files,
         work: &work.written.files,
     };
-    // A struct of texts and numbers is always written.
-    let mut bytes = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    json::pretty(&manifest)
 }

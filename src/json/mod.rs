@@ -238,13 +238,32 @@ pub fn canonical(value: &Value) -> Vec<u8> {
 
 /// Appends the canonical form of a value.
 pub fn canonical_into(value: &Value, bytes: &mut Vec<u8>) {
-    // Values come from `parse`, which admits no NaN and no non-string key: the two things that
-    // cannot be written.
     if is_plain(value) {
-        let _ = serde_json::to_writer(bytes, value);
+        append(bytes, value);
     } else {
-        let _ = serde_json_canonicalizer::to_writer(value, bytes);
+        sure(serde_json_canonicalizer::to_writer(value, bytes));
     }
+}
+
+/// Appends a value as JSON on one line.
+pub fn append(bytes: &mut Vec<u8>, value: &impl Serialize) {
+    sure(serde_json::to_writer(bytes, value));
+}
+
+/// A value as JSON with indentation, and a line feed at its end.
+pub fn pretty(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    sure(serde_json::to_writer_pretty(&mut bytes, value));
+    bytes.push(b'\n');
+    bytes
+}
+
+/// A `Vec` is always written, and no type of this program holds what JSON cannot: NaN, or a map
+/// with keys other than text. Should one ever do so, the process ends here: a text that was cut
+/// short would have a digest, and one that is not the value's.
+#[expect(clippy::expect_used, reason = "a digest of a text that was cut short is worse")]
+fn sure<T, E: fmt::Debug>(written: Result<T, E>) -> T {
+    written.expect("every value of this program can be written as JSON")
 }
 
 /// Whether serde_json's own form is the canonical one: it sorts keys and escapes as RFC 8785 does,

@@ -31,8 +31,7 @@ pub struct JsonText {
 impl JsonText {
     /// The text of a value.
     pub fn of(value: &Value) -> Self {
-        // A value is always written.
-        let text = to_raw_value(value).unwrap_or_default();
+        let text = super::sure(to_raw_value(value));
         Self { text: Arc::new(text), is_canonical: is_plain(value) }
     }
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::event::{Event, Record};
-use crate::json::Digest;
+use crate::json::{self, Digest};
 
 pub use grammar::Grammar;
 use past::Taken;
@@ -278,7 +278,6 @@ fn write_unlinked(seq: u64, at_ns: u64, step: Option<u64>, event: &Event, line: 
         step: Option<u64>,
         event: &'e Event,
     }
-    // A `Vec` never fails to be written, and a record holds no map with keys other than strings.
-    let _ = serde_json::to_writer(&mut *line, &Unlinked { seq, at_ns, step, event });
+    json::append(line, &Unlinked { seq, at_ns, step, event });
     line.pop();
 }

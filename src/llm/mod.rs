@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::event::{LlmIdentity, LlmReplied, Usage};
-use crate::json::{Digest, JsonText};
+use crate::json::{self, Digest, JsonText};
 
 /// Something that proposes calls until it has an answer.
 pub trait Llm {
@@ -120,8 +120,7 @@ impl Conversation {
     /// Adds a message: a line of JSON.
     pub fn push(&mut self, message: &Message<'_>) {
         self.line.clear();
-        // A `Vec` never fails to be written, and no message holds a map with other keys than text.
-        let _ = serde_json::to_writer(&mut self.line, message);
+        json::append(&mut self.line, message);
         self.line.push(b'\n');
         self.hasher.update(&self.line);
         self.messages += 1;
