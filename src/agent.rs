@@ -94,7 +94,6 @@ impl<'a, 'l> Agent<'a, 'l> {
         if let Some(end) = self.governor.may_spend(reserved)? {
             return Ok(Some(end));
         }
-        self.governor.count_step();
         self.governor.record(Some(step), Event::StepStarted(StepStarted {}))?;
         let called =
             LlmCalled { request_sha256: request.sha256, messages: request.messages, reserved };
@@ -104,7 +103,6 @@ impl<'a, 'l> Agent<'a, 'l> {
             None => self.llm.reply(&request)?,
         };
         let replied = self.replied(step, reply);
-        self.governor.count_usage(replied.usage);
         self.say(&Message::Assistant { reply: &replied });
         let event = self.governor.record(Some(step), Event::LlmReplied(replied))?;
         let Event::LlmReplied(replied) = event else { return Ok(None) };

@@ -196,6 +196,7 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// # Errors
     /// The ledger's.
     pub fn record(&mut self, step: Option<u64>, event: Event) -> Result<Event, LedgerError> {
+        self.totals.push(&event);
         self.ledger.push(step, event)
     }
 
@@ -249,7 +250,7 @@ impl<'a, 'l> Governor<'a, 'l> {
             }
             Err(denied) => {
                 let event = self.gate.step_event(&denied);
-                self.ledger.push(None, Event::GateDecided(Box::new(event)))?;
+                self.record(None, Event::GateDecided(Box::new(event)))?;
                 Ok(Some(end_of(&denied)))
             }
         }
@@ -258,7 +259,7 @@ impl<'a, 'l> Governor<'a, 'l> {
     fn warn(&mut self, step: Option<u64>, warnings: Vec<Warning>) -> Result<(), LedgerError> {
         for warning in warnings {
             let event = self.gate.warning_event(warning);
-            self.ledger.push(step, Event::GateDecided(Box::new(event)))?;
+            self.record(step, Event::GateDecided(Box::new(event)))?;
         }
         Ok(())
     }
@@ -271,16 +272,6 @@ impl<'a, 'l> Governor<'a, 'l> {
     pub fn end_step(&mut self) {
         let state = std::mem::take(&mut self.state);
         self.gate.observe(&state);
-    }
-
-    /// Counts a step that begins.
-    pub fn count_step(&mut self) {
-        self.totals.steps += 1;
-    }
-
-    /// Counts what an LLM call used.
-    pub fn count_usage(&mut self, usage: Usage) {
-        self.totals.usage.add(usage);
     }
 
     /// Takes one call through the gate and, if it is allowed, to its tool.
@@ -297,16 +288,10 @@ impl<'a, 'l> Governor<'a, 'l> {
         self.state.tools.push(call.tool.clone());
         self.state.decisions.push(event.decision);
         self.state.errors.extend(event.error_class);
-        self.ledger.push(Some(step), Event::GateDecided(Box::new(event)))?;
+        self.record(Some(step), Event::GateDecided(Box::new(event)))?;
         match verdict {
-            Verdict::Deny(denied) => {
-                self.totals.calls_denied += 1;
-                Ok(refused(&denied))
-            }
-            Verdict::Allow(allowed) => {
-                self.totals.calls_allowed += 1;
-                self.execute(step, call, allowed)
-            }
+            Verdict::Deny(denied) => Ok(refused(&denied)),
+            Verdict::Allow(allowed) => self.execute(step, call, allowed),
         }
     }
 
@@ -337,7 +322,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         mut allowed: Box<Allowed>,
     ) -> Result<Handled, Halt> {
         let key = derive::idempotency_key(self.seed, allowed.call_id());
-        self.ledger.push(
+        self.record(
             Some(step),
             Event::ToolStarted(ToolStarted {
                 call_id: allowed.call_id().to_owned(),
@@ -368,7 +353,6 @@ impl<'a, 'l> Governor<'a, 'l> {
                 Some(_) => Ok(output),
                 None => self.checked(allowed, output),
             });
-            self.totals.attempts += 1;
             let doubtful = outcome.as_ref().err().filter(|error| {
                 let effect = error.class.facts().effect;
                 effect == EffectState::Unknown && self.is_doubtful(allowed.tool())
@@ -388,12 +372,12 @@ impl<'a, 'l> Governor<'a, 'l> {
             let backoff_ms =
                 outcome.as_ref().err().and_then(|error| self.backoff_ms(allowed, attempt, error));
             // The next attempt would begin after the record of this one and the wait.
-            standing.totals = self.totals;
+            standing.totals = self.totals.with_attempt();
             standing.elapsed_ms += waited_ms + TICK_MS;
             let is_affordable =
                 backoff_ms.is_none_or(|wait_ms| self.gate.decide_retry(&standing, wait_ms));
             let backoff_ms = backoff_ms.filter(|_| is_affordable);
-            self.ledger.push(
+            self.record(
                 Some(step),
                 Event::ToolAttempted(ToolAttempted {
                     call_id: allowed.call_id().to_owned(),
@@ -441,7 +425,7 @@ impl<'a, 'l> Governor<'a, 'l> {
             error: Some(error.clone()),
             backoff_ms: None,
         };
-        self.ledger.push(Some(running.step), Event::ToolAttempted(attempted))?;
+        self.record(Some(running.step), Event::ToolAttempted(attempted))?;
         let mut said = self.recorded_reconciliation()?;
         if said.is_none() {
             let recovery = &mut self.recovery;
@@ -559,7 +543,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         reconciled: ToolReconciled,
     ) -> Result<Option<Attempted>, LedgerError> {
         let took_place = reconciled.took_place;
-        self.ledger.push(Some(running.step), Event::ToolReconciled(reconciled))?;
+        self.record(Some(running.step), Event::ToolReconciled(reconciled))?;
         if !took_place {
             self.ledger.make_durable()?;
             return Ok(None);
@@ -663,7 +647,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         let mut handled = settled(&finished, attempts, is_affordable);
         self.state.results.extend(finished.sha256.filter(|_| finished.ok));
         self.state.errors.extend(finished.error.as_ref().map(|error| error.class));
-        let event = self.ledger.push(Some(step), Event::ToolFinished(finished))?;
+        let event = self.record(Some(step), Event::ToolFinished(finished))?;
         if let Event::ToolFinished(finished) = event {
             handled.result = finished.result;
         }

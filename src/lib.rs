@@ -12,6 +12,7 @@ pub mod file;
 pub mod json;
 pub mod line_ends;
 pub mod event;
+pub mod state;
 pub mod yaml;
 pub mod derive;
 pub mod schema;

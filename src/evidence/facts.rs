@@ -58,9 +58,9 @@ impl Facts {
             self.started(started)?;
         }
         self.time(record)?;
+        self.totals.push(&record.event);
         match &record.event {
             Event::StepStarted(_) => {
-                self.totals.steps += 1;
                 self.denied = None;
                 let max = self.budget.map(|budget| budget.max_iterations);
                 within("step", self.totals.steps, "max_iterations", max)?;
@@ -147,7 +147,6 @@ impl Facts {
     }
 
     fn replied(&mut self, replied: &LlmReplied, step: u64) -> Result<(), String> {
-        self.totals.usage.add(replied.usage);
         self.answer.clone_from(&replied.final_answer);
         for (index, call) in replied.calls.iter().enumerate() {
             let due = derive::call_id(self.seed, &self.run_id, step, index + 1);
@@ -184,7 +183,6 @@ impl Facts {
         }
         self.denied = None;
         self.tool.clone_from(&gate.tool);
-        self.totals.calls_allowed += 1;
         let max = self.budget.and_then(|budget| budget.max_tool_calls);
         within("allowed call", self.totals.calls_allowed, "max_tool_calls", max)?;
         self.in_time("call")
@@ -195,7 +193,6 @@ impl Facts {
     /// Running such a run again shows the difference.
     fn attempted(&mut self, attempted: &ToolAttempted) -> Result<(), String> {
         attempt(attempted)?;
-        self.totals.attempts += 1;
         let max = self.budget.and_then(|budget| budget.max_attempts);
         within("attempt", self.totals.attempts, "max_attempts", max)
     }

@@ -74,15 +74,11 @@ impl Summary {
         }
         self.records += 1;
         self.duration_ns = record.at_ns.saturating_sub(self.first_ns);
+        self.totals.push(&record.event);
         match &record.event {
             Event::RunStarted(started) => self.started = Some((**started).clone()),
-            Event::StepStarted(_) => self.totals.steps += 1,
-            Event::LlmReplied(replied) => {
-                self.totals.usage.add(replied.usage);
-            }
             Event::GateDecided(gate) => self.decided(gate),
             Event::ToolAttempted(attempted) => {
-                self.totals.attempts += 1;
                 self.retries += u64::from(attempted.attempt > 1);
                 self.exhausted += u64::from(attempted.outcome == AttemptOutcome::Exhausted);
             }
@@ -93,18 +89,16 @@ impl Summary {
                 }
             }
             Event::RunFinished(finished) => self.finished = Some(finished.clone()),
-            Event::LlmCalled(_) | Event::ToolStarted(_) | Event::ToolReconciled(_) => {}
+            Event::StepStarted(_)
+            | Event::LlmCalled(_)
+            | Event::LlmReplied(_)
+            | Event::ToolStarted(_)
+            | Event::ToolReconciled(_) => {}
         }
     }
 
     fn decided(&mut self, gate: &GateDecided) {
         *self.decisions.entry((gate.decision, gate.rule_id)).or_insert(0) += 1;
-        if gate.call_id.is_some() {
-            match gate.decision {
-                Decision::Allow => self.totals.calls_allowed += 1,
-                Decision::Deny => self.totals.calls_denied += 1,
-            }
-        }
     }
 
     /// The outcome, once the run has ended.

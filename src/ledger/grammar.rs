@@ -99,6 +99,7 @@ impl Grammar {
                 None => format!("found {}, expected {due}", record.event.kind()),
             })
         })?;
+        self.totals.push(&record.event);
         Ok(())
     }
 
@@ -121,7 +122,6 @@ impl Grammar {
             }
             (State::BetweenSteps, Event::StepStarted(_)) => {
                 self.step += 1;
-                self.totals.steps += 1;
                 self.denied = false;
                 State::StepOpen
             }
@@ -146,14 +146,8 @@ impl Grammar {
                 }
                 self.denied = gate.decision == Decision::Deny;
                 match gate.decision {
-                    Decision::Allow => {
-                        self.totals.calls_allowed += 1;
-                        State::Allowed(due.0)
-                    }
-                    Decision::Deny => {
-                        self.totals.calls_denied += 1;
-                        State::Deciding
-                    }
+                    Decision::Allow => State::Allowed(due.0),
+                    Decision::Deny => State::Deciding,
                 }
             }
             (State::Allowed(call_id), Event::ToolStarted(started)) => {
@@ -176,7 +170,6 @@ impl Grammar {
                         attempts + 1
                     )));
                 }
-                self.totals.attempts += 1;
                 State::Running {
                     call_id,
                     attempts: attempted.attempt,
@@ -236,7 +229,6 @@ impl Grammar {
         if reply.final_answer.is_some() != reply.calls.is_empty() {
             return Err(Some("a reply has either calls or a final answer".to_owned()));
         }
-        self.totals.usage.add(reply.usage);
         self.pending.extend(reply.calls.iter().map(|c| (c.call_id.clone(), c.tool.clone())));
         Ok(State::Deciding)
     }
