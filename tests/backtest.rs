@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Folder, run};
 
-/// What a decision is about, and what was decided before and under the other policy.
-type Changes = BTreeSet<(String, Option<String>, Option<String>)>;
+/// What a decision is about, and what was decided before and under the other policy: how often.
+type Changes = BTreeMap<(String, Option<String>, Option<String>), usize>;
 
 /// The decisions of a run, by what they are about.
 fn decisions(records: &[Record]) -> BTreeMap<String, Vec<String>> {
@@ -51,7 +51,7 @@ fn executed(before: &[Record], after: &[Record]) -> Changes {
             let (was, now) = (was.get(index).cloned(), now.get(index).cloned());
             let now = now.or_else(|| lifted(about).then(|| "allow".to_owned()));
             if was != now {
-                changes.insert((about.clone(), was, now));
+                *changes.entry((about.clone(), was, now)).or_default() += 1;
             }
         }
     }
@@ -61,10 +61,15 @@ fn executed(before: &[Record], after: &[Record]) -> Changes {
 /// What a back-test says, in the same words.
 fn told(changes: &[Change]) -> Changes {
     let about = |change: &Change| {
-        let word = change.was.as_ref().or(change.now.as_ref()).unwrap();
+        let word = change.was.as_ref().or(change.now.as_ref()).map_or("", String::as_str);
         change.call_id.clone().unwrap_or_else(|| format!("step {} {word}", change.step))
     };
-    changes.iter().map(|change| (about(change), change.was.clone(), change.now.clone())).collect()
+    let mut told = Changes::new();
+    for change in changes {
+        let change = (about(change), change.was.clone(), change.now.clone());
+        *told.entry(change).or_default() += 1;
+    }
+    told
 }
 
 fn random_task(folder: &Folder, policy: &str) -> Inputs {
@@ -129,15 +134,16 @@ fn a_thousand_random_runs_change_as_they_do_when_executed() {
         // Without a folder to go on in, nothing is executed, and no change is told that is none; a
         // recorded decision of which none is told is unknown.
         let known = told(&still.changes);
-        assert!(!still.continued && known.is_subset(&due), "seed {seed} under {name}: {still:#?}");
+        let is_subset = known.iter().all(|(change, times)| due.get(change) >= Some(times));
+        assert!(!still.continued && is_subset, "seed {seed} under {name}: {still:#?}");
         assert!(!folder.path().join("continued").exists());
         assert_eq!((still.standing, still.from_step), (tested.standing, tested.from_step));
         let unknown = told(&still.unknown);
-        let is_open = |about: &str| unknown.iter().any(|open| open.0 == about);
-        for (about, was, now) in &due {
+        let is_open = |about: &str| unknown.keys().any(|open| open.0 == about);
+        for (about, was, now) in due.keys() {
             let change = (about.clone(), was.clone(), now.clone());
             assert!(
-                known.contains(&change) || is_open(about) || was.is_none(),
+                known.contains_key(&change) || is_open(about) || was.is_none(),
                 "seed {seed} under {name}: {change:?} of {still:#?}"
             );
         }
@@ -171,6 +177,52 @@ fn recorded(folder: &Folder, script: Value, policy: &str) -> Inputs {
     folder.write("run/state.jsonl", made.state);
     std::fs::remove_dir_all(folder.path().join("work")).unwrap_or_default();
     inputs
+}
+
+/// A warning just before the change is one warning, also where the run is continued from there.
+#[test]
+fn a_warning_before_the_change_is_told_once() {
+    let folder = Folder::lenient_project();
+    let call = json!({"calls": [{"tool": "search", "arguments": {"query": "relay"}}]});
+    let mut script = vec![call; 6];
+    script.push(json!({"final_answer": "done"}));
+    // The recorded run ends before its third step; the other policy lets it take that one, with a warning.
+    let text = String::from_utf8(folder.read("policy/v1.yaml")).unwrap();
+    let text = text.replace("max_repeats: 3", "max_repeats: 9");
+    let limited = |to: &str| text.replace("  max_iterations: 10\n", to);
+    folder.write("policy/short.yaml", limited("  max_iterations: 2\n"));
+    for iterations in 3..=5 {
+        let mut base = recorded(&folder, json!(script), "policy/short.yaml");
+        let other = format!("  max_iterations: {iterations}\n  warn_at_percent: 60\n");
+        folder.write("policy/other.yaml", limited(&other));
+        let (_, before) = run(&base, &folder.path().join("work"));
+        let old = base.replace_policy(&folder.library(), "policy/other.yaml").unwrap();
+        let scratch = Some(folder.path().join("continued"));
+        let tested = backtest(&folder.path().join("run"), &base, &old, scratch).unwrap();
+        for part in ["work", "continued"] {
+            let _ = std::fs::remove_dir_all(folder.path().join(part));
+        }
+        let (_, after) = run(&base, &folder.path().join("work"));
+        let _ = std::fs::remove_dir_all(folder.path().join("work"));
+        assert_eq!(told(&tested.changes), executed(&before, &after), "{iterations}: {tested:#?}");
+        assert!(tested.changes.iter().any(|change| change.was.is_none()), "{tested:#?}");
+    }
+}
+
+/// What was never recorded, and is not continued, is unknown to programs too.
+#[test]
+fn what_cannot_be_continued_is_counted_as_unknown() {
+    let folder = Folder::lenient_project();
+    let call = json!({"calls": [{"tool": "search", "arguments": {"query": "relay"}}]});
+    let mut base = recorded(&folder, json!(vec![call; 5]), "policy/v1.yaml");
+    let text = String::from_utf8(folder.read("policy/v1.yaml")).unwrap();
+    folder.write("policy/other.yaml", text.replace("max_repeats: 3", "max_repeats: 20"));
+    let old = base.replace_policy(&folder.library(), "policy/other.yaml").unwrap();
+    let run = folder.path().join("run");
+    let tested = backtest(&run, &base, &old, Some(folder.path().join("continued"))).unwrap();
+    assert!(matches!(tested.standing, Standing::Bounded(_)), "{tested:#?}");
+    assert_eq!(tested.unknown.len(), 1, "{tested:#?}");
+    assert!(tested.unknown[0].was.is_none() && tested.unknown[0].step == 5, "{tested:#?}");
 }
 
 #[test]

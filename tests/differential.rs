@@ -67,7 +67,7 @@ const CHOICES: &[(&str, &[&str])] = &[
     ("loop_budget.max_attempts", &["-", "1", "3", "6"]),
     ("loop_budget.max_cost_microusd", &["-", "1000"]),
     ("loop_budget.max_elapsed_ms", &["-", "15", "30", "1200", "12000"]),
-    ("loop_budget.warn_at_percent", &["-", "30", "80"]),
+    ("loop_budget.warn_at_percent", &["-", "30", "80", "99"]),
     ("progress.fields", &["-", "[tools, results]", "[tools, decisions, results, errors]"]),
     ("progress.max_repeated_states", &["1", "2"]),
     ("retry.max_retries", &["3", "0", "1"]),
@@ -232,7 +232,16 @@ fn judge(test: &Backtest, before: &[Record], after: &[Record], ended: bool) -> R
         let word = change.was.as_ref().or(change.now.as_ref()).unwrap();
         change.call_id.clone().unwrap_or_else(|| format!("step {} {word}", change.step))
     };
-    let unknown: BTreeSet<String> = test.unknown.iter().map(about).collect();
+    // What was never recorded has no name.
+    let unknown = test.unknown.iter().filter(|change| change.was.is_some());
+    let unknown: BTreeSet<String> = unknown.map(about).collect();
+    let is_known = test.unknown.is_empty() || test.continued;
+    if !is_known && test.standing == Standing::Exact {
+        return Err("something is unknown, and all is known".to_owned());
+    }
+    if is_known && !test.continued && test.standing != Standing::Exact {
+        return Err("not all is known, and nothing is unknown".to_owned());
+    }
     let mut changes = BTreeMap::new();
     for change in &test.changes {
         let key = unused(about(change), |key| changes.contains_key(key));

@@ -45,7 +45,8 @@ pub struct Backtest {
     pub changes: Vec<Change>,
     /// Whether the run was continued live after the change, with a stub LLM.
     pub continued: bool,
-    /// Recorded decisions with an unknown result.
+    /// Recorded decisions with an unknown result. Where what follows was never recorded, one entry
+    /// without `was` and `now` stands for it.
     pub unknown: Vec<Change>,
     /// What there is to say besides.
     pub notes: Vec<String>,
@@ -116,7 +117,7 @@ pub fn backtest(
         standing: Standing::Exact,
         from_step: None,
         decisions: recorded.len() as u64,
-        changes: std::mem::take(&mut judged.warnings),
+        changes: judged.warnings.iter().map(|(_, change)| change.clone()).collect(),
         continued: false,
         unknown: Vec::new(),
         notes: std::mem::take(&mut judged.notes),
@@ -151,6 +152,7 @@ pub fn backtest(
             test.from_step = test.changes.iter().map(|change| change.step).chain([step]).min();
             let open = recorded.iter().filter(|made| made.seq > seen.seq);
             test.unknown.extend(open.map(|made| made.change_to(None)));
+            test.name_what_follows(step);
             return Ok(test);
         }
     };
@@ -179,6 +181,7 @@ pub fn backtest(
             ));
         }
     }
+    let mut follows = step;
     let (changes, unknown) = match work.filter(|_| seen.path == Some(ExecutionPath::Stub)) {
         _ if ends => differences(&recorded, now.as_slice(), Until { begun: 0, is_end: true }),
         Some(work) => {
@@ -194,12 +197,22 @@ pub fn backtest(
                     test.notes.push(format!(
                         "step {step}: continuing stopped, so what follows is unknown: {error}"
                     ));
+                    follows = begun.max(step);
                     // The first decision is known from the record, whatever the rest.
                     if made.is_empty() {
                         made.extend(now);
                     }
                 }
             }
+            // A warning that comes just before the change is given again by what continues there.
+            let again = |at_event: u64, change: &Change| {
+                at_event >= at && made.iter().any(|made| made.is(change))
+            };
+            test.changes = std::mem::take(&mut judged.warnings)
+                .into_iter()
+                .filter(|(at_event, change)| !again(*at_event, change))
+                .map(|(_, change)| change)
+                .collect();
             differences(&recorded, &made, Until { begun, is_end: test.continued })
         }
         None => {
@@ -211,7 +224,28 @@ pub fn backtest(
     };
     test.changes.extend(changes);
     test.unknown.extend(unknown);
+    if !test.continued && test.standing != Standing::Exact {
+        test.name_what_follows(follows);
+    }
     Ok(test)
+}
+
+impl Backtest {
+    /// Where the record holds nothing of what is unknown, says that something is.
+    fn name_what_follows(&mut self, step: u64) {
+        if self.unknown.is_empty() {
+            self.unknown.push(Change {
+                seq: None,
+                step,
+                call_id: None,
+                tool: None,
+                was: None,
+                now: None,
+                reason: Some("what follows was not recorded".to_owned()),
+                recorded_reason: None,
+            });
+        }
+    }
 }
 
 /// How the pass over the record ended.
@@ -370,7 +404,8 @@ impl Seen {
 /// Says what may differ under another policy without another course being taken.
 #[derive(Debug, Default)]
 struct Judged {
-    warnings: Vec<Change>,
+    /// The warnings that come or go, each with the recorded event at which it does.
+    warnings: Vec<(u64, Change)>,
     notes: Vec<String>,
     /// Whether time is limited: then a warning more or less, being an event, moves every later one.
     timed: bool,
@@ -421,11 +456,11 @@ impl Judged {
             _ if self.timed => Answer::Stop,
             (recorded, computed) => match (warning(recorded), warning(computed)) {
                 (Some(was), _) => {
-                    self.warn(Some(pair.recorded.seq), step, Some(&was), None);
+                    self.warn(pair.recorded.seq, step, Some(&was), None);
                     Answer::Removed
                 }
                 (None, Some(now)) => {
-                    self.warn(None, step, None, Some(&now));
+                    self.warn(pair.recorded.seq, step, None, Some(&now));
                     Answer::Added
                 }
                 (None, None) => Answer::Stop,
@@ -435,13 +470,13 @@ impl Judged {
 
     fn warn(
         &mut self,
-        seq: Option<u64>,
+        at_event: u64,
         step: u64,
         was: Option<&GateDecided>,
         now: Option<&GateDecided>,
     ) {
-        self.warnings.push(Change {
-            seq,
+        let change = Change {
+            seq: was.map(|_| at_event),
             step,
             call_id: None,
             tool: None,
@@ -449,7 +484,8 @@ impl Judged {
             now: now.map(decision_word),
             reason: now.map(|now| now.reason.clone()),
             recorded_reason: was.map(|was| was.reason.clone()),
-        });
+        };
+        self.warnings.push((at_event, change));
     }
 }
 

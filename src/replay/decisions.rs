@@ -109,6 +109,14 @@ impl Made {
         }
     }
 
+    /// Whether a change says that this decision is made now, and was not before.
+    pub(super) fn is(&self, change: &Change) -> bool {
+        change.was.is_none()
+            && (self.step, self.call_id.as_ref()) == (change.step, change.call_id.as_ref())
+            && Some(&self.word) == change.now.as_ref()
+            && Some(&self.reason) == change.reason.as_ref()
+    }
+
     pub(super) fn change_to(&self, now: Option<&Self>) -> Change {
         Change {
             seq: Some(self.seq),
