@@ -2,9 +2,14 @@
 //! nothing takes it for what it is not.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::Folder;
-use crate::transactions::ok;
+use gatedrun::evidence::diff::diff;
+use gatedrun::evidence::open::Folder as Held;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::support::{Folder, copy};
+use crate::transactions::{RUN, ok, proposed};
 
 /// Runs the program under strace with these injections and `TMPDIR`; `None` where there is no strace.
 fn injected(folder: &Folder, args: &[&str], injections: &[&str]) -> Option<(i32, String)> {
@@ -28,6 +33,70 @@ fn injected(folder: &Folder, args: &[&str], injections: &[&str]) -> Option<(i32,
         return None;
     };
     Some((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+#[test]
+fn a_run_does_not_differ_from_itself_while_others_are_put_in_its_place() {
+    let folder = proposed();
+    let path = |name: &str| folder.path().join(name);
+    let (run, incoming) = (path(RUN), path("incoming"));
+    let (old, new) = (path("old"), path("new"));
+    copy(run.as_std_path(), old.as_std_path());
+    copy(path(&format!("{RUN}.new")).as_std_path(), new.as_std_path());
+    let is_over = AtomicBool::new(false);
+    let mut read = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Never the same folder twice: as runs are replaced.
+            for from in [&new, &old].into_iter().cycle() {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                copy(from.as_std_path(), incoming.as_std_path());
+                let flags = RenameFlags::EXCHANGE;
+                renameat_with(CWD, incoming.as_std_path(), CWD, run.as_std_path(), flags).unwrap();
+                std::fs::remove_dir_all(&incoming).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        let found: Vec<_> = (0..300).map(|_| diff(&run, &run)).collect();
+        is_over.store(true, Ordering::Relaxed);
+        for found in found {
+            match found {
+                Ok(found) => {
+                    assert!(found.is_empty(), "{found:?}");
+                    read += 1;
+                }
+                Err(unread) => assert!(unread.is_host, "{unread}"),
+            }
+        }
+    });
+    assert!(read > 0, "the run was never read");
+}
+
+#[test]
+fn what_was_read_of_two_runs_is_read_again() {
+    let folder = proposed();
+    let (run, new) = (folder.path().join(RUN), folder.path().join(format!("{RUN}.new")));
+    let mut reads = 0;
+    let swapped = Held::read_steady(&run, || {
+        reads += 1;
+        if reads < 3 {
+            let aside = folder.path().join(format!("aside{reads}"));
+            std::fs::rename(&run, aside).unwrap();
+            copy(new.as_std_path(), run.as_std_path());
+        }
+        reads
+    });
+    assert_eq!(swapped.unwrap(), 3);
+    // Where it never rests, that is said.
+    let mut reads = 0;
+    let swapped = Held::read_steady(&run, || {
+        reads += 1;
+        std::fs::rename(&run, folder.path().join(format!("away{reads}"))).unwrap();
+        copy(new.as_std_path(), run.as_std_path());
+    });
+    assert!(swapped.unwrap_err().to_string().contains("while it was read"));
 }
 
 #[test]

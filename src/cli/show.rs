@@ -131,10 +131,16 @@ fn read(path: &Utf8Path, terminal: &Terminal) -> Result<Read, Stop> {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let run = named_run(&args.run)?;
-    let read = read(&run.folder.join(STATE), terminal)?;
-    let expectations = expectations(&run, &read);
-    let signed_by = signed_by(&run.folder);
-    let isolation = isolated(&run, &read);
+    // The ledger and the signatures are those of one run.
+    let read_once = || {
+        let read = read(&run.folder.join(STATE), terminal)?;
+        let expectations = expectations(&run, &read);
+        let (signed_by, isolation) = (signed_by(&run.folder), isolated(&run, &read));
+        Ok::<_, Stop>((read, expectations, signed_by, isolation))
+    };
+    let (read, expectations, signed_by, isolation) =
+        open::Folder::read_steady(&run.folder, read_once)
+            .map_err(|error| Stop::host(format!("{}: {error}", run.folder)))??;
     if args.json {
         let finished = read.summary.finished.as_ref();
         terminal.json(&Shown {
