@@ -8,8 +8,8 @@ use gatedrun::evidence::diff::diff;
 use gatedrun::evidence::open::Folder as Held;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::support::{Folder, copy};
-use crate::transactions::{RUN, ok, proposed};
+use crate::support::{Folder, Ran, copy};
+use crate::transactions::{RUN, TASK, cut, names, ok, project, proposed, task};
 
 /// Runs the program under strace with these injections and `TMPDIR`; `None` where there is no strace.
 fn injected(folder: &Folder, args: &[&str], injections: &[&str]) -> Option<(i32, String)> {
@@ -33,6 +33,62 @@ fn injected(folder: &Folder, args: &[&str], injections: &[&str]) -> Option<(i32,
         return None;
     };
     Some((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+fn says(ran: &Ran, code: i32, due: &str) {
+    assert!(ran.code == code && ran.err.contains(due), "{due}: {}", ran.all());
+}
+
+#[test]
+fn a_resume_that_was_killed_while_it_replaced_the_run_is_repeated() {
+    let no_exchange = "renameat2:error=EINVAL";
+    for injections in [
+        // Before the exchange, and after it.
+        &["renameat2:signal=KILL:when=1"][..],
+        &["rename:signal=KILL:when=2"],
+        &[no_exchange, "rename:signal=KILL:when=2"],
+        &[no_exchange, "rename:signal=KILL:when=3"],
+    ] {
+        for accept in [true, false] {
+            let folder = project();
+            ok(&folder.gatedrun(&["run", TASK]), 0);
+            task(&folder, "t/side", "four");
+            cut(&folder);
+            let new = folder.read("whole/state.jsonl");
+            let resume = ["resume", RUN, "--accept"];
+            let Some((code, _)) = injected(&folder, &resume, injections) else { return };
+            assert_ne!(code, 0, "{injections:?}");
+            assert!(names(&folder).iter().any(|name| name.ends_with(".swap")), "{injections:?}");
+            let is_in_place = folder.path().join(RUN).exists();
+            for reader in [
+                &["verify"][..],
+                &["verify", RUN],
+                &["list"],
+                &["show", RUN],
+                &["regression"],
+                &["check"],
+            ] {
+                let ran = folder.gatedrun_with(reader, &[("CI", "true")]);
+                let due = "a replacement of this run was interrupted";
+                assert!(ran.all().contains(due), "{injections:?} {reader:?}: {}", ran.all());
+                assert_eq!(ran.all().matches(due).count(), 1, "{reader:?}: {}", ran.all());
+            }
+            let repeated = if accept { &resume[..] } else { &resume[..2] };
+            let ran = folder.gatedrun(repeated);
+            assert!(ran.err.contains("a replacement of this run was interrupted"), "{}", ran.all());
+            if accept || !is_in_place || !names(&folder).contains(&"side.new".to_owned()) {
+                ok(&ran, 0);
+                assert_eq!(names(&folder), ["side"], "{injections:?}");
+                assert_eq!(folder.read(&format!("{RUN}/state.jsonl")), new, "{injections:?}");
+            } else {
+                ok(&ran, 1);
+                assert_eq!(names(&folder), ["side", "side.new"], "{injections:?}");
+            }
+            if accept {
+                ok(&folder.gatedrun(&["check", RUN]), 0);
+            }
+        }
+    }
 }
 
 #[test]

@@ -155,7 +155,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let built = builtin_runs(project, &tasks);
     tasks.extend(built.iter().cloned());
     let builtin = libraries.get(&Project::Builtin);
-    let mut rows = removed(project, &tasks);
+    let mut rows = removed(project, &tasks, terminal);
     rows.extend(refused.into_iter().map(|refused| {
         let code = refused.code(exit::UNCONFIRMED);
         Row::of_place(&refused.path, refused.what, code)
@@ -235,14 +235,17 @@ fn builtin_runs(folder: &Utf8Path, tasks: &[String]) -> Vec<String> {
 }
 
 /// The committed runs whose tasks do not exist.
-fn removed(folder: &Utf8Path, tasks: &[String]) -> Vec<Row> {
+fn removed(folder: &Utf8Path, tasks: &[String], terminal: &mut Terminal) -> Vec<Row> {
     let runs = folder.join("runs");
     let is_empty = runs.read_dir().is_ok_and(|mut names| names.next().is_none());
     if is_empty || !runs.exists() {
         return Vec::new();
     }
     let found = match project::find_runs(&runs) {
-        Ok(found) => found,
+        Ok(found) => {
+            found.note_replacements(terminal);
+            found
+        }
         // Which runs are without a task is not known then: not a success.
         Err(stop) => {
             return vec![Row::of_place("runs", stop.message, stop.code)];

@@ -10,7 +10,9 @@ use serde::Serialize;
 use crate::evidence::behaviour::{Class, Incomparable, class};
 use crate::evidence::diff::diff;
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::{Claim, WriteError, has_leftovers, is_folder, proposal, target_of};
+use crate::evidence::write::{
+    Claim, Finished, WriteError, has_leftovers, is_folder, proposal, target_of,
+};
 use crate::file::said;
 use crate::host::HostFault;
 use crate::inputs::Project;
@@ -161,7 +163,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
 
 /// Replaces a run with its proposal, if that may replace it, and says whether it did. The class is
 /// determined under the lock, so that what is accepted is what was looked at.
-fn accept(
+pub(super) fn accept(
     target: &Utf8Path,
     only_unchanged: bool,
     libraries: &mut Libraries,
@@ -276,11 +278,16 @@ fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, 
 }
 
 /// Says what a killed command has left of a replacement that is finished now.
-fn left(target: &Utf8Path, claim: &Claim, terminal: &mut Terminal) -> Result<(), Stop> {
-    if claim.has_finished() {
-        terminal.note(&format!(
+pub(super) fn left(target: &Utf8Path, claim: &Claim, terminal: &mut Terminal) -> Result<(), Stop> {
+    match claim.finished() {
+        Finished::Nothing => {}
+        Finished::Forward => terminal.note(&format!(
             "  {target}: a replacement of this run was interrupted, and is finished now"
-        ));
+        )),
+        Finished::Backward => terminal.note(&format!(
+            "  {target}: a replacement of this run was interrupted before it took place; the new run is the proposal {}",
+            proposal(target)
+        )),
     }
     name_signers(target, claim, terminal)
 }

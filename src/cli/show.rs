@@ -24,7 +24,7 @@ use crate::task::Task;
 
 use super::check::task_of;
 use super::output::{Terminal, Tone};
-use super::project::{Libraries, NamedRun, named_run};
+use super::project::{self, Libraries, NamedRun, named_run};
 use super::steps::{self, StepRow, Steps};
 use super::{Stop, exit};
 
@@ -131,6 +131,7 @@ fn read(path: &Utf8Path, terminal: &Terminal) -> Result<Read, Stop> {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let run = named_run(&args.run)?;
+    project::note_replacement(&run.name, terminal);
     // The ledger and the signatures are those of one run.
     let read_once = || {
         let read = read(&run.folder.join(STATE), terminal)?;

@@ -14,10 +14,11 @@ use rustix::io::Errno;
 use crate::file::make_folders;
 
 use super::super::open;
+use super::exchange::Finished;
 use super::names::{Place, unsettled};
 use super::{
-    OWNER, WriteError, check_own, exchange, io_at, is_there, parent, remove_folder_if_there,
-    remove_if_there, sync,
+    OWNER, WriteError, check_own, exchange, io_at, is_there, parent,
+    remove_folder_if_there, remove_if_there, sync,
 };
 
 /// How often a lock is tried for whose folder was moved away meanwhile.
@@ -32,8 +33,8 @@ pub struct Claim {
     lock: File,
     /// Whether the lock's folder is removed at the end if there is nothing in it.
     pub(super) is_tidy: bool,
-    /// Whether an interrupted replacement was finished.
-    is_finished: bool,
+    /// What became of an interrupted replacement.
+    finished: Finished,
 }
 
 impl Claim {
@@ -64,7 +65,7 @@ impl Claim {
                 if claim.is_empty()? {
                     claim.sign_in()?;
                 }
-                claim.is_finished = exchange::finish(&claim.place)?;
+                claim.finished = exchange::finish(&claim.place)?;
                 return Ok(claim);
             }
         }
@@ -128,9 +129,9 @@ impl Claim {
         Ok(proposed)
     }
 
-    /// Whether taking the right to the run has finished an interrupted replacement of it.
-    pub fn has_finished(&self) -> bool {
-        self.is_finished
+    /// What taking the right to the run has made of an interrupted replacement of it.
+    pub fn finished(&self) -> Finished {
+        self.finished
     }
 
     /// The folders of signed runs that were replaced: their signatures go with them, and somebody is
@@ -185,7 +186,7 @@ impl Claim {
     fn lock(place: &Place, partial: &Utf8Path, is_tidy: bool) -> Result<Option<Self>, WriteError> {
         let Some(lock) = try_lock(partial)? else { return Ok(None) };
         let (place, partial) = (place.clone(), partial.to_owned());
-        let claim = Self { place, partial, lock, is_tidy, is_finished: false };
+        let claim = Self { place, partial, lock, is_tidy, finished: Finished::Nothing };
         if !claim.is_in_place() {
             return Ok(None);
         }

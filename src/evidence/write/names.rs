@@ -192,6 +192,18 @@ pub fn interrupted(target: &Utf8Path) -> Result<Option<Utf8PathBuf>, WriteError>
     if is_there(target)? {
         return Ok(None);
     }
+    first_swap(&place)
+}
+
+/// One of the two folders of a replacement that was interrupted beside a run, or that goes on now.
+///
+/// # Errors
+/// The file system's.
+pub fn swap_beside(target: &Utf8Path) -> Result<Option<Utf8PathBuf>, WriteError> {
+    Place::of(target).map_or(Ok(None), |place| first_swap(&place))
+}
+
+fn first_swap(place: &Place) -> Result<Option<Utf8PathBuf>, WriteError> {
     Ok(place.leftovers()?.swaps.into_iter().map(|(folder, _)| folder).next())
 }
 
