@@ -155,6 +155,69 @@ fn what_was_read_of_two_runs_is_read_again() {
     assert!(swapped.unwrap_err().to_string().contains("while it was read"));
 }
 
+/// A lock that a killed command has left.
+fn lock(folder: &Folder) {
+    folder.write(&format!("{RUN}.partial/owner"), "process 1\n");
+}
+
+#[test]
+fn a_lock_is_no_run() {
+    let folder = project();
+    ok(&folder.gatedrun(&["run", TASK]), 0);
+    lock(&folder);
+    for reader in [&["verify"][..], &["list"], &["regression"], &["replay", "runs"]] {
+        let ran = folder.gatedrun(reader);
+        ok(&ran, if reader == ["regression"] { 1 } else { 0 });
+        assert!(!ran.all().contains("unfinished"), "{}", ran.all());
+        assert!(!ran.all().contains("resume"), "{}", ran.all());
+    }
+    for reader in ["verify", "show", "sign", "replay"] {
+        let mut args = vec![reader, "runs/t/side.partial"];
+        if reader == "sign" {
+            ok(&folder.gatedrun(&["keygen", "k.pem"]), 0);
+            args.extend(["--key", "k.pem"]);
+        }
+        says(&folder.gatedrun(&args), 2, "no run was begun here");
+    }
+    // It is removed, and nothing is executed.
+    let ran = folder.gatedrun(&["resume", RUN]);
+    says(&ran, 2, "nothing to resume");
+    assert_eq!(names(&folder), ["side"]);
+    // Where there is no run either, the task has none.
+    std::fs::rename(folder.path().join(RUN), folder.path().join("kept")).unwrap();
+    for named in [RUN, "runs/t/side.partial"] {
+        lock(&folder);
+        for reader in ["check", "verify"] {
+            says(&folder.gatedrun(&[reader]), 2, "no run found");
+        }
+        let ran = folder.gatedrun(&["regression"]);
+        assert!(ran.all().contains("no run is committed"), "{}", ran.all());
+        says(&folder.gatedrun(&["resume", named]), 2, "nothing to resume");
+        assert!(names(&folder).is_empty());
+    }
+    lock(&folder);
+    ok(&folder.gatedrun(&["run", TASK]), 0);
+    assert_eq!(names(&folder), ["side"]);
+}
+
+#[test]
+fn a_command_that_gets_no_lock_leaves_none() {
+    let folder = project();
+    ok(&folder.gatedrun(&["run", TASK]), 0);
+    ok(&folder.gatedrun(&["keygen", "k.pem"]), 0);
+    for args in
+        [&["sign", RUN, "--key", "k.pem"][..], &["run", TASK], &["run", TASK, "--out", "x/y"]]
+    {
+        for error in ["ENOLCK", "EIO"] {
+            let injection = format!("flock:error={error}");
+            let Some((code, err)) = injected(&folder, args, &[&injection]) else { return };
+            assert_eq!(code, 8, "{args:?} {error}: {err}");
+            assert_eq!(names(&folder), ["side"], "{args:?} {error}");
+            assert!(!folder.path().join("x/y.partial").exists(), "{args:?} {error}");
+        }
+    }
+}
+
 #[test]
 fn a_temporary_folder_that_stays_is_named() {
     // A task that writes nothing: what cannot be removed is the folder alone.

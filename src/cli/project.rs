@@ -13,7 +13,9 @@ use crate::builtin;
 use crate::event::{Event, InputRole, RunStarted};
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::verify::place;
-use crate::evidence::write::{interrupted, is_beside, swap_beside, swapped, target_of};
+use crate::evidence::write::{
+    interrupted, is_beside, is_only_lock, swap_beside, swapped, target_of,
+};
 use crate::evidence::{FILES, MANIFEST, STATE, WORK, open, origin};
 use crate::file;
 use crate::host::HostFault;
@@ -149,7 +151,9 @@ pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
     if let Some(run) = run_at(&path)? {
         return Ok(run);
     }
-    let what = if let Some(name) = path.as_str().strip_suffix(PARTIAL_ENDING)
+    let what = if is_lock(&path) {
+        NOT_BEGUN.to_owned()
+    } else if let Some(name) = path.as_str().strip_suffix(PARTIAL_ENDING)
         && is_run(Utf8Path::new(name))?
     {
         format!("no such folder; the run is finished: {name}")
@@ -223,10 +227,11 @@ fn run_at(path: &Utf8Path) -> Result<Option<NamedRun>, HostFault> {
         Some(NamedRun { folder: folder.to_owned(), name: name.to_owned() })
     };
     Ok(match without {
+        Some(_) if is_lock(path) => None,
         Some(name) => named(path, Utf8Path::new(name)),
         None if is_run(path)? => named(path, path),
         // A folder of runs may have the name of a run that was cut short.
-        None if !is_folder && file::is_folder(&with)? => named(&with, path),
+        None if !is_folder && file::is_folder(&with)? && !is_lock(&with) => named(&with, path),
         None => None,
     })
 }
@@ -258,7 +263,16 @@ fn run_path(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
 
 /// Whether a run of this name was cut short, be there a finished one beside it or not.
 pub fn is_cut_short(name: &Utf8Path) -> bool {
-    Utf8Path::new(&format!("{name}{PARTIAL_ENDING}")).is_dir()
+    let partial = Utf8PathBuf::from(format!("{name}{PARTIAL_ENDING}"));
+    partial.is_dir() && !is_lock(&partial)
+}
+
+/// What to say of a folder that is nothing but a lock.
+const NOT_BEGUN: &str = "no run was begun here; the folder is the lock of a command that works or was interrupted, and the next command that changes the run removes it";
+
+/// Whether a path names the lock of a command, with nothing of a run in it.
+fn is_lock(path: &Utf8Path) -> bool {
+    path.as_str().ends_with(PARTIAL_ENDING) && is_only_lock(path).unwrap_or(false)
 }
 
 /// Whether a folder holds a run's files.
@@ -514,6 +528,9 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
     if file::at(path)?.is_none() {
         return Err(Stop::usage(format!("{path}: no such folder; name a run or a folder of runs")));
     }
+    if is_lock(path) {
+        return Err(Stop::usage(format!("{path}: {NOT_BEGUN}")));
+    }
     let mut found = Found::default();
     let mut within: Option<PathBuf> = None;
     let mut walk = WalkDir::new(path).sort_by_file_name().into_iter();
@@ -569,7 +586,7 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
                 }
             } else if let Some(target) = swapped(folder).filter(|_| !is_in_run) {
                 found.replaced.push(left_behind(&target, folder));
-            } else if is_partial && !is_in_run {
+            } else if is_partial && !is_in_run && !is_lock(folder) {
                 found.unfinished.push(folder.to_owned());
             }
             walk.skip_current_dir();

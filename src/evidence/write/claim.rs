@@ -17,7 +17,7 @@ use super::super::open;
 use super::exchange::Finished;
 use super::names::{Place, unsettled};
 use super::{
-    OWNER, WriteError, check_own, exchange, io_at, is_there, parent,
+    OWNER, WriteError, check_own, exchange, if_there, io_at, is_there, parent,
     remove_folder_if_there, remove_if_there, sync,
 };
 
@@ -51,17 +51,22 @@ impl Claim {
         io_at(folder, make_folders(folder))?;
         let partial = place.partial();
         for _ in 0..ATTEMPTS {
-            match fs::create_dir(&partial) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(WriteError::Io { path: partial, source: error });
-                }
-                _ => {}
-            }
+            let is_made = match fs::create_dir(&partial) {
+                Ok(()) => true,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                Err(error) => return Err(WriteError::Io { path: partial, source: error }),
+            };
             match check_own(&partial) {
                 Err(error) if is_there(&partial)? => return Err(error),
                 _ => {}
             }
-            if let Some(mut claim) = Self::lock(&place, &partial, true)? {
+            let locked = Self::lock(&place, &partial, true).inspect_err(|error| {
+                // Who has the lock removes the folder; without a lock, who made it does.
+                if is_made && !matches!(error, WriteError::Locked { .. }) {
+                    let _ = fs::remove_dir(&partial);
+                }
+            })?;
+            if let Some(mut claim) = locked {
                 if claim.is_empty()? {
                     claim.sign_in()?;
                 }
@@ -251,6 +256,22 @@ fn signed_replaced(place: &Place) -> Result<Vec<Utf8PathBuf>, WriteError> {
         }
     }
     Ok(signed)
+}
+
+/// Whether a folder is nothing but the lock of a command: no run was begun in it.
+///
+/// # Errors
+/// The file system's.
+pub fn is_only_lock(partial: &Utf8Path) -> Result<bool, WriteError> {
+    let Some(found) = if_there(partial, fs::symlink_metadata(partial))? else { return Ok(false) };
+    if !found.is_dir() {
+        return Ok(false);
+    }
+    match is_empty(partial) {
+        // It has gone meanwhile, or may not be looked into: then it is for its reader to say so.
+        Err(_) => Ok(false),
+        found => found,
+    }
 }
 
 /// Whether a killed process has left something of a replacement or a removal beside a run.

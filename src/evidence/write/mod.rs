@@ -23,7 +23,7 @@ use crate::policy::path::RECEIPTS_SUFFIX;
 
 use super::{ATTESTATION, FILES, WORK};
 
-pub use claim::{Claim, has_leftovers, has_replaced};
+pub use claim::{Claim, has_leftovers, has_replaced, is_only_lock};
 pub use exchange::Finished;
 pub use names::{interrupted, is_beside, proposal, swap_beside, swapped, target_of};
 pub use staging::{Settlement, Staging, Standing, StateFile};
