@@ -1,6 +1,8 @@
 //! What a killed or refused command leaves beside a run and elsewhere: what is said of it, and that
 //! nothing takes it for what it is not.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -241,4 +243,39 @@ fn a_temporary_folder_that_stays_is_named() {
         assert!(lines[0].contains(left.to_str().unwrap()), "{args:?}: {err}");
         std::fs::remove_dir_all(left).unwrap();
     }
+}
+
+fn link(folder: &Folder, name: &str) {
+    let (path, kept) = (folder.path().join(name), folder.path().join("kept"));
+    std::fs::rename(&path, &kept).unwrap();
+    symlink(&kept, &path).unwrap();
+}
+
+#[test]
+fn a_link_in_the_place_of_a_run_or_a_proposal_is_called_one() {
+    let folder = proposed();
+    link(&folder, RUN);
+    for args in
+        [&["review", "--accept"][..], &["run", TASK, "--accept"], &["run", TASK, "--out", RUN]]
+    {
+        says(&folder.gatedrun(args), 2, "runs/t/side: a symbolic link");
+    }
+    says(&folder.gatedrun(&["run", TASK, "--out", "/dev/null"]), 2, "/dev/null: not a folder");
+    let folder = proposed();
+    let new = format!("{RUN}.new");
+    link(&folder, &new);
+    for args in [
+        &["review"][..],
+        &["review", "--accept"],
+        &["review", "--reject"],
+        &["review", RUN, "--accept"],
+        &["review", &new],
+    ] {
+        says(&folder.gatedrun(args), 2, "runs/t/side.new: a symbolic link");
+        assert!(Path::new(&folder.path().join(&new)).is_symlink(), "{args:?}");
+    }
+    // One that leads nowhere is one too.
+    std::fs::remove_dir_all(folder.path().join("kept")).unwrap();
+    says(&folder.gatedrun(&["review"]), 2, "runs/t/side.new: a symbolic link");
+    says(&folder.gatedrun(&["review", RUN]), 2, "runs/t/side.new: a symbolic link");
 }

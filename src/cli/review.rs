@@ -122,8 +122,14 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         } else if args.reject {
             Choice::Reject
         } else {
-            show(target, terminal)?;
-            ask(terminal)?
+            // A link is not followed to show what it leads to; accepting it says so.
+            match proposal(target).is_symlink() {
+                true => Choice::Accept,
+                false => {
+                    show(target, terminal)?;
+                    ask(terminal)?
+                }
+            }
         };
         let done = match choice {
             Choice::Accept => {
@@ -172,6 +178,7 @@ pub(super) fn accept(
 ) -> Result<bool, Stop> {
     let claim = Claim::take(target)?;
     left(target, &claim, terminal)?;
+    claim.check_proposal()?;
     let change = Change::of(target)?;
     if only_unchanged && !matches!(change, Change::Class(Class::InputsOnly)) {
         settled(target, Tone::Strong, "left", Some(change.to_string()), json, terminal)?;
@@ -243,7 +250,8 @@ fn settled(
 fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, Stop> {
     let folder = &project::upwards(folder);
     let target = target_of(folder);
-    let is_proposed = || is_folder(&proposal(&target));
+    let is_proposed =
+        || Ok::<_, Stop>(proposal(&target).is_symlink() || is_folder(&proposal(&target))?);
     // What a killed command has left of a replacement or a rejection of this run.
     let is_left = target.file_name().is_some() && has_leftovers(&target)?;
     if target != *folder || is_proposed()? || is_left {

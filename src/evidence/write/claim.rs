@@ -178,6 +178,14 @@ impl Claim {
         exchange::remove(&self.place, &self.proposal()?)
     }
 
+    /// That the proposal for the run is there, and a folder that holds nothing but a run.
+    ///
+    /// # Errors
+    /// That it is not.
+    pub fn check_proposal(&self) -> Result<(), WriteError> {
+        self.proposal().map(drop)
+    }
+
     fn proposal(&self) -> Result<Utf8PathBuf, WriteError> {
         let proposal = self.place.proposal();
         if !is_there(&proposal)? {
