@@ -137,6 +137,15 @@ def drifted_and_cut(binary, folder):
     edit(folder)
 
 
+def drifted_then_cut(binary, folder):
+    """A run that was killed after its task had changed, beside the one from before."""
+    committed(binary, folder)
+    os.rename(os.path.join(folder, RUN), os.path.join(folder, "kept"))
+    edit(folder)
+    cut(binary, folder)
+    os.rename(os.path.join(folder, "kept"), os.path.join(folder, RUN))
+
+
 def keyed(binary, folder):
     committed(binary, folder)
     assert call(folder, binary, ["keygen", "k.pem"])[0] == 0
@@ -191,6 +200,8 @@ def keygen_again(binary, folder):
 SCENARIOS = {
     "run": (lambda b, f: None, ["run", TASK], again("run", TASK), 0),
     "resume": (cut, ["resume", RUN], again("resume", RUN), 0),
+    "resume --accept": (drifted_then_cut, ["resume", RUN, "--accept"],
+                        again("resume", RUN, "--accept"), 0),
     "review --accept": (proposed, ["review", "--accept"], again("review", "--accept"), 0),
     "run --accept": (drifted, ["run", TASK, "--accept"], again("run", TASK, "--accept"), 0),
     "run --discard-partial": (cut, ["run", TASK, "--discard-partial"],
@@ -204,11 +215,11 @@ SCENARIOS = {
 }
 # The same where the file system exchanges no folders: for a moment the place is empty, and the next
 # call fills it.
-for base in ["review --accept", "run --accept"]:
+for base in ["resume --accept", "review --accept", "run --accept"]:
     SCENARIOS[f"{base}, no exchange"] = SCENARIOS[base]
 NO_EXCHANGE = ["-e", "inject=renameat2:error=EINVAL"]
 UNREPEATABLE = {"keygen"}
-PAIRS = ["run", "resume", "review --accept", "run --accept", "run --discard-partial", "check"]
+PAIRS = ["run", "resume", "resume --accept", "review --accept", "run --accept", "run --discard-partial", "check"]
 
 
 class Scenario:

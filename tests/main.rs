@@ -41,6 +41,8 @@ mod recovery;
 mod transactions;
 /// What an accept takes and says, and what a fault or a kill on the way leaves.
 mod accepting;
+/// What a killed or refused command leaves, what is said of it, and what it is not taken for.
+mod leftovers;
 /// Evidence in the hands of a stranger: what is found, and where.
 mod verify;
 /// Verdicts name their cause, one bad neighbour hides no other's, and a reader stays with one run.

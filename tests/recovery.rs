@@ -203,7 +203,8 @@ fn a_process_that_is_killed_at_any_moment_is_carried_on_and_writes_once() {
     while killed < kills {
         let partial = folder.path().join("run.partial");
         let mut args = vec!["resume", "run", "--task", "tasks/test/busy.json", "--json"];
-        if partial.exists() {
+        // Where no event was recorded there is a lock, and no run.
+        if partial.join("state.jsonl").exists() {
             resumed += 1;
         } else {
             args = vec!["run", "tasks/test/busy.json", "--out", "run", "--json"];
@@ -229,7 +230,7 @@ fn a_process_that_is_killed_at_any_moment_is_carried_on_and_writes_once() {
             completed += 1;
         }
     }
-    if folder.path().join("run.partial").exists() {
+    if folder.path().join("run.partial/state.jsonl").exists() {
         let last = folder.gatedrun(&["resume", "run", "--task", "tasks/test/busy.json"]);
         assert_eq!(last.code, 0, "{}", last.err);
         same_run(&folder, "whole", "run");

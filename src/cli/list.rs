@@ -122,9 +122,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     Ok(if is_known { exit::OK } else { exit::UNCONFIRMED })
 }
 
-fn rows(root: &Utf8Path, terminal: &Terminal) -> Result<Vec<Row>, Stop> {
+fn rows(root: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Row>, Stop> {
     let (tasks, refused) = find_tasks(root, "");
     let found = project::find_all_runs(&root.join("runs"))?;
+    found.note_replacements(terminal);
     let mut rows: Vec<Row> = refused.iter().chain(found.refused()).map(Row::refused).collect();
     let mut known = BTreeSet::new();
     let runs = found.runs();

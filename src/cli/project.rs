@@ -13,7 +13,9 @@ use crate::builtin;
 use crate::event::{Event, InputRole, RunStarted};
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::verify::place;
-use crate::evidence::write::{interrupted, is_beside, swapped, target_of};
+use crate::evidence::write::{
+    interrupted, is_beside, is_only_lock, swap_beside, swapped, target_of,
+};
 use crate::evidence::{FILES, MANIFEST, STATE, WORK, open, origin};
 use crate::file;
 use crate::host::HostFault;
@@ -149,7 +151,9 @@ pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
     if let Some(run) = run_at(&path)? {
         return Ok(run);
     }
-    let what = if let Some(name) = path.as_str().strip_suffix(PARTIAL_ENDING)
+    let what = if is_lock(&path) {
+        NOT_BEGUN.to_owned()
+    } else if let Some(name) = path.as_str().strip_suffix(PARTIAL_ENDING)
         && is_run(Utf8Path::new(name))?
     {
         format!("no such folder; the run is finished: {name}")
@@ -161,6 +165,31 @@ pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
         "no such folder; name a run's folder, or make a run with `gatedrun run TASK`".to_owned()
     };
     Err(Stop::usage(format!("{path}: {what}")))
+}
+
+/// The run that a path means, as [`named_run`] reads it, be it there or not.
+///
+/// # Errors
+/// That the path is that of a file.
+pub fn target(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
+    Ok(target_of(&run_path(path)?))
+}
+
+/// Says that a replacement of a run was interrupted, where the run is in its place: it is read as it
+/// is there.
+pub fn note_replacement(target: &Utf8Path, terminal: &mut Terminal) {
+    if target.symlink_metadata().is_ok()
+        && let Ok(Some(swap)) = swap_beside(target)
+    {
+        terminal.note(&left_behind(target, &swap));
+    }
+}
+
+/// What to say of a run beside which a replacement has left something.
+fn left_behind(target: &Utf8Path, swap: &Utf8Path) -> String {
+    format!(
+        "{target}: a replacement of this run was interrupted, or is not finished yet, and left {swap}; repeat the command that was interrupted, or finish it with `gatedrun review {target}`"
+    )
 }
 
 /// Refuses a run whose replacement was interrupted where two folders cannot be exchanged, so that
@@ -198,10 +227,11 @@ fn run_at(path: &Utf8Path) -> Result<Option<NamedRun>, HostFault> {
         Some(NamedRun { folder: folder.to_owned(), name: name.to_owned() })
     };
     Ok(match without {
+        Some(_) if is_lock(path) => None,
         Some(name) => named(path, Utf8Path::new(name)),
         None if is_run(path)? => named(path, path),
         // A folder of runs may have the name of a run that was cut short.
-        None if !is_folder && file::is_folder(&with)? => named(&with, path),
+        None if !is_folder && file::is_folder(&with)? && !is_lock(&with) => named(&with, path),
         None => None,
     })
 }
@@ -233,7 +263,16 @@ fn run_path(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
 
 /// Whether a run of this name was cut short, be there a finished one beside it or not.
 pub fn is_cut_short(name: &Utf8Path) -> bool {
-    Utf8Path::new(&format!("{name}{PARTIAL_ENDING}")).is_dir()
+    let partial = Utf8PathBuf::from(format!("{name}{PARTIAL_ENDING}"));
+    partial.is_dir() && !is_lock(&partial)
+}
+
+/// What to say of a folder that is nothing but a lock.
+const NOT_BEGUN: &str = "no run was begun here; the folder is the lock of a command that works or was interrupted, and the next command that changes the run removes it";
+
+/// Whether a path names the lock of a command, with nothing of a run in it.
+fn is_lock(path: &Utf8Path) -> bool {
+    path.as_str().ends_with(PARTIAL_ENDING) && is_only_lock(path).unwrap_or(false)
 }
 
 /// Whether a folder holds a run's files.
@@ -378,6 +417,8 @@ pub struct Found {
     pub items: Vec<Item>,
     /// The folders of runs that have not ended, in order.
     pub unfinished: Vec<Utf8PathBuf>,
+    /// What to say of runs that are in their places, and beside which a replacement was interrupted.
+    replaced: Vec<String>,
 }
 
 /// What was found in a place where a run may be.
@@ -441,8 +482,14 @@ impl Found {
         if self.items.is_empty() { &self.unfinished } else { &[] }
     }
 
-    /// Reports the unfinished runs beside others.
+    /// Says for which runs a replacement was interrupted that are in their places.
+    pub fn note_replacements(&self, terminal: &mut Terminal) {
+        self.replaced.iter().for_each(|what| terminal.note(what));
+    }
+
+    /// Reports the unfinished runs and the interrupted replacements beside others.
     pub fn note_unfinished(&self, terminal: &mut Terminal) {
+        self.note_replacements(terminal);
         if self.items.is_empty() || self.unfinished.is_empty() {
             return;
         }
@@ -470,14 +517,19 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
     let path = &run_path(path)?;
     refuse_interrupted(path)?;
     if let Some(run) = run_at(path)? {
+        let swap = swap_beside(&run.name).ok().flatten().filter(|_| !run.is_unfinished());
+        let replaced = swap.map(|swap| left_behind(&run.name, &swap)).into_iter().collect();
         return Ok(if run.is_unfinished() {
             Found { unfinished: vec![run.folder], ..Found::default() }
         } else {
-            Found { items: vec![Item::Run(run.folder)], ..Found::default() }
+            Found { items: vec![Item::Run(run.folder)], replaced, ..Found::default() }
         });
     }
     if file::at(path)?.is_none() {
         return Err(Stop::usage(format!("{path}: no such folder; name a run or a folder of runs")));
+    }
+    if is_lock(path) {
+        return Err(Stop::usage(format!("{path}: {NOT_BEGUN}")));
     }
     let mut found = Found::default();
     let mut within: Option<PathBuf> = None;
@@ -532,7 +584,9 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
                     let what = half_replaced(&target, &swap);
                     found.refuse(target.into_string(), what);
                 }
-            } else if is_partial && !is_in_run {
+            } else if let Some(target) = swapped(folder).filter(|_| !is_in_run) {
+                found.replaced.push(left_behind(&target, folder));
+            } else if is_partial && !is_in_run && !is_lock(folder) {
                 found.unfinished.push(folder.to_owned());
             }
             walk.skip_current_dir();

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::builtin;
 use crate::evidence::STATE;
 use crate::evidence::behaviour::{NoRun, Shape};
+use crate::evidence::open::Folder;
 use crate::evidence::text::{counted, terminal as escape};
 use crate::inputs::{Library, Project};
 use crate::policy::path::probe;
@@ -154,7 +155,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let built = builtin_runs(project, &tasks);
     tasks.extend(built.iter().cloned());
     let builtin = libraries.get(&Project::Builtin);
-    let mut rows = removed(project, &tasks);
+    let mut rows = removed(project, &tasks, terminal);
     rows.extend(refused.into_iter().map(|refused| {
         let code = refused.code(exit::UNCONFIRMED);
         Row::of_place(&refused.path, refused.what, code)
@@ -164,7 +165,15 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         progress.item(id, index + 1, tasks.len());
         let work = scratch.folder(index)?;
         let library = if built.contains(id) { &builtin } else { &library };
-        rows.push(match compare(project, library, id, &work, &progress) {
+        // What is compared is one run, whatever is put in its place meanwhile.
+        let (run, mut tries) = (project.join("runs").join(id), 0);
+        let once = || {
+            tries += 1;
+            compare(project, library, id, &work.part(tries), &progress)
+        };
+        let compared = Folder::read_steady(&run, once)
+            .unwrap_or_else(|error| Err(Stop::host(format!("{run}: {error}"))));
+        rows.push(match compared {
             Err(stop) if stop.code == exit::INTERRUPTED => return Err(stop),
             // One that cannot be loaded does not hide the results of the others.
             Err(stop) => {
@@ -226,14 +235,17 @@ fn builtin_runs(folder: &Utf8Path, tasks: &[String]) -> Vec<String> {
 }
 
 /// The committed runs whose tasks do not exist.
-fn removed(folder: &Utf8Path, tasks: &[String]) -> Vec<Row> {
+fn removed(folder: &Utf8Path, tasks: &[String], terminal: &mut Terminal) -> Vec<Row> {
     let runs = folder.join("runs");
     let is_empty = runs.read_dir().is_ok_and(|mut names| names.next().is_none());
     if is_empty || !runs.exists() {
         return Vec::new();
     }
     let found = match project::find_runs(&runs) {
-        Ok(found) => found,
+        Ok(found) => {
+            found.note_replacements(terminal);
+            found
+        }
         // Which runs are without a task is not known then: not a success.
         Err(stop) => {
             return vec![Row::of_place("runs", stop.message, stop.code)];

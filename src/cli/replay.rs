@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::evidence::compare::differing_fields;
+use crate::evidence::open::Folder;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::evidence::verify::{Verdict, verify_unsigned};
 use crate::inputs::{Inputs, Library, Project};
@@ -277,6 +278,7 @@ fn backtest_all(args: &Args, policy: &Utf8Path, terminal: &mut Terminal) -> Resu
         loader: Loader::default(),
         here: Library::new(Project::Folder(Utf8PathBuf::new())),
         scratch: Scratch::new()?,
+        executed: 0,
         tried: Vec::new(),
     };
     let mut code = exit::OK;
@@ -329,19 +331,27 @@ struct Trial<'a> {
     loader: Loader,
     here: Library,
     scratch: Scratch,
+    /// How many folders of it were used.
+    executed: u64,
     tried: Vec<Tried>,
+}
+
+fn refused(run: &Utf8Path, verdict: &'static str, message: String, code: u8) -> Tried {
+    Tried::Refused(Refused { run: run.to_owned(), verdict, message, code })
 }
 
 impl Trial<'_> {
     /// Tries the policy on a run. One on which it cannot be tried hides no other's result.
     fn one(&mut self, found: Named) -> Result<Tried, Stop> {
-        let refused = |run: &Utf8Path, verdict, message, code| {
-            Tried::Refused(Refused { run: run.to_owned(), verdict, message, code })
-        };
-        let run = match found {
-            Ok(run) => run,
-            Err((path, stop)) => return Ok(refused(&path, "failed", stop.message, stop.code)),
-        };
+        match found {
+            // What it is tried on is one run, whatever is put in its place meanwhile.
+            Ok(run) => Folder::read_steady(&run, || self.once(run.clone()))
+                .unwrap_or_else(|error| Err(Stop::host(format!("{run}: {error}")))),
+            Err((path, stop)) => Ok(refused(&path, "failed", stop.message, stop.code)),
+        }
+    }
+
+    fn once(&mut self, run: Utf8PathBuf) -> Result<Tried, Stop> {
         let loaded =
             task_of(&run, self.args.task.as_deref()).and_then(|task| self.loader.load(&run, task));
         let inputs = match loaded {
@@ -359,7 +369,8 @@ impl Trial<'_> {
             }
             Err(problems) => return Err(problems.into()),
         };
-        let work = (!self.args.recorded_only).then(|| self.scratch.folder(self.tried.len()));
+        self.executed += 1;
+        let work = (!self.args.recorded_only).then(|| self.scratch.folder(self.executed));
         let work = work.transpose()?.map(|work| work.folder);
         let result = backtest(&run, inputs, &before, work);
         inputs.policy = before;

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::event::ToolReconciled;
 use crate::evidence::origin;
 use crate::evidence::text::{counted, is_visible, terminal as escape};
-use crate::evidence::write::{Staging, WorkDifference, target_of};
+use crate::evidence::write::{Claim, Finished, Staging, WorkDifference, has_leftovers};
 use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library};
 use crate::ledger::{LedgerError, Past};
@@ -18,7 +18,8 @@ use crate::run::Course;
 use super::check::task_of;
 use super::next::Next;
 use super::output::Terminal;
-use super::project::{Libraries, TaskPath, is_cut_short, named_run};
+use super::project::{self, Libraries, TaskPath, is_cut_short, named_run};
+use super::review;
 use super::run::{Begun, Failed, Wants, conclude, execute, print_head};
 use super::{Stop, exit, in_ci, interrupt, refuse_in_ci};
 
@@ -54,12 +55,12 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     let reconciled = args.settle.as_deref().map(|text| settled(text, args)).transpose()?;
     probe()?;
+    if let Some(code) = finish_replacement(args, terminal)? {
+        return Ok(code);
+    }
     let named = match named_run(&args.run) {
         Ok(named) => named,
         Err(stop) => {
-            // Where no run is left, what a killed command left of one still is: taking the lock
-            // finishes that.
-            drop(Staging::resume(&target_of(&args.run)));
             let message = format!("nothing to resume: {}", stop.message);
             return Err(Stop { message, ..stop });
         }
@@ -71,10 +72,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         )));
     }
     let target = named.name;
-    let (project, task) = task_of(&target, args.task.as_deref())?;
+    let (root, task) = task_of(&target, args.task.as_deref())?;
     let mut staging = Staging::resume(&target)?;
     let next = {
-        let task = TaskPath { project: project.clone(), path: task.clone() };
+        let task = TaskPath { project: root.clone(), path: task.clone() };
         let id = task.path.strip_prefix("tasks/").and_then(|path| path.strip_suffix(".json"));
         Next::of(&target, &task, id.unwrap_or_default())
     };
@@ -82,7 +83,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut recorded = scan(past(&staging, u64::MAX)?)
         .map_err(|error| damaged(staging.folder(), &error, &next))?;
     let seed = recorded.started.as_ref().map(|started| started.seed);
-    let library = Libraries::default().get(&project);
+    let library = Libraries::default().get(&root);
     let inputs = library.load(&task, seed)?;
     check_inputs(&target, &recorded, &inputs, &library, &next)?;
     if let Some(reconciled) = &reconciled {
@@ -110,9 +111,36 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let done = execute(&inputs, &mut staging, course, begun, &progress, lines)
         .map_err(|failed| failed.stop(&inputs, &target, Some(&next)))?;
     // What lies below runs/ is evidence-to-be, and CI cannot make evidence.
-    let may_create = !in_ci() || super::project::run(&target).is_none();
+    let may_create = !in_ci() || project::run(&target).is_none();
     let wants = Wants { accept: args.accept, json: args.json, may_create };
     conclude(&inputs, &target, staging, &done, &wants, terminal)
+}
+
+/// Finishes what a killed command has left of a replacement of the run, as every command does that
+/// changes it. The exit code, where nothing else is left to be resumed.
+fn finish_replacement(args: &Args, terminal: &mut Terminal) -> Result<Option<u8>, Stop> {
+    let target = &project::target(&args.run)?;
+    // CI makes no evidence, and what is put in a run's place is some.
+    if target.file_name().is_none() || in_ci() || !has_leftovers(target)? {
+        return Ok(None);
+    }
+    let claim = Claim::take(target)?;
+    review::left(target, &claim, terminal)?;
+    let finished = claim.finished();
+    drop(claim);
+    if is_cut_short(target) {
+        return Ok(None);
+    }
+    Ok(match finished {
+        Finished::Nothing => None,
+        Finished::Forward => Some(exit::OK),
+        // The command that was interrupted had accepted this run.
+        Finished::Backward if args.accept => {
+            review::accept(target, false, &mut Libraries::default(), args.json, terminal)?;
+            Some(exit::OK)
+        }
+        Finished::Backward => Some(exit::DRIFT),
+    })
 }
 
 /// The first `bytes` of the recorded ledger.

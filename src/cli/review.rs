@@ -10,7 +10,9 @@ use serde::Serialize;
 use crate::evidence::behaviour::{Class, Incomparable, class};
 use crate::evidence::diff::diff;
 use crate::evidence::text::{counted, terminal as escape};
-use crate::evidence::write::{Claim, WriteError, has_leftovers, is_folder, proposal, target_of};
+use crate::evidence::write::{
+    Claim, Finished, WriteError, has_leftovers, is_folder, proposal, target_of,
+};
 use crate::file::said;
 use crate::host::HostFault;
 use crate::inputs::Project;
@@ -120,8 +122,14 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         } else if args.reject {
             Choice::Reject
         } else {
-            show(target, terminal)?;
-            ask(terminal)?
+            // A link is not followed to show what it leads to; accepting it says so.
+            match proposal(target).is_symlink() {
+                true => Choice::Accept,
+                false => {
+                    show(target, terminal)?;
+                    ask(terminal)?
+                }
+            }
         };
         let done = match choice {
             Choice::Accept => {
@@ -161,7 +169,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
 
 /// Replaces a run with its proposal, if that may replace it, and says whether it did. The class is
 /// determined under the lock, so that what is accepted is what was looked at.
-fn accept(
+pub(super) fn accept(
     target: &Utf8Path,
     only_unchanged: bool,
     libraries: &mut Libraries,
@@ -170,6 +178,7 @@ fn accept(
 ) -> Result<bool, Stop> {
     let claim = Claim::take(target)?;
     left(target, &claim, terminal)?;
+    claim.check_proposal()?;
     let change = Change::of(target)?;
     if only_unchanged && !matches!(change, Change::Class(Class::InputsOnly)) {
         settled(target, Tone::Strong, "left", Some(change.to_string()), json, terminal)?;
@@ -241,7 +250,8 @@ fn settled(
 fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, Stop> {
     let folder = &project::upwards(folder);
     let target = target_of(folder);
-    let is_proposed = || is_folder(&proposal(&target));
+    let is_proposed =
+        || Ok::<_, Stop>(proposal(&target).is_symlink() || is_folder(&proposal(&target))?);
     // What a killed command has left of a replacement or a rejection of this run.
     let is_left = target.file_name().is_some() && has_leftovers(&target)?;
     if target != *folder || is_proposed()? || is_left {
@@ -276,11 +286,16 @@ fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, 
 }
 
 /// Says what a killed command has left of a replacement that is finished now.
-fn left(target: &Utf8Path, claim: &Claim, terminal: &mut Terminal) -> Result<(), Stop> {
-    if claim.has_finished() {
-        terminal.note(&format!(
+pub(super) fn left(target: &Utf8Path, claim: &Claim, terminal: &mut Terminal) -> Result<(), Stop> {
+    match claim.finished() {
+        Finished::Nothing => {}
+        Finished::Forward => terminal.note(&format!(
             "  {target}: a replacement of this run was interrupted, and is finished now"
-        ));
+        )),
+        Finished::Backward => terminal.note(&format!(
+            "  {target}: a replacement of this run was interrupted before it took place; the new run is the proposal {}",
+            proposal(target)
+        )),
     }
     name_signers(target, claim, terminal)
 }

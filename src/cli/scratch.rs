@@ -1,8 +1,11 @@
 //! Where tasks that are executed for a comparison write: a folder of this process's own in `TMPDIR`,
-//! removed at the end of the command, also where Ctrl-C or SIGTERM ends it.
+//! removed at the end of the command, also where Ctrl-C or SIGTERM ends it. What cannot be removed is
+//! named on stderr; the verdict is not about that, and keeps its exit code.
 
 use std::cell::OnceCell;
 use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::{Builder, TempDir};
 
+use crate::evidence::text::terminal as escape;
 use crate::file::said;
 use crate::run::Course;
 
@@ -57,6 +61,20 @@ impl Scratch {
     }
 }
 
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let Some((made, path)) = self.made.take() else { return };
+        let Err(error) = fs::remove_dir_all(made.keep()) else { return };
+        // Nobody else names what stays, so it is named where the command was asked to be quiet too.
+        // There is nobody left to tell when stderr is gone.
+        let (path, why) = (escape(path.as_str()), escape(&said(&error)));
+        let _ = writeln!(
+            io::stderr(),
+            "gatedrun: {path}: this temporary folder could not be removed and was left behind ({why}); remove it yourself"
+        );
+    }
+}
+
 impl<'s> Workplace<'s> {
     /// A place beside this one, for one of several executions of its run.
     pub(super) fn part(&self, number: u64) -> Self {
@@ -94,7 +112,7 @@ fn make() -> Result<(TempDir, Utf8PathBuf), Stop> {
     };
     let made = Builder::new().prefix("gatedrun-").tempdir_in(&base).map_err(|error| {
         let what = match error.kind() {
-            std::io::ErrorKind::NotFound => "no such folder".to_owned(),
+            io::ErrorKind::NotFound => "no such folder".to_owned(),
             _ => said(&error),
         };
         refused(&format!("cannot create a folder in it: {what}"))

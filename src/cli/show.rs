@@ -24,7 +24,7 @@ use crate::task::Task;
 
 use super::check::task_of;
 use super::output::{Terminal, Tone};
-use super::project::{Libraries, NamedRun, named_run};
+use super::project::{self, Libraries, NamedRun, named_run};
 use super::steps::{self, StepRow, Steps};
 use super::{Stop, exit};
 
@@ -131,10 +131,17 @@ fn read(path: &Utf8Path, terminal: &Terminal) -> Result<Read, Stop> {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let run = named_run(&args.run)?;
-    let read = read(&run.folder.join(STATE), terminal)?;
-    let expectations = expectations(&run, &read);
-    let signed_by = signed_by(&run.folder);
-    let isolation = isolated(&run, &read);
+    project::note_replacement(&run.name, terminal);
+    // The ledger and the signatures are those of one run.
+    let read_once = || {
+        let read = read(&run.folder.join(STATE), terminal)?;
+        let expectations = expectations(&run, &read);
+        let (signed_by, isolation) = (signed_by(&run.folder), isolated(&run, &read));
+        Ok::<_, Stop>((read, expectations, signed_by, isolation))
+    };
+    let (read, expectations, signed_by, isolation) =
+        open::Folder::read_steady(&run.folder, read_once)
+            .map_err(|error| Stop::host(format!("{}: {error}", run.folder)))??;
     if args.json {
         let finished = read.summary.finished.as_ref();
         terminal.json(&Shown {

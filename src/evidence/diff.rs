@@ -166,6 +166,19 @@ pub fn diff(a: &Utf8Path, b: &Utf8Path) -> Result<Diff, Unread> {
 /// # Errors
 /// As [`diff`].
 pub fn diff_within(bytes_max: usize, a: &Utf8Path, b: &Utf8Path) -> Result<Diff, Unread> {
+    // Each is read more than once, and another run may be put in its place meanwhile.
+    let replaced = |run: &Utf8Path, error: io::Error| Unread {
+        message: format!("{run}: {error}"),
+        is_host: true,
+    };
+    let both = || {
+        let found = Folder::read_steady(b, || diff_once(bytes_max, a, b));
+        found.unwrap_or_else(|error| Err(replaced(b, error)))
+    };
+    Folder::read_steady(a, both).unwrap_or_else(|error| Err(replaced(a, error)))
+}
+
+fn diff_once(bytes_max: usize, a: &Utf8Path, b: &Utf8Path) -> Result<Diff, Unread> {
     let open = |run: &Utf8Path| {
         let path = run.join(STATE);
         open::open(&path).map_err(|error| Unread::new(&path, &error))

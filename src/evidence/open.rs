@@ -74,9 +74,25 @@ impl Folder {
                 return Ok(found);
             }
         }
-        Err(io::Error::other(format!(
-            "another run was put in this place {REPLACED_MAX} times while it was read; read it when nothing writes it"
-        )))
+        Err(replaced_too_often())
+    }
+
+    /// Reads what lies at a path as one run, however it is opened: where another run was put there
+    /// meanwhile, it is read again from the start. Where nothing is, there is only what `read` says.
+    ///
+    /// # Errors
+    /// That the run was replaced again and again.
+    pub fn read_steady<T>(path: &Utf8Path, mut read: impl FnMut() -> T) -> io::Result<T> {
+        for _ in 0..REPLACED_MAX {
+            let held = Self::open(path).ok();
+            let found = read();
+            // As long as it is held, no other folder gets its number.
+            if held.is_none_or(|held| held.is_in_place()) {
+                return Ok(found);
+            }
+            std::thread::yield_now();
+        }
+        Err(replaced_too_often())
     }
 
     /// Opens files of one run, all of them before any is read; none where it is missing.
@@ -239,6 +255,12 @@ impl Iterator for Walk<'_> {
 /// That it is missing, not a regular file, or may not be read.
 pub fn open(path: &Utf8Path) -> io::Result<Opened> {
     regular(openat(CWD, path.as_std_path(), READ, Mode::empty()))
+}
+
+fn replaced_too_often() -> io::Error {
+    io::Error::other(format!(
+        "another run was put in this place {REPLACED_MAX} times while it was read; read it when nothing writes it"
+    ))
 }
 
 fn regular(opened: Result<OwnedFd, Errno>) -> io::Result<Opened> {

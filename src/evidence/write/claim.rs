@@ -14,10 +14,11 @@ use rustix::io::Errno;
 use crate::file::make_folders;
 
 use super::super::open;
+use super::exchange::Finished;
 use super::names::{Place, unsettled};
 use super::{
-    OWNER, WriteError, check_own, exchange, io_at, is_there, parent, remove_folder_if_there,
-    remove_if_there, sync,
+    OWNER, WriteError, check_own, exchange, if_there, io_at, is_there, parent,
+    remove_folder_if_there, remove_if_there, sync,
 };
 
 /// How often a lock is tried for whose folder was moved away meanwhile.
@@ -32,8 +33,8 @@ pub struct Claim {
     lock: File,
     /// Whether the lock's folder is removed at the end if there is nothing in it.
     pub(super) is_tidy: bool,
-    /// Whether an interrupted replacement was finished.
-    is_finished: bool,
+    /// What became of an interrupted replacement.
+    finished: Finished,
 }
 
 impl Claim {
@@ -50,21 +51,26 @@ impl Claim {
         io_at(folder, make_folders(folder))?;
         let partial = place.partial();
         for _ in 0..ATTEMPTS {
-            match fs::create_dir(&partial) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(WriteError::Io { path: partial, source: error });
-                }
-                _ => {}
-            }
+            let is_made = match fs::create_dir(&partial) {
+                Ok(()) => true,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                Err(error) => return Err(WriteError::Io { path: partial, source: error }),
+            };
             match check_own(&partial) {
                 Err(error) if is_there(&partial)? => return Err(error),
                 _ => {}
             }
-            if let Some(mut claim) = Self::lock(&place, &partial, true)? {
+            let locked = Self::lock(&place, &partial, true).inspect_err(|error| {
+                // Who has the lock removes the folder; without a lock, who made it does.
+                if is_made && !matches!(error, WriteError::Locked { .. }) {
+                    let _ = fs::remove_dir(&partial);
+                }
+            })?;
+            if let Some(mut claim) = locked {
                 if claim.is_empty()? {
                     claim.sign_in()?;
                 }
-                claim.is_finished = exchange::finish(&claim.place)?;
+                claim.finished = exchange::finish(&claim.place)?;
                 return Ok(claim);
             }
         }
@@ -128,9 +134,9 @@ impl Claim {
         Ok(proposed)
     }
 
-    /// Whether taking the right to the run has finished an interrupted replacement of it.
-    pub fn has_finished(&self) -> bool {
-        self.is_finished
+    /// What taking the right to the run has made of an interrupted replacement of it.
+    pub fn finished(&self) -> Finished {
+        self.finished
     }
 
     /// The folders of signed runs that were replaced: their signatures go with them, and somebody is
@@ -172,6 +178,14 @@ impl Claim {
         exchange::remove(&self.place, &self.proposal()?)
     }
 
+    /// That the proposal for the run is there, and a folder that holds nothing but a run.
+    ///
+    /// # Errors
+    /// That it is not.
+    pub fn check_proposal(&self) -> Result<(), WriteError> {
+        self.proposal().map(drop)
+    }
+
     fn proposal(&self) -> Result<Utf8PathBuf, WriteError> {
         let proposal = self.place.proposal();
         if !is_there(&proposal)? {
@@ -185,7 +199,7 @@ impl Claim {
     fn lock(place: &Place, partial: &Utf8Path, is_tidy: bool) -> Result<Option<Self>, WriteError> {
         let Some(lock) = try_lock(partial)? else { return Ok(None) };
         let (place, partial) = (place.clone(), partial.to_owned());
-        let claim = Self { place, partial, lock, is_tidy, is_finished: false };
+        let claim = Self { place, partial, lock, is_tidy, finished: Finished::Nothing };
         if !claim.is_in_place() {
             return Ok(None);
         }
@@ -250,6 +264,22 @@ fn signed_replaced(place: &Place) -> Result<Vec<Utf8PathBuf>, WriteError> {
         }
     }
     Ok(signed)
+}
+
+/// Whether a folder is nothing but the lock of a command: no run was begun in it.
+///
+/// # Errors
+/// The file system's.
+pub fn is_only_lock(partial: &Utf8Path) -> Result<bool, WriteError> {
+    let Some(found) = if_there(partial, fs::symlink_metadata(partial))? else { return Ok(false) };
+    if !found.is_dir() {
+        return Ok(false);
+    }
+    match is_empty(partial) {
+        // It has gone meanwhile, or may not be looked into: then it is for its reader to say so.
+        Err(_) => Ok(false),
+        found => found,
+    }
 }
 
 /// Whether a killed process has left something of a replacement or a removal beside a run.

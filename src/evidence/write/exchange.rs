@@ -85,10 +85,22 @@ pub(super) fn remove(place: &Place, folder: &Utf8Path) -> Result<(), WriteError>
     remove_folder_if_there(&old)
 }
 
-/// Finishes what a killed process has left, and says whether that put a run in its place. Only for
-/// who holds the lock. What was signed stays until somebody was told.
-pub(super) fn finish(place: &Place) -> Result<bool, WriteError> {
-    let mut is_forward = false;
+/// What became of a replacement that was interrupted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Finished {
+    /// There was none.
+    #[default]
+    Nothing,
+    /// The new run is in its place.
+    Forward,
+    /// The old run is in its place still, and the new one is the proposal for it.
+    Backward,
+}
+
+/// Finishes what a killed process has left, and says what became of it. Only for who holds the lock.
+/// What was signed stays until somebody was told.
+pub(super) fn finish(place: &Place) -> Result<Finished, WriteError> {
+    let mut finished = Finished::Nothing;
     let left = place.leftovers()?;
     let target = place.target();
     for (swap, incoming) in &left.swaps {
@@ -97,27 +109,29 @@ pub(super) fn finish(place: &Place) -> Result<bool, WriteError> {
             // The exchange took place, and this is what was there before.
             sync(parent(target))?;
             retire(place, swap)?;
-            is_forward = true;
+            finished = Finished::Forward;
         } else if is_there(target)? {
             // It did not. It was a decision, and can be made again.
             remove(place, &place.proposal())?;
             rename(swap, &place.proposal())?;
+            finished = Finished::Backward;
         } else if is_incoming(swap)? {
             // Without an exchange, in two steps: the first was done.
             rename(swap, target)?;
             sync(parent(target))?;
-            is_forward = true;
+            finished = Finished::Forward;
         } else if let Some(old) = whole(&left.replaced)? {
             // The incoming one is damaged.
             rename(old, target)?;
             remove(place, &place.proposal())?;
             rename(swap, &place.proposal())?;
+            finished = Finished::Backward;
         }
     }
     for old in &left.replaced {
         clear(old)?;
     }
-    Ok(is_forward)
+    Ok(finished)
 }
 
 /// The first of these folders that holds a run still.

@@ -23,8 +23,9 @@ use crate::policy::path::RECEIPTS_SUFFIX;
 
 use super::{ATTESTATION, FILES, WORK};
 
-pub use claim::{Claim, has_leftovers, has_replaced};
-pub use names::{interrupted, is_beside, proposal, swapped, target_of};
+pub use claim::{Claim, has_leftovers, has_replaced, is_only_lock};
+pub use exchange::Finished;
+pub use names::{interrupted, is_beside, proposal, swap_beside, swapped, target_of};
 pub use staging::{Settlement, Staging, Standing, StateFile};
 pub use work::WorkDifference;
 
@@ -92,6 +93,14 @@ pub enum WriteError {
         /// What is in it.
         name: String,
     },
+    /// A link where a run's folder is expected.
+    #[error(
+        "{0}: a symbolic link, and a run's folder may not be one; name the folder that it leads to, or put that folder in its place"
+    )]
+    Link(Utf8PathBuf),
+    /// Something else where a run's folder is expected.
+    #[error("{0}: not a folder; name a folder for the run, or a path where nothing is yet")]
+    NotFolder(Utf8PathBuf),
     /// A path that names no folder of its own.
     #[error(
         "{0:?}: the path does not name a folder for a run; write one that ends in a name, as in runs/mine"
@@ -128,6 +137,8 @@ impl WriteError {
             | Self::Nothing { .. }
             | Self::NoProposal(_)
             | Self::Foreign { .. }
+            | Self::Link(_)
+            | Self::NotFolder(_)
             | Self::Nameless(_)
             | Self::Reserved { .. }
             | Self::Nested { .. } => false,
@@ -150,8 +161,11 @@ fn known_folder(name: &str) -> bool {
 fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
     let Some(metadata) = if_there(path, fs::symlink_metadata(path))? else { return Ok(()) };
     let foreign = |name: &str| WriteError::Foreign { path: path.to_owned(), name: name.to_owned() };
+    if metadata.is_symlink() {
+        return Err(WriteError::Link(path.to_owned()));
+    }
     if !metadata.is_dir() {
-        return Err(foreign(path.file_name().unwrap_or_default()));
+        return Err(WriteError::NotFolder(path.to_owned()));
     }
     for entry in io_at(path, fs::read_dir(path))? {
         let entry = io_at(path, entry)?;

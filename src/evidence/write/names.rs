@@ -192,6 +192,18 @@ pub fn interrupted(target: &Utf8Path) -> Result<Option<Utf8PathBuf>, WriteError>
     if is_there(target)? {
         return Ok(None);
     }
+    first_swap(&place)
+}
+
+/// One of the two folders of a replacement that was interrupted beside a run, or that goes on now.
+///
+/// # Errors
+/// The file system's.
+pub fn swap_beside(target: &Utf8Path) -> Result<Option<Utf8PathBuf>, WriteError> {
+    Place::of(target).map_or(Ok(None), |place| first_swap(&place))
+}
+
+fn first_swap(place: &Place) -> Result<Option<Utf8PathBuf>, WriteError> {
     Ok(place.leftovers()?.swaps.into_iter().map(|(folder, _)| folder).next())
 }
 
@@ -226,7 +238,10 @@ pub(super) fn unsettled(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, WriteErro
             WriteError::Io { path: at, source }
         })?;
         let Some(path) = Utf8Path::from_path(entry.path()) else { continue };
-        let Some(name) = path.file_name().filter(|_| entry.file_type().is_dir()) else { continue };
+        // A link in the place of a proposal is none, and is not passed over in silence either.
+        let is_linked = |name: &str| entry.path_is_symlink() && name.ends_with(PROPOSAL_ENDING);
+        let is_looked_at = |name: &&str| entry.file_type().is_dir() || is_linked(name);
+        let Some(name) = path.file_name().filter(is_looked_at) else { continue };
         let stem = match exchanged(name) {
             Some((stem, ..)) => Some(stem),
             None => [PARTIAL_ENDING, PROPOSAL_ENDING].iter().find_map(|end| name.strip_suffix(end)),
