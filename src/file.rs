@@ -12,7 +12,7 @@ use camino::Utf8Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
-use crate::host::{HostFault, is_about_the_name};
+use crate::host::{HostFault, in_words, is_about_the_name};
 use crate::problem::Problem;
 
 /// Why a file was not read.
@@ -34,7 +34,8 @@ impl Unread {
 
     fn io(error: &io::Error) -> Self {
         let is_host = !is_about_the_name(error);
-        Self { what: said(error), remedy: "", is_host }
+        let remedy = if is_host { "repeat the command once it can be read" } else { "" };
+        Self { what: said(error), remedy, is_host }
     }
 
     /// The same as a problem of the input that its user calls `name`.
@@ -149,7 +150,7 @@ pub fn said(error: &io::Error) -> String {
         ErrorKind::IsADirectory => "not a regular file (found a folder)".to_owned(),
         ErrorKind::StorageFull => "no space left on the device".to_owned(),
         ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
-        _ => error.to_string(),
+        _ => in_words(error),
     }
 }
 
@@ -161,5 +162,9 @@ pub fn unlisted(name: &str, error: &io::Error) -> Problem {
         _ => said(error),
     };
     let problem = Problem::new(name, what);
-    if is_about_the_name(error) { problem } else { problem.of_the_host() }
+    if is_about_the_name(error) {
+        problem
+    } else {
+        problem.of_the_host().remedy("repeat the command once it can be read")
+    }
 }

@@ -141,7 +141,7 @@ impl From<HostFault> for io::Error {
 }
 
 /// The system's words as they read on after a colon, without the number.
-fn in_words(error: &io::Error) -> String {
+pub fn in_words(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();

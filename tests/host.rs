@@ -461,3 +461,61 @@ fn what_cannot_be_read_is_no_verdict_on_a_proposal_or_a_policy() {
         assert!(faults > 0, "{command:?}");
     }
 }
+
+/// What a command only shows or judges is unknown where it cannot be read: never absent, never changed.
+#[test]
+fn what_cannot_be_read_is_unknown_to_every_reader() {
+    let folder = writing();
+    let Some(made) = traced(&folder, &[], &["run", TASK]) else { return };
+    assert!(made.status.success(), "{}", said(&made));
+    assert_eq!(folder.gatedrun(&["keygen", "k.pem"]).code, 0);
+    assert_eq!(folder.gatedrun(&["sign", RUN, "--key", "k.pem"]).code, 0);
+    let envelope = "runs/test/script/attestation.intoto.json";
+    let ledger = "runs/test/script/state.jsonl";
+    // The command, the file or folder, the call that fails, and what may not be said then.
+    let rows: [(&[&str], &str, &str, &str); 9] = [
+        (&["corpus", "check", "data/corpus/v1"], "data/corpus/v1/op-07.md", "read", "SHA-256"),
+        (&["regression"], "tasks", "getdents64", "removed"),
+        (&["show", RUN], envelope, "read", "signature: none"),
+        (&["show", RUN], "policy/v1.yaml", "read", "signature: not known"),
+        (&["show", RUN], TASK, "read", "signature: not known"),
+        (&["policy", "check", "policy/v1.yaml"], "policy/v1.yaml", "read", "finding"),
+        (&["list"], ledger, "read", "not a record"),
+        (&["list"], "runs", "getdents64", "no run"),
+        (&["verify", RUN], ledger, "read", "tampered"),
+    ];
+    for (command, at, call, unsaid) in rows {
+        let at = folder.path().join(at).into_string();
+        // The first reads may be of another file under the same path filter: each is tried.
+        for when in ["1+", "2+"] {
+            let failing = format!("inject={call}:error=EIO:when={when}");
+            let ran = traced(&folder, &["-P", &at, "-e", &failing], command).unwrap();
+            let all = format!("{}{}", String::from_utf8_lossy(&ran.stdout), said(&ran));
+            let calls = String::from_utf8(folder.read("strace.txt")).unwrap();
+            let is_met = calls.contains("INJECTED");
+            assert!(is_met || when != "1+", "{command:?} {at}: no fault was met");
+            if is_met {
+                assert_eq!(ran.status.code(), Some(8), "{command:?} {at} {when}: {all}");
+                assert!(!all.contains(unsaid), "{command:?} {at} {when}: {all}");
+                assert!(!all.contains("os error"), "{command:?} {at} {when}: {all}");
+            }
+        }
+    }
+    // The folder that is held cannot be looked at: nobody has replaced it.
+    let ran =
+        traced(&folder, &["-e", "inject=fstat:error=EROFS:when=9+"], &["verify", RUN]).unwrap();
+    assert_eq!(ran.status.code(), Some(8), "{}", said(&ran));
+}
+
+/// A proposal that cannot be written is the machine's doing, and the verdict is printed all the same.
+#[test]
+fn a_proposal_that_cannot_be_written_is_a_fault_of_the_machine() {
+    let folder = writing();
+    let Some(made) = traced(&folder, &[], &["run", TASK]) else { return };
+    assert!(made.status.success(), "{}", said(&made));
+    folder.edit(TASK, "second", "third");
+    let failing = ["-e", "inject=unlink:error=EACCES:when=1+"];
+    let ran = traced(&folder, &failing, &["check", RUN]).unwrap();
+    assert_eq!(ran.status.code(), Some(8), "{}", said(&ran));
+    assert!(said(&ran).contains("no proposal was written"), "{}", said(&ran));
+}

@@ -214,3 +214,18 @@ fn manual_pages_are_written_like_every_other_file() {
         assert!(folder.read("pages/gatedrun.1") == expected);
     }
 }
+
+/// Two outputs are two files, whatever they are, and that is said before any work is done.
+#[test]
+fn a_statement_and_a_report_do_not_go_to_one_file() {
+    let folder = Folder::project();
+    assert_eq!(folder.gatedrun(&["run", "tasks/canonical/v1.json"]).code, 0);
+    assert_eq!(folder.gatedrun(&["keygen", "k.pem"]).code, 0);
+    for report in ["--junit", "--sarif"] {
+        let args = ["check", "--attest", "a.json", "--key", "k.pem", report, "./a.json"];
+        let ran = folder.gatedrun(&args);
+        assert_eq!(ran.code, 2, "{}", ran.all());
+        assert!(ran.err.contains("two outputs cannot go to one file"), "{}", ran.err);
+        assert!(ran.out.is_empty() && !folder.path().join("a.json").exists(), "{}", ran.out);
+    }
+}

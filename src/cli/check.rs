@@ -86,6 +86,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     };
     let used: Vec<&Utf8Path> = args.key.as_deref().into_iter().collect();
     let outputs = Outputs::of(args.junit.as_deref(), args.sarif.as_deref(), &used)?;
+    if let Some(attest) = &attest {
+        outputs.apart(attest)?;
+    }
     let (mut passed, mut failed) = (Vec::new(), Vec::new());
     let mut code = exit::OK;
     let mut checked = 0_u64;
@@ -341,7 +344,7 @@ impl Checks<'_> {
             terminal.note(&format!("  make the proposal again with `gatedrun check {target}`"));
         // What only a checkout did is not for anyone to accept.
         } else if !checked.differences.is_empty() && checked.rewritten.is_none() && !in_ci() {
-            propose(run, &inputs, terminal);
+            return Ok(exit::worse(exit::DRIFT, propose(run, &inputs, terminal)));
         }
         Ok(exit::DRIFT)
     }
@@ -549,8 +552,8 @@ pub(super) fn settled_in(run: &Utf8Path) -> Recovery {
     open::open(&path).map_or_else(|_| Recovery::default(), Recovery::settled_in)
 }
 
-/// Lays what the task makes now beside the committed run.
-fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
+/// Lays what the task makes now beside the committed run; the exit code where that cannot be done.
+fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) -> u8 {
     let proposed = Staging::aside(run).map_err(Stop::from).and_then(|mut staging| {
         let course = Course { recovery: settled_in(run), ..Course::fresh() };
         let progress = terminal.progress();
@@ -570,8 +573,15 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
             next::review(run)
         )),
         Ok(None) => {}
-        Err(stop) => terminal.note(&format!("  no proposal was written: {}", stop.message)),
+        Err(stop) => {
+            terminal.note(&format!("  no proposal was written: {}", stop.message));
+            // What stands in the way of a proposal is no part of the verdict; the machine's refusal is.
+            if stop.code == exit::HOST {
+                return exit::HOST;
+            }
+        }
     }
+    exit::OK
 }
 
 /// A task without a run.

@@ -148,6 +148,15 @@ fn at_hand(path: &Utf8Path) -> Option<Vec<u8>> {
     file::read(path, FILE_BYTES_MAX).ok()
 }
 
+/// The same, where the machine can say it.
+fn held(path: &Utf8Path) -> Result<Option<Vec<u8>>, Stop> {
+    match file::read(path, FILE_BYTES_MAX).map_err(|unread| unread.problem(path.as_str())) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(problem) if problem.is_host => Err(problem.into()),
+        Err(_) => Ok(None),
+    }
+}
+
 /// What `build --json` prints.
 #[derive(Debug, JsonSchema, Serialize)]
 pub(super) struct Built<'a> {
@@ -200,14 +209,14 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
 
 /// Whether the corpus is this program's own, made again and found the same.
 fn compare_with_generator(folder: &Utf8Path) -> Result<bool, Stop> {
-    let Some(bytes) = at_hand(&folder.join(MANIFEST)) else { return Ok(false) };
+    let Some(bytes) = held(&folder.join(MANIFEST))? else { return Ok(false) };
     let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(false) };
     if manifest.generator != GENERATOR {
         return Ok(false);
     }
     for (name, made) in build::files(manifest.seed) {
         let path = folder.join(&name);
-        let found = at_hand(&path).unwrap_or_default();
+        let found = held(&path)?.unwrap_or_default();
         if found != made {
             let message = format!(
                 "{path}: has SHA-256 {}, but the generator writes {} for seed {}; build it again with `gatedrun corpus build`",

@@ -2,6 +2,7 @@
 //! nothing: what a ledger says of itself is for `gatedrun verify` to judge.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
@@ -13,7 +14,8 @@ use crate::evidence::text::terminal as escape;
 use crate::evidence::write::{interrupted, proposal};
 use crate::evidence::{ATTESTATION, STATE, open};
 use crate::file::said;
-use crate::ledger::Reader;
+use crate::host::HostFault;
+use crate::ledger::{LedgerError, Reader};
 use crate::task::PARTIAL_ENDING;
 
 use super::output::{Terminal, Tone};
@@ -86,6 +88,9 @@ pub(super) struct Row {
     events: u64,
     /// Why the ledger cannot be read completely.
     error: Option<String>,
+    /// Whether the machine refused to read it.
+    #[serde(skip)]
+    is_host: bool,
     #[serde(skip)]
     name: String,
 }
@@ -95,12 +100,13 @@ impl Row {
         let (run, task, end, error) = (None, None, None, None);
         let (decisions, signed, events) = (BTreeMap::new(), false, 0);
         let name = name.to_owned();
-        Self { run, task, standing, end, decisions, signed, events, error, name }
+        let is_host = false;
+        Self { run, task, standing, end, decisions, signed, events, error, is_host, name }
     }
 
-    fn refused(Refused { path, what, .. }: &Refused) -> Self {
-        let (run, error) = (Some(path.clone()), Some(what.clone()));
-        Self { run, error, ..Self::of(path, Standing::Unreadable) }
+    fn refused(Refused { path, what, is_host }: &Refused) -> Self {
+        let (run, error, is_host) = (Some(path.clone()), Some(what.clone()), *is_host);
+        Self { run, error, is_host, ..Self::of(path, Standing::Unreadable) }
     }
 }
 
@@ -118,8 +124,12 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     } else {
         print(&rows, terminal)?;
     }
-    let is_known = rows.iter().all(|row| row.error.is_none());
-    Ok(if is_known { exit::OK } else { exit::UNCONFIRMED })
+    let code = |row: &Row| match &row.error {
+        None => exit::OK,
+        Some(_) if row.is_host => exit::HOST,
+        Some(_) => exit::UNCONFIRMED,
+    };
+    Ok(rows.iter().fold(exit::OK, |worst, row| exit::worse(worst, code(row))))
 }
 
 fn rows(root: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Row>, Stop> {
@@ -156,7 +166,10 @@ fn rows(root: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Row>, Stop> {
         let run = root.join("runs").join(id);
         matches!(interrupted(&run), Ok(Some(_)))
     };
-    for id in tasks.iter().filter(|id| !known.contains(*id) && !is_interrupted(id)) {
+    // Where a folder of runs was not read, a run that is not known is not one that is missing.
+    let is_unknown = found.refused().any(|refused| refused.is_host);
+    let without = tasks.iter().filter(|id| !known.contains(*id) && !is_interrupted(id));
+    for id in without.filter(|_| !is_unknown) {
         let task = Some(task_path(root, id));
         rows.push(Row { task, ..Row::of(id, Standing::NoRun) });
     }
@@ -186,13 +199,23 @@ fn read(folder: &Utf8Path, mut row: Row) -> Row {
     row.signed = folder.join(ATTESTATION).exists();
     let mut summary = Summary::default();
     let path = folder.join(STATE);
-    let result = open::open(&path).map_err(|error| said(&error)).and_then(|file| {
+    let mut is_host = false;
+    let mut unread = |error: &io::Error| {
+        is_host = HostFault::is_one(error);
+        said(error)
+    };
+    let result = open::open(&path).map_err(|error| unread(&error)).and_then(|file| {
         let mut reader = Reader::new(file);
-        while let Some(record) = reader.next_record().map_err(|error| error.to_string())? {
-            summary.push(&record);
+        loop {
+            match reader.next_record() {
+                Ok(Some(record)) => summary.push(&record),
+                Ok(None) => return Ok(()),
+                Err(LedgerError::Read(error)) => return Err(unread(&error)),
+                Err(error) => return Err(error.to_string()),
+            }
         }
-        Ok(())
     });
+    row.is_host = is_host;
     // A run that was cut short before its first event has no ledger.
     let is_begun = row.standing != Standing::Unfinished || path.exists();
     row.error = result.err().filter(|_| is_begun).map(|what| format!("{STATE}: {what}"));

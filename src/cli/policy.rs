@@ -229,6 +229,10 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
             let is_denied = args.deny_warnings && !warnings.is_empty();
             return Ok(if is_denied { exit::DRIFT } else { exit::OK });
         }
+        // What the machine did not read has no findings.
+        Err(problems) if problems.0.iter().any(|problem| problem.is_host) => {
+            return Err(problems.into());
+        }
         Err(problems) => problems,
     };
     let all = problems.0.len();

@@ -647,7 +647,7 @@ pub fn misplaced(run: &Utf8Path) -> Option<String> {
 /// Where a walk below `top` met an error, and which.
 fn place_and_reason(error: &walkdir::Error, top: &Utf8Path) -> (String, String) {
     let place = error.path().unwrap_or(top.as_std_path()).to_string_lossy().into_owned();
-    (place, error.io_error().map_or_else(|| error.to_string(), ToString::to_string))
+    (place, error.io_error().map_or_else(|| error.to_string(), file::said))
 }
 
 /// The project that a folder is, or else the nearest one that it lies in.
@@ -723,8 +723,13 @@ pub fn find_tasks(root: &Utf8Path, within: &str) -> (Vec<String>, Vec<Refused>) 
 /// The paths of the tasks in a folder, in order, and what is not looked into.
 pub fn tasks_below(tasks: &Utf8Path) -> (Vec<String>, Vec<Refused>) {
     let (mut paths, mut refused) = (Vec::new(), Vec::new());
-    if !tasks.exists() {
-        return (paths, refused);
+    match file::at(tasks) {
+        Ok(Some(_)) => {}
+        Ok(None) => return (paths, refused),
+        Err(fault) => {
+            let (path, what) = (tasks.to_string(), fault.to_string());
+            return (paths, vec![Refused { path, what, is_host: true }]);
+        }
     }
     for entry in WalkDir::new(tasks).sort_by_file_name() {
         let entry = match entry {

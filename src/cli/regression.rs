@@ -155,7 +155,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let built = builtin_runs(project, &tasks);
     tasks.extend(built.iter().cloned());
     let builtin = libraries.get(&Project::Builtin);
-    let mut rows = removed(project, &tasks, terminal);
+    // Where a folder of tasks was not read, a task that is not known is not one that is gone.
+    let is_unknown = refused.iter().any(|refused| refused.is_host);
+    let mut rows = removed(project, (!is_unknown).then_some(tasks.as_slice()), terminal);
     rows.extend(refused.into_iter().map(|refused| {
         let code = refused.code(exit::UNCONFIRMED);
         Row::of_place(&refused.path, refused.what, code)
@@ -196,10 +198,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     let code = rows.iter().fold(exit::OK, |code, row| exit::worse(code, row.code));
     suite(project, &rows).write(outputs)?;
-    if tasks.is_empty() {
+    if tasks.is_empty() && !is_unknown {
         // Nothing checked is never green.
         return Err(Stop::usage(format!(
-            "{project}: no tasks in {}; name a project's folder",
+            "{}: no tasks in {}; name a project's folder",
+            if project == "" { Utf8Path::new(".") } else { project },
             project.join("tasks")
         )));
     }
@@ -235,7 +238,7 @@ fn builtin_runs(folder: &Utf8Path, tasks: &[String]) -> Vec<String> {
 }
 
 /// The committed runs whose tasks do not exist.
-fn removed(folder: &Utf8Path, tasks: &[String], terminal: &mut Terminal) -> Vec<Row> {
+fn removed(folder: &Utf8Path, tasks: Option<&[String]>, terminal: &mut Terminal) -> Vec<Row> {
     let runs = folder.join("runs");
     let is_empty = runs.read_dir().is_ok_and(|mut names| names.next().is_none());
     if is_empty || !runs.exists() {
@@ -257,7 +260,8 @@ fn removed(folder: &Utf8Path, tasks: &[String], terminal: &mut Terminal) -> Vec<
     });
     let runs = found.runs();
     let ids = runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id);
-    let gone = ids.filter(|id| !tasks.contains(id)).map(|id| {
+    let is_gone = |id: &String| tasks.is_some_and(|tasks| !tasks.contains(id));
+    let gone = ids.filter(is_gone).map(|id| {
         let what = format!("runs/{id} is committed, and tasks/{id}.json does not exist");
         let committed = Shape::of_run(&folder.join("runs").join(&id)).ok();
         Row {
@@ -344,12 +348,12 @@ fn print(row: &Row, terminal: &mut Terminal) -> Result<(), Stop> {
     };
     let word = terminal.paint(tone, &format!("{:<9}", row.verdict.as_str()));
     let none = "none";
-    terminal.line(&format!(
-        "{word} {:<60} {} -> {}",
-        row.task,
-        row.committed.as_deref().unwrap_or(none),
-        row.now.as_deref().unwrap_or(none)
-    ))?;
+    let course = match (row.committed.as_deref(), row.now.as_deref()) {
+        (None, None) if row.verdict == Verdict::Failed => String::new(),
+        (was, now) => format!(" {} -> {}", was.unwrap_or(none), now.unwrap_or(none)),
+    };
+    let width = if course.is_empty() { 0 } else { 60 };
+    terminal.line(&format!("{word} {:<width$}{course}", row.task))?;
     for what in &row.what {
         terminal.line(&format!("          {}", escape(what)))?;
     }

@@ -118,6 +118,11 @@ impl Outputs {
         }
         Ok(Self { junit, sarif })
     }
+
+    /// Refuses another output that goes to the same file as one of these.
+    pub fn apart(&self, other: &Destination) -> Result<(), Stop> {
+        self.junit.iter().chain(&self.sarif).try_for_each(|one| one.apart(other))
+    }
 }
 
 impl Suite {

@@ -20,6 +20,7 @@ use crate::inputs::read_file;
 use crate::isolation;
 use crate::json::Digest;
 use crate::ledger::{LedgerError, Reader};
+use crate::problem::{Problem, Problems};
 use crate::task::Task;
 
 use super::check::task_of;
@@ -54,8 +55,8 @@ pub(super) struct Shown<'a> {
     /// SHA-256 of the ledger's last line.
     head: Digest,
     expectations: Expectations,
-    /// The ids of the keys that signed the run, unchecked.
-    signed_by: &'a [String],
+    /// The ids of the keys that the attestation names, unchecked; null where it cannot be read.
+    signed_by: Option<&'a [String]>,
     /// How it was isolated, which a run does not record; and what its policy asks for.
     isolation: &'a str,
     /// How to resume an interrupted run.
@@ -135,11 +136,13 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     // The ledger and the signatures are those of one run.
     let read_once = || {
         let read = read(&run.folder.join(STATE), terminal)?;
-        let expectations = expectations(&run, &read);
-        let (signed_by, isolation) = (signed_by(&run.folder), isolated(&run, &read));
-        Ok::<_, Stop>((read, expectations, signed_by, isolation))
+        let mut unread = Vec::new();
+        let expectations = expectations(&run, &read, &mut unread);
+        let signed_by = signed_by(&run.folder, &mut unread);
+        let isolation = isolated(&run, &read, &mut unread);
+        Ok::<_, Stop>((read, expectations, signed_by, isolation, unread))
     };
-    let (read, expectations, signed_by, isolation) =
+    let (read, expectations, signed_by, isolation, unread) =
         open::Folder::read_steady(&run.folder, read_once)
             .map_err(|error| Stop::host(format!("{}: {error}", run.folder)))??;
     if args.json {
@@ -154,18 +157,19 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             torn_bytes: read.torn,
             head: read.head.unwrap_or(Digest::ZERO),
             expectations,
-            signed_by: &signed_by,
+            signed_by: signed_by.as_deref(),
             isolation: &isolation,
             unfinished: run.is_unfinished().then(|| run.how_to_go_on()),
             error: read.error.as_deref(),
         })?;
     } else {
         print_course(&read, terminal)?;
-        print_standing(&run, &read, &expectations, &signed_by, terminal)?;
+        print_standing(&run, &read, (&expectations, &isolation), signed_by.as_deref(), terminal)?;
     }
     match read.error {
         Some(message) => Err(Stop { message, code: exit::MALFORMED }),
-        None => Ok(exit::OK),
+        None if unread.is_empty() => Ok(exit::OK),
+        None => Err(Problems(unread).into()),
     }
 }
 
@@ -234,8 +238,8 @@ fn print_course(read: &Read, terminal: &mut Terminal) -> Result<(), Stop> {
 fn print_standing(
     run: &NamedRun,
     read: &Read,
-    expectations: &Expectations,
-    signed_by: &[String],
+    (expectations, isolation): (&Expectations, &str),
+    signed_by: Option<&[String]>,
     terminal: &mut Terminal,
 ) -> Result<(), Stop> {
     match expectations {
@@ -259,14 +263,16 @@ fn print_standing(
         ))?,
         None => {}
     }
-    terminal.line(&format!("  isolation: {}", isolated(run, read)))?;
+    terminal.line(&format!("  isolation: {isolation}"))?;
     if let Some(head) = read.head {
         terminal.line(&format!("  ledger head: {head}"))?;
     }
-    if signed_by.is_empty() {
-        terminal.line("  signature: none")?;
+    match signed_by {
+        None => terminal.line("  signature: not known")?,
+        Some([]) => terminal.line("  signature: none")?,
+        Some(_) => {}
     }
-    for key in signed_by {
+    for key in signed_by.unwrap_or_default() {
         terminal.line(&format!("  signature: by key {}, not checked here", escape(key)))?;
     }
     let name = &run.name;
@@ -283,7 +289,8 @@ fn print_standing(
 
 /// Whether the run is what its task expects, where the current task is the one that it was made
 /// with.
-fn expectations(run: &NamedRun, read: &Read) -> Expectations {
+/// `unread` gets what the machine did not read.
+fn expectations(run: &NamedRun, read: &Read, unread: &mut Vec<Problem>) -> Expectations {
     let unknown = |why: &str| Expectations::Unknown(why.to_owned());
     if read.error.is_some() {
         return unknown("the ledger cannot be read");
@@ -298,8 +305,12 @@ fn expectations(run: &NamedRun, read: &Read) -> Expectations {
     let Ok((project, _)) = task_of(&run.name, None) else {
         return unknown("the run does not lie below runs/ of a project");
     };
-    let Ok(bytes) = Libraries::default().get(&project).read(&input.path) else {
-        return Expectations::Unknown(format!("{} is not available", input.path));
+    let bytes = match Libraries::default().get(&project).read(&input.path) {
+        Ok(bytes) => bytes,
+        Err(problem) => {
+            unread.extend(Some(problem).filter(|problem| problem.is_host));
+            return Expectations::Unknown(format!("{} is not available", input.path));
+        }
     };
     if Digest::of(&bytes) != input.sha256 {
         let path = &input.path;
@@ -317,10 +328,16 @@ fn expectations(run: &NamedRun, read: &Read) -> Expectations {
 
 /// What is known of how the tools were isolated. The ledger does not say it, since it depends on the
 /// machine; the policy says what was asked for, where it is the one that the run was made with.
-fn isolated(run: &NamedRun, read: &Read) -> String {
+fn isolated(run: &NamedRun, read: &Read, unread: &mut Vec<Problem>) -> String {
     let asked = read.summary.started.as_ref().and_then(|started| {
         let (project, _) = task_of(&run.name, None).ok()?;
-        let policy = policy(&Libraries::default().get(&project), started)?;
+        let library = Libraries::default().get(&project);
+        let named = started.inputs.iter().find(|input| input.role == InputRole::Policy)?;
+        if let Err(problem) = library.read(&named.path) {
+            unread.extend(Some(problem).filter(|problem| problem.is_host));
+            return None;
+        }
+        let policy = policy(&library, started)?;
         Some(isolation::asked(policy.rules.sandbox_path.isolation))
     });
     match asked {
@@ -333,12 +350,20 @@ fn isolated(run: &NamedRun, read: &Read) -> String {
 const SIGNATURES_MAX: usize = 16;
 
 /// The ids of the keys that the run's attestation names, unchecked.
-fn signed_by(run: &Utf8Path) -> Vec<String> {
-    let Ok(bytes) = read_file(&run.join(ATTESTATION), ATTESTATION) else { return Vec::new() };
+fn signed_by(run: &Utf8Path, unread: &mut Vec<Problem>) -> Option<Vec<String>> {
+    let path = run.join(ATTESTATION);
+    let bytes = match read_file(&path, path.as_str()) {
+        Ok(bytes) => bytes,
+        Err(problem) if problem.is_host => {
+            unread.push(problem);
+            return None;
+        }
+        Err(_) => return Some(Vec::new()),
+    };
     let envelope: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let signatures = envelope.get("signatures").and_then(Value::as_array);
     let ids = signatures.into_iter().flatten().filter_map(|signature| {
         Some(shortened(signature.get("keyid")?.as_str()?, 128).into_owned())
     });
-    ids.take(SIGNATURES_MAX).collect()
+    Some(ids.take(SIGNATURES_MAX).collect())
 }

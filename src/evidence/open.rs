@@ -70,7 +70,7 @@ impl Folder {
                 Err(error) => return Err(error),
             };
             let found = read(&folder);
-            if is_whole(&found) || folder.is_in_place() {
+            if is_whole(&found) || folder.is_in_place()? {
                 return Ok(found);
             }
         }
@@ -87,7 +87,8 @@ impl Folder {
             let held = Self::open(path).ok();
             let found = read();
             // As long as it is held, no other folder gets its number.
-            if held.is_none_or(|held| held.is_in_place()) {
+            let is_in_place = held.map_or(Ok(true), |held| held.is_in_place())?;
+            if is_in_place {
                 return Ok(found);
             }
             std::thread::yield_now();
@@ -113,10 +114,17 @@ impl Folder {
     }
 
     /// Whether it is still what lies at its path.
-    pub fn is_in_place(&self) -> bool {
+    ///
+    /// # Errors
+    /// That the machine does not say.
+    pub fn is_in_place(&self) -> io::Result<bool> {
         let id = |stat: Stat| (stat.st_dev, stat.st_ino);
-        matches!((fstat(&self.held), stat(self.path.as_std_path())),
-            (Ok(held), Ok(place)) if id(held) == id(place))
+        let held = fstat(&self.held)?;
+        match stat(self.path.as_std_path()).map_err(io::Error::from) {
+            Ok(place) => Ok(id(held) == id(place)),
+            Err(error) if HostFault::is_one(&error) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Opens a file in it for reading, by a path that may come from a stranger: neither the path nor
