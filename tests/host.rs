@@ -462,7 +462,7 @@ fn what_cannot_be_read_is_no_verdict_on_a_proposal_or_a_policy() {
     }
 }
 
-/// What a command only shows or judges is unknown where it cannot be read: never absent, never changed.
+/// What a command only shows or judges is unknown if it is unreadable: never absent, never changed.
 #[test]
 fn what_cannot_be_read_is_unknown_to_every_reader() {
     let folder = writing();

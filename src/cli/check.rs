@@ -575,7 +575,7 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) -> u8 {
         Ok(None) => {}
         Err(stop) => {
             terminal.note(&format!("  no proposal was written: {}", stop.message));
-            // What stands in the way of a proposal is no part of the verdict; the machine's refusal is.
+            // What stands in the way of a proposal does not belong to the verdict; the machine's refusal is.
             if stop.code == exit::HOST {
                 return exit::HOST;
             }

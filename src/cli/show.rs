@@ -55,7 +55,7 @@ pub(super) struct Shown<'a> {
     /// SHA-256 of the ledger's last line.
     head: Digest,
     expectations: Expectations,
-    /// The ids of the keys that the attestation names, unchecked; null where it cannot be read.
+    /// The ids of the keys that the attestation names, unchecked; null if it is unreadable.
     signed_by: Option<&'a [String]>,
     /// How it was isolated, which a run does not record; and what its policy asks for.
     isolation: &'a str,
