@@ -38,6 +38,23 @@ fn compare(row: &Value, key: &str, said: &[String], failures: &mut String) {
 
 /// Each slip is told once, at its own place, in the words of a policy.
 #[test]
+fn a_policy_or_a_table_that_is_not_there_is_told_what_to_name() {
+    let folder = Folder::project();
+    for (args, remedy) in [
+        (&["check", "nope"][..], "name a policy file"),
+        (&["explain", "nope"], "name a policy file"),
+        (&["decide", "nope"], "name a policy file"),
+        (&["test", "nope"], "name a policy file"),
+        (&["test", "policy/v1.yaml", "nope"], "name a file with a decision table"),
+    ] {
+        let args: Vec<&str> = ["policy"].iter().chain(args).copied().collect();
+        let ran = folder.gatedrun(&args);
+        assert_eq!(ran.code, 2, "{}", ran.all());
+        assert!(ran.err.contains(&format!("nope: no such file; {remedy}")), "{}", ran.err);
+    }
+}
+
+#[test]
 fn findings_say_what_to_write() {
     let contracts = contracts();
     let mut failures = String::new();

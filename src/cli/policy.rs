@@ -145,6 +145,14 @@ fn load(named: &Named) -> Result<(Policy, Arc<Contracts>), Problems> {
     read(named).map(|(policy, _, contracts)| (policy, contracts))
 }
 
+/// Reads a file that a user named; `remedy` says what to name.
+fn named_file(path: &Utf8Path, remedy: &str) -> Result<Vec<u8>, Problem> {
+    read_file(path, path.as_str()).map_err(|problem| match problem.remedy.as_str() {
+        "" => problem.remedy(remedy),
+        _ => problem,
+    })
+}
+
 /// Loads the policy, with the document that states it.
 fn read(named: &Named) -> Result<(Policy, Document, Arc<Contracts>), Problems> {
     let library = Library::new(Project::Folder(Utf8PathBuf::new()));
@@ -152,7 +160,7 @@ fn read(named: &Named) -> Result<(Policy, Document, Arc<Contracts>), Problems> {
     let path = named.policy.as_str();
     let bytes = match path.strip_prefix("builtin:") {
         Some(_) => library.read(path)?,
-        None => read_file(&named.policy, path)?,
+        None => named_file(&named.policy, "name a policy file, such as policy/v1.yaml")?,
     };
     let (policy, document) = crate::policy::read(path, &bytes, &contracts)?;
     Ok((policy, document, contracts))
@@ -180,7 +188,7 @@ fn load_within(named: &Named, world: &World) -> Result<Within, Stop> {
         let path = named.policy.as_str();
         let bytes = match path.strip_prefix("builtin:") {
             Some(_) => Library::new(Project::Folder(Utf8PathBuf::new())).read(path)?,
-            None => read_file(&named.policy, path)?,
+            None => named_file(&named.policy, "name a policy file, such as policy/v1.yaml")?,
         };
         let policy = crate::policy::load(path, &bytes, &inputs.contracts)?;
         return Ok(Within {
@@ -348,7 +356,10 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
         )));
     }
     for path in &args.cases {
-        let table = cases::read_table(path.as_str(), &read_file(path, path.as_str())?)?;
+        let table = cases::read_table(
+            path.as_str(),
+            &named_file(path, "name a file with a decision table")?,
+        )?;
         if table.is_empty() {
             return Err(Stop::usage(format!(
                 "{path}: nothing was tested; the table has no cases; add one per line"
