@@ -144,3 +144,16 @@ fn show_says_what_is_known_beside_the_ledger() {
     folder.edit("tasks/canonical/v1.json", "75 days", "75  days");
     says(&folder.gatedrun(&["show", run]), 0, "differs from the task of this run");
 }
+
+/// A task above the folder of a run, in which the command is given, is not a file of that run.
+#[test]
+fn a_task_is_run_from_within_a_run() {
+    let folder = Folder::project();
+    assert_eq!(folder.gatedrun(&["run", "tasks/canonical/v1.json"]).code, 0);
+    for args in [&["run"][..], &["run", "tasks/canonical/v1.json"]] {
+        let (code, all) = within(&folder, "runs/canonical/v1", args);
+        assert!(code == 0 && all.contains("identical"), "{args:?}: {code}: {all}");
+    }
+    let (code, all) = within(&folder, "runs/canonical", &["run", "v1/manifest.json"]);
+    assert!(code == 2 && all.contains("a file of a run"), "{all}");
+}

@@ -149,6 +149,8 @@ fn json_is_strict() {
         ("1e999", "too large for any reader"),
         ("NaN", "expected a value"),
         (r#""\ud800""#, "half of a surrogate pair"),
+        (r#""\q""#, r"write a backslash as `\\`"),
+        ("\"\n\"", r"such as `\n`"),
         ("{'a':1}", "a key in double quotes"),
         ("", "the text ends before"),
         ("\u{feff}{}", "byte order mark"),

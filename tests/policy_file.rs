@@ -54,6 +54,18 @@ fn a_policy_or_a_table_that_is_not_there_is_told_what_to_name() {
     }
 }
 
+/// A line of a contract is not shown as one of the policy.
+#[test]
+fn an_excerpt_is_of_the_file_that_the_finding_names() {
+    let folder = Folder::project();
+    folder.edit("tools/read.json", "\"title\"", "\"titel\"");
+    let path = folder.path().join("policy/v1.yaml");
+    let ran = folder.gatedrun(&["policy", "check", path.as_str(), "--contracts", "tools"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(ran.err.contains("tools/read.json: line "), "{}", ran.err);
+    assert!(!ran.err.contains(" | "), "{}", ran.err);
+}
+
 #[test]
 fn findings_say_what_to_write() {
     let contracts = contracts();

@@ -146,7 +146,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run tasks, print one line per step, and write the evidence of each run
+    /// Run tasks, print each step, and write the evidence of each run
     Run(run::Args),
     /// Execute the tasks of runs again and compare every byte of every artifact
     Check(check::Args),

@@ -263,7 +263,9 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
     let mut message = String::new();
     for problem in problems.in_order().into_iter().take(SHOWN_MAX) {
         message.push_str(&format!("{problem}\n"));
-        for line in excerpt(&source, &problem.at) {
+        // A contract has findings too, and lines of its own.
+        let is_of_policy = problem.file == args.named.policy.as_str();
+        for line in excerpt(&source, &problem.at).iter().filter(|_| is_of_policy) {
             message.push_str(&format!("{line}\n"));
         }
     }

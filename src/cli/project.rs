@@ -287,7 +287,8 @@ pub fn is_run(folder: &Utf8Path) -> Result<bool, HostFault> {
 
 /// The folder above a file that holds a run.
 fn run_above(file: &Utf8Path) -> Result<Option<&Utf8Path>, HostFault> {
-    for folder in file.ancestors().skip(1) {
+    // What a path leads up through does not hold what it names.
+    for folder in file.ancestors().skip(1).take_while(|folder| !folder.ends_with("..")) {
         if is_run(folder)? {
             return Ok(Some(folder));
         }

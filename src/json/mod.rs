@@ -162,7 +162,7 @@ fn plain(message: &str) -> &str {
         "key must be a string" => "not JSON: expected a key in double quotes here",
         "trailing comma" => "not JSON: remove the comma before this bracket",
         "trailing characters" => "not JSON: remove what follows the end of the value",
-        "invalid escape" => "not JSON: an unknown escape; write a backslash as `\\`",
+        "invalid escape" => "not JSON: an unknown escape; write a backslash as `\\\\`",
         "invalid number" => "not JSON: not a number; a string needs double quotes",
         "number out of range" => "a number too large for any reader; write it as a string",
         "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
@@ -171,7 +171,7 @@ fn plain(message: &str) -> &str {
         "invalid unicode code point" => "not UTF-8; save the file as UTF-8",
         "recursion limit exceeded" => "nested deeper than 128 levels",
         _ if message.starts_with("control character") => {
-            "not JSON: a control character in a string; write it as an escape, such as `\n`"
+            "not JSON: a control character in a string; write it as an escape, such as `\\n`"
         }
         _ if message.starts_with("EOF while parsing") => {
             "not JSON: the text ends before the value does; it may be cut short"

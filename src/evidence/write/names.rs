@@ -11,7 +11,7 @@
 use std::fs;
 use std::io;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::json::Digest;
@@ -108,9 +108,20 @@ impl Place {
         };
         let absolute = std::path::absolute(&self.target).ok();
         let absolute = absolute.and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
+        // What a path leads up through does not hold what it names.
+        let absolute = absolute.map(|path| {
+            path.components().fold(Utf8PathBuf::new(), |mut folded, part| {
+                match part {
+                    Utf8Component::ParentDir => drop(folded.pop()),
+                    part => folded.push(part),
+                }
+                folded
+            })
+        });
         // As the user wrote it first, so that the error reads so.
         for path in [Some(&self.target), absolute.as_ref()].into_iter().flatten() {
-            let mut above = path.ancestors().skip(1).filter(|path| !path.as_str().is_empty());
+            let above = path.ancestors().skip(1).take_while(|path| !path.ends_with(".."));
+            let mut above = above.filter(|path| !path.as_str().is_empty());
             if let Some(outer) = above.find(|path| is_run(path)) {
                 return nested(&self.target, outer);
             }
