@@ -91,6 +91,19 @@ fn a_signed_proposal_is_not_accepted() {
     ok(&folder.gatedrun(&["review", "--accept"]), 0);
 }
 
+/// The run of one task does not go where another's is.
+#[test]
+fn a_run_of_another_task_is_not_accepted() {
+    let folder = project();
+    ok(&folder.gatedrun(&["run", TASK]), 0);
+    ok(&folder.gatedrun(&["run", "tasks/canonical/v1.json"]), 0);
+    let before = folder.read(&format!("{RUN}/state.jsonl"));
+    let refused = folder.gatedrun(&["run", "tasks/canonical/v1.json", "--out", RUN, "--accept"]);
+    assert_eq!(refused.code, 2, "{}", refused.all());
+    assert!(refused.err.contains("holds a run of the task \"t/side\""), "{}", refused.err);
+    assert_eq!(folder.read(&format!("{RUN}/state.jsonl")), before);
+}
+
 /// The committed run has the seed of its task, or the one that it had.
 #[test]
 fn a_run_of_another_seed_is_not_accepted() {

@@ -209,6 +209,38 @@ fn a_warning_before_the_change_is_told_once() {
     }
 }
 
+/// Where the task was edited since, its LLM says nothing about the recorded run.
+#[test]
+fn a_run_is_not_continued_with_another_task() {
+    let folder = Folder::lenient_project();
+    let call =
+        json!({"calls": [{"tool": "fetch", "arguments": {"url": "https://other.example/"}}]});
+    let script = json!([call, {"final_answer": "done"}]);
+    recorded(&folder, script, "policy/v1.yaml");
+    let text = String::from_utf8(folder.read("policy/v1.yaml")).unwrap();
+    let host = "    - host: fixtures.local";
+    folder.write(
+        "policy/other.yaml",
+        text.replace(host, &format!("    - host: other.example\n{host}")),
+    );
+    let mut task: Value = serde_json::from_slice(&folder.read("tasks/test/script.json")).unwrap();
+    let library = folder.library();
+    let tested = |task: &Value, policy: &str| {
+        folder.write("tasks/test/script.json", task.to_string());
+        let mut inputs = library.load("tasks/test/script.json", None).unwrap();
+        let old = inputs.replace_policy(&library, policy).unwrap();
+        let scratch = folder.path().join("continued");
+        let _ = std::fs::remove_dir_all(&scratch);
+        backtest(&folder.path().join("run"), &inputs, &old, Some(scratch)).unwrap()
+    };
+    let same = tested(&task, "policy/other.yaml");
+    assert!(same.continued && same.unknown.is_empty(), "{same:#?}");
+    task["llm"] = json!({"script": [{"final_answer": "x"}]});
+    let other = tested(&task, "policy/other.yaml");
+    assert!(!other.continued, "{other:#?}");
+    assert!(other.changes.iter().all(|change| change.now.is_some()), "{other:#?}");
+}
+
 /// What was never recorded, and is not continued, is unknown to programs too.
 #[test]
 fn what_cannot_be_continued_is_counted_as_unknown() {

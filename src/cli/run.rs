@@ -132,6 +132,9 @@ fn run_one(
     let id = &inputs.task.id;
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
     let next = Next::of(&target, task, id);
+    if args.accept {
+        refuse_other_task(id, &target)?;
+    }
     if args.accept && args.out.is_none() {
         refuse_other_seed(args, task, library, &target)?;
     }
@@ -168,6 +171,17 @@ fn run_one(
         may_create: args.out.is_some() || !in_ci(),
     };
     conclude(inputs, &target, staging, &done, &wants, terminal)
+}
+
+/// Refuses to put a run in the place of another task's.
+fn refuse_other_task(id: &str, target: &Utf8Path) -> Result<(), Stop> {
+    match project::started(target) {
+        Some(there) if there.task != id => Err(Stop::usage(format!(
+            "--accept: {target} holds a run of the task {:?}, and this is one of {id:?}; name another folder with --out",
+            there.task
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses to put a run of another seed in the place of the committed run: `check` would make that of
