@@ -132,7 +132,8 @@ fn run_one(
     let id = &inputs.task.id;
     let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
     let next = Next::of(&target, task, id);
-    if args.accept {
+    // In the place of its own task a run replaces whatever is there.
+    if args.accept && args.out.is_some() {
         refuse_other_task(id, &target)?;
     }
     if args.accept && args.out.is_none() {
