@@ -2,7 +2,7 @@
 """A second verifier, written from docs/ledger.md and its schema with the standard library; it shares no code with the
 program. verify_evidence.py RUN [--project FOLDER] [--key PUBLIC.pem]... [--require-signature] prints a verdict in JSON. Ledger and manifest are
 recomputed whole; of the trace each span's name, end and claims, of the report the counts, of the corpus its manifest; the rest by digests."""
-import argparse, base64, hashlib, json, os, re, unicodedata
+import argparse, base64, hashlib, itertools, json, os, re, unicodedata
 from ed25519 import signed
 from json_schema import in_order
 STATE, TRACE, REPORT, MANIFEST = FILES = ["state.jsonl", "trace.json", "run_report.md", "manifest.json"]
@@ -41,8 +41,8 @@ def derive(kind, seed, *parts):
     return kind + "_" + sha(seed.to_bytes(8, "little") + text)[:16]
 dump = lambda value, **o: json.dumps(value, **{"separators": (",", ":"), "ensure_ascii": False, **o}).encode()
 def trim(data):  # without what a formatter or git does to every text
-    text = b"\n".join(line.rstrip(b" \t\r") for line in data.split(b"\n"))
-    return text + b"\n" if text and text[-1:] != b"\n" else text
+    text = b"\n".join(line.rstrip(b" \t\r") for line in data.split(b"\n")).rstrip(b"\n")
+    return text and text + b"\n"
 def rewritten(data, due, kept=None):  # kept: the digest of what was written, with LF
     lf = data.replace(b"\r\n", b"\n")
     return sha(lf) == kept or due in map(sha, (lf, lf.replace(b"\n", b"\r\n"), lf + b"\n", lf[:-1] if lf[-1:] == b"\n" else lf, trim(data)))
@@ -56,8 +56,8 @@ def read(folder, name, verdict="malformed", follow=False):
         data = unread(error, follow)
     if data is not None:
         if trimming and name in FILES + [SIGNATURE] and not follow:
-            lines = zip(data.split(b"\n") + [b""], trim(data).split(b"\n") + [b""])
-            trimming[name] = trim(data) != data and next((n for n, (was, now) in enumerate(lines, 1) if was != now), 1)
+            both = itertools.zip_longest(*(text.removesuffix(b"\n").split(b"\n") for text in (data, trim(data))))
+            trimming[name] = trim(data) != data and next((n for n, (was, now) in enumerate(both, 1) if was != now), 1)
             return trim(data)
         return data
     verdict == "absent" or add(verdict, name, None, "unreadable, or not a regular file", verdict == "malformed")

@@ -8,7 +8,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
 
-use camino::Utf8Path;
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
@@ -139,6 +139,20 @@ pub fn read_open(file: &File, bytes_max: u64) -> Result<Vec<u8>, Unread> {
     // Bounded again: it may grow while it is read, and some files do not state their size.
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > bytes_max { Err(larger()) } else { Ok(bytes) }
+}
+
+/// A path from the root on, without `.` and `..`; links are not followed. None where the working
+/// folder is unknown, or is not UTF-8.
+pub fn absolute(path: &Utf8Path) -> Option<Utf8PathBuf> {
+    let absolute = Utf8PathBuf::from_path_buf(std::path::absolute(path).ok()?).ok()?;
+    let mut folded = Utf8PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Utf8Component::ParentDir => drop(folded.pop()),
+            part => folded.push(part),
+        }
+    }
+    Some(folded)
 }
 
 /// What the system says, in plain words where there are some.

@@ -15,6 +15,7 @@ use crate::contract::{Contract, Contracts};
 use crate::corpus::{self, Corpus};
 use crate::event::{Input, InputRole, RunStarted};
 use crate::file;
+use crate::host::HostFault;
 use crate::json::{self, Digest};
 use crate::line_ends::{Rewriting, pattern};
 use crate::policy::{self, listed, meta, spec::Policy};
@@ -213,12 +214,17 @@ impl Library {
                 .at(pointer)
                 .remedy("give a path below the project's root, without \"..\"")
         };
+        let in_runs = self.holds_runs(&task.corpus).then(|| {
+            Problem::new(path, format!("the corpus {:?} is, holds or lies in runs/", task.corpus))
+                .at("/corpus")
+                .remedy("put the documents into a folder of their own: every run changes runs/")
+        });
         let hosts = task.fixtures.keys().filter_map(|host| {
             let (what, remedy) = listed::check_host(host).err()?;
             let at = format!("/fixtures/{}", json::pointer_token(host));
             Some(Problem::new(path, what).at(at).remedy(remedy))
         });
-        Problems::check(outside.map(problem).chain(hosts).collect(), ())
+        Problems::check(outside.map(problem).chain(in_runs).chain(hosts).collect(), ())
     }
 
     /// A task below `tasks/` is called what its path says, and its run is found under that name.
@@ -253,7 +259,7 @@ impl Library {
         };
         for (at, _) in task.id.match_indices('/') {
             let above = format!("tasks/{}.json", task.id.get(..at).unwrap_or_default());
-            if self.has(&above) {
+            if self.has(&above).map_err(|fault| of_fault(path, &fault))? {
                 return nested(&above);
             }
         }
@@ -392,6 +398,20 @@ impl Library {
         }
     }
 
+    /// Whether a folder of the project is the one of its runs, lies in that, or holds it.
+    fn holds_runs(&self, path: &str) -> bool {
+        let (Located::File(folder), Located::File(root)) = (self.locate(path), self.locate("."))
+        else {
+            return false;
+        };
+        let (Ok(folder), Ok(root)) = (folder.canonicalize_utf8(), root.canonicalize_utf8()) else {
+            return false;
+        };
+        let runs = root.join("runs");
+        let runs = runs.canonicalize_utf8().unwrap_or(runs);
+        folder.starts_with(&runs) || runs.starts_with(&folder)
+    }
+
     /// The bytes of a file of the project.
     ///
     /// # Errors
@@ -433,12 +453,15 @@ impl Library {
     }
 
     /// Whether the project has something at this path.
-    pub fn has(&self, path: &str) -> bool {
+    ///
+    /// # Errors
+    /// That the machine does not say: what it does not answer for may be there.
+    pub fn has(&self, path: &str) -> Result<bool, HostFault> {
         match self.locate(path) {
             Located::Builtin(path) => {
-                builtin::file(path).is_some() || !builtin::folder(path).is_empty()
+                Ok(builtin::file(path).is_some() || !builtin::folder(path).is_empty())
             }
-            Located::File(full) => full.exists(),
+            Located::File(full) => Ok(file::at(&full)?.is_some()),
         }
     }
 
@@ -458,6 +481,11 @@ impl Library {
         }
         Ok(files)
     }
+}
+
+/// What the machine refused, met while `file` was looked at.
+fn of_fault(file: &str, fault: &HostFault) -> Problem {
+    Problem::new(file, fault.to_string()).of_the_host().remedy(fault.remedy())
 }
 
 enum Located<'p> {

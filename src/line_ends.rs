@@ -1,6 +1,6 @@
 //! What git, an editor or a formatter does to every text file: other ends of lines, white space
-//! taken off or added at the ends of lines, a line feed at the end. It is told from what somebody
-//! did to the text, since it happens without anybody's intent.
+//! taken off or added at the ends of lines, a line feed or empty lines at the end. It is told from
+//! what somebody did to the text, since it happens without anybody's intent.
 //!
 //! Every reader that finds other bytes than it expects asks here, and says it in these words.
 
@@ -117,7 +117,14 @@ pub fn with_crlf(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A text without white space at the ends of its lines, the last of which ends too.
+/// A text without white space at the ends of its lines, the last of which ends too and is not empty.
+///
+/// ```
+/// use gatedrun::line_ends::trimmed;
+/// assert_eq!(trimmed(b"a \n\n\tb\n\n"), b"a\n\n\tb\n");
+/// assert_eq!(trimmed(b"a"), b"a\n");
+/// assert_eq!(trimmed(b"\n \n"), b"");
+/// ```
 pub fn trimmed(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 1);
     for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -128,5 +135,8 @@ pub fn trimmed(text: &[u8]) -> Vec<u8> {
             out.push(b'\n');
         }
     }
+    let empty = out.iter().rev().take_while(|byte| **byte == b'\n').count();
+    let ends = usize::from(out.len() > empty);
+    out.truncate(out.len() - empty + ends);
     out
 }

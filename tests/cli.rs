@@ -100,7 +100,7 @@ fn any_changed_byte_of_any_file_is_found_and_named() {
         std::fs::remove_file(folder.path().join(&path)).unwrap();
         let ran = folder.gatedrun_with(&["check", RUN], &[("CI", "true")]);
         assert_eq!(ran.code, 1, "{}", ran.all());
-        assert!(ran.out.contains(&format!("{name}: No such file")), "{}", ran.all());
+        assert!(ran.out.contains(&format!("{name}: no such file")), "{}", ran.all());
         folder.write(&path, good);
     }
     assert_eq!(folder.gatedrun(&["check", RUN]).code, 0);

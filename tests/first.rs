@@ -120,3 +120,22 @@ fn everything_that_readme_names_works_in_a_clone() {
     assert!(ran.out.contains("identical to the existing run"), "{}", ran.all());
     walk(&folder);
 }
+
+#[test]
+fn the_run_of_the_built_in_task_is_found_from_below_and_put_there() {
+    let folder = Folder::new();
+    assert_eq!(folder.gatedrun(&["run"]).code, 0);
+    std::fs::create_dir(folder.path().join("below")).unwrap();
+    let at = |at: &str, args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gatedrun"));
+        let output = command.args(args).current_dir(folder.path().join(at)).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = at("below", &["run"]);
+    assert!(code == 0 && said.contains("../runs/canonical/v1: identical"), "{said}");
+    assert!(!folder.path().join("below/runs").exists());
+    for command in ["verify", "check", "replay"] {
+        let (code, said) = at("runs/canonical", &[command, "v1"]);
+        assert_eq!(code, 0, "{command}: {said}");
+    }
+}

@@ -312,3 +312,32 @@ fn a_run_of_another_seed_is_not_the_task_s_run() {
     assert_eq!(folder.gatedrun(&["regression"]).code, 1);
     assert_eq!(folder.gatedrun(&["check", RUN, "--task", TASK]).code, 0, "its own seed");
 }
+
+#[test]
+fn a_denial_for_another_reason_is_a_change_that_is_told() {
+    let folder = Folder::lenient_project();
+    let id = "policy_gates/pg3_loop_budget";
+    folder.write(&format!("tasks/{id}.json"), crate::support::file(&format!("tasks/{id}.json")));
+    assert_eq!(folder.gatedrun(&["run", &format!("tasks/{id}.json")]).code, 0);
+    let text = policy(&folder)
+        .replace("max_iterations: 10", "max_iterations: 20")
+        .replace("max_tokens: 50000", "max_tokens: 21500");
+    folder.write("policy/tokens.yaml", text);
+    let args = ["replay", "runs", "--policy", "policy/tokens.yaml", "--require", "no-change"];
+    let ran = folder.gatedrun(&[&args[..], &["--junit", "j.xml"]].concat());
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let told = "step 11: deny:loop_budget for another reason: was ";
+    assert!(ran.out.contains(told), "{}", ran.all());
+    let junit = String::from_utf8(folder.read("j.xml")).unwrap();
+    assert!(junit.contains(&format!(">{told}")), "{junit}");
+}
+
+#[test]
+fn no_change_of_runs_that_cannot_be_tested_is_red_and_says_so() {
+    let folder = project();
+    folder.edit(&format!("{RUN}/state.jsonl"), "\"seq\":5,", "\"seq\":6,");
+    let ran =
+        folder.gatedrun(&["replay", RUN, "--policy", "policy/v1.yaml", "--require", "no-change"]);
+    assert_ne!(ran.code, 0, "{}", ran.all());
+    assert!(ran.err.contains("--require no-change: no run could be tested"), "{}", ran.all());
+}

@@ -111,3 +111,18 @@ fn a_folder_a_fifo_or_no_utf8_in_place_of_a_file_is_refused() {
         assert!(ran.err.contains("policy/v1.yaml: "), "{}", ran.err);
     }
 }
+
+#[test]
+fn a_corpus_and_the_runs_are_apart() {
+    let folder = Folder::project();
+    folder.write("runs/notes/a.md", "# A\n");
+    std::os::unix::fs::symlink("runs/notes", folder.path().join("link")).unwrap();
+    let task = String::from_utf8(folder.read("tasks/canonical/v1.json")).unwrap();
+    for corpus in ["runs", "runs/notes", ".", "./runs/notes", "link"] {
+        folder.write("tasks/canonical/v1.json", task.replace("data/corpus/v1", corpus));
+        let problems = folder.library().load("tasks/canonical/v1.json", None).unwrap_err();
+        let said = problems.to_string();
+        assert!(said.contains("is, holds or lies in runs/"), "{corpus}: {said}");
+        assert!(said.contains("(/corpus)"), "{corpus}: {said}");
+    }
+}

@@ -219,3 +219,31 @@ fn a_file_of_mixed_line_ends_is_told_from_an_edited_one() {
     folder.write(&format!("{run}/work/again.md"), "a\nb\nc\n");
     assert_eq!(folder.gatedrun(&["verify", run]).code, 1);
 }
+
+#[test]
+fn one_document_that_was_rewritten_is_the_one_that_is_named() {
+    let folder = project();
+    with_crlf(&folder, &["data/corpus/v1/op-22.md"]);
+    for args in [["verify", RUN], ["check", RUN]] {
+        let ran = folder.gatedrun(&args);
+        assert!(ran.all().contains("data/corpus/v1/op-22.md: only the line ends"), "{}", ran.all());
+        assert!(!ran.all().contains("documents:"), "{}", ran.all());
+    }
+}
+
+#[test]
+fn what_a_formatter_adds_at_the_end_is_called_white_space() {
+    for (file, from) in [("state.jsonl", ""), ("run_report.md", ""), ("trace.json", "")] {
+        let folder = project();
+        let path = format!("{RUN}/{file}");
+        let added = [folder.read(&path).as_slice(), from.as_bytes(), b"\n\n"].concat();
+        folder.write(&path, added);
+        for (command, code) in [("verify", 5), ("check", 1), ("replay", 1)] {
+            let ran = folder.gatedrun(&[command, RUN]);
+            let said = format!("{}{}", ran.out, ran.err);
+            assert_eq!(ran.code, code, "{file} {command}: {}", ran.all());
+            assert!(said.contains("only white space at line ends"), "{file} {command}: {said}");
+            assert!(!said.contains("behaviour has changed"), "{file} {command}: {said}");
+        }
+    }
+}

@@ -274,3 +274,13 @@ fn same_run(folder: &Folder, a: &str, b: &str) {
     assert_eq!(count(a), count(b));
     assert!(files > 4);
 }
+
+#[test]
+fn a_renamed_unfinished_run_is_not_called_finished() {
+    let (folder, _) = crate::support::in_doubt();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::rename(at("runs/test/doubt.partial"), at("elsewhere")).unwrap();
+    let ran = folder.gatedrun(&["resume", "elsewhere", "--task", "tasks/test/doubt.json"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(ran.err.contains("rename it to elsewhere.partial"), "{}", ran.all());
+}

@@ -431,7 +431,7 @@ fn the_second_verifier_is_small() {
     assert_eq!(
         imports,
         [
-            "import argparse, base64, hashlib, json, os, re, unicodedata",
+            "import argparse, base64, hashlib, itertools, json, os, re, unicodedata",
             "from ed25519 import signed",
             "from json_schema import in_order"
         ]

@@ -576,3 +576,113 @@ fn a_file_that_may_not_be_read_is_not_read_and_not_tampered() {
         }
     }
 }
+
+#[test]
+fn an_edited_document_of_a_corpus_without_a_manifest_is_a_changed_input() {
+    let folder = Folder::project();
+    let from = root().join("data/corpus/v1");
+    copy(from.as_std_path(), folder.path().join("notes").as_std_path());
+    std::fs::remove_file(folder.path().join("notes/manifest.json")).unwrap();
+    let task = String::from_utf8(folder.read("tasks/canonical/v1.json")).unwrap();
+    let task = task.replace("data/corpus/v1", "notes").replace("canonical/v1", "test/notes");
+    folder.write("tasks/test/notes.json", task);
+    assert_eq!(folder.gatedrun(&["run", "tasks/test/notes.json"]).code, 0);
+    let edited = [folder.read("notes/op-22.md").as_slice(), b"More.\n"].concat();
+    folder.write("notes/op-22.md", edited);
+    let ran = folder.gatedrun(&["check", "runs/test/notes"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(ran.out.contains("behaviour unchanged, inputs changed: notes\n"), "{}", ran.all());
+    assert!(ran.out.contains("input changed: corpus notes (was d59ef59b518e"), "{}", ran.all());
+}
+
+#[test]
+fn the_cause_that_is_named_is_the_one() {
+    let folder = Folder::project();
+    let run = "runs/canonical/v1";
+    copy(root().join(run).as_std_path(), folder.path().join(run).as_std_path());
+    let ran = folder.gatedrun(&["run", "tasks/canonical/v1.json", "--seed", "3"]);
+    assert!(ran.out.contains("the committed run has seed 0, this one 3"), "{}", ran.all());
+    folder.edit(&format!("{run}/state.jsonl"), "\"seq\":5,", "\"seq\": 5,");
+    let ran = folder.gatedrun(&["check", run]);
+    assert!(ran.out.contains("the values are the same, written otherwise"), "{}", ran.all());
+    assert!(!ran.out.contains("only the link"), "{}", ran.all());
+}
+
+#[test]
+fn what_was_let_through_before_a_script_ran_out_is_told() {
+    let folder = Folder::lenient_project();
+    let id = "failure_modes/cycle_detection";
+    let run = format!("runs/{id}");
+    copy(root().join(&run).as_std_path(), folder.path().join(&run).as_std_path());
+    let task = format!("tasks/{id}.json");
+    folder.write(&task, crate::support::file(&task));
+    folder.edit("policy/v1.yaml", "max_repeats: 3", "max_repeats: 30");
+    let loosened = "step 4 search: deny:cycle_detection -> allow, LOOSENED";
+    let ran = folder.gatedrun(&["regression"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(ran.out.contains(&format!("loosened  {id}")), "{}", ran.all());
+    assert!(ran.out.contains(loosened) && ran.out.contains("ends after step 5"), "{}", ran.all());
+    let ran = folder.gatedrun(&["check", &format!("runs/{id}")]);
+    assert!(ran.code == 2 && ran.out.contains(loosened), "{}", ran.all());
+}
+
+#[test]
+fn a_manifest_of_another_program_makes_no_run() {
+    let folder = Folder::project();
+    for command in ["verify", "check", "replay"] {
+        let ran = folder.gatedrun(&[command, "data/corpus/v1"]);
+        assert_eq!(ran.code, 2, "{command}: {}", ran.all());
+        assert!(ran.err.contains("no run found"), "{command}: {}", ran.all());
+    }
+    // A run of which only the manifest is left is one that lost its files.
+    let run = "runs/canonical/v1";
+    folder.write(
+        &format!("{run}/manifest.json"),
+        crate::support::file(&format!("{run}/manifest.json")),
+    );
+    let ran = folder.gatedrun(&["verify", run]);
+    assert_eq!(ran.code, 5, "{}", ran.all());
+    let ran = folder.gatedrun(&["replay", run]);
+    assert!(ran.code == 5 && !ran.all().contains("os error"), "{}", ran.all());
+}
+
+#[test]
+fn a_run_is_held_against_its_own_task_only() {
+    let folder = Folder::project();
+    let run = "runs/policy_gates/pg4_forbidden_tool";
+    copy(root().join(run).as_std_path(), folder.path().join("elsewhere").as_std_path());
+    let task = "tasks/canonical/v1.json";
+    for args in [
+        ["check", "elsewhere", "--task", task].as_slice(),
+        &["replay", "elsewhere", "--task", task],
+        &["replay", "elsewhere", "--task", task, "--policy", "policy/v1.yaml"],
+    ] {
+        let ran = folder.gatedrun(args);
+        assert_eq!(ran.code, 2, "{args:?}: {}", ran.all());
+        assert!(ran.all().contains("a run of the task \"policy_gates/"), "{args:?}: {}", ran.all());
+    }
+}
+
+#[test]
+fn another_folder_is_advised_only_where_it_can_be_named() {
+    let folder = Folder::project();
+    let run = "runs/canonical/v1";
+    copy(root().join(run).as_std_path(), folder.path().join(run).as_std_path());
+    folder.edit("policy/v1.yaml", "max_iterations: 10", "max_iterations: 10 # ten");
+    folder.write(&format!("{run}/mine.txt"), "mine");
+    for (args, is_advised) in [(["run", "tasks/canonical/v1.json"], true), (["check", run], false)]
+    {
+        let ran = folder.gatedrun(&args);
+        assert!(ran.all().contains("mine.txt"), "{args:?}: {}", ran.all());
+        assert_eq!(ran.all().contains("--out"), is_advised, "{args:?}: {}", ran.all());
+    }
+}
+
+#[test]
+fn nothing_checked_of_a_corpus_is_not_a_success() {
+    let folder = Folder::project();
+    folder.write("notes/a.md", "# A\n");
+    let ran = folder.gatedrun(&["corpus", "check", "notes"]);
+    assert_eq!(ran.code, 6, "{}", ran.all());
+    assert!(ran.out.contains("1 document, nothing checked"), "{}", ran.all());
+}

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
+use crate::file;
 use crate::inputs::{BUILTIN, Inputs};
 
 use super::output::Terminal;
@@ -63,13 +64,11 @@ fn input_files(inputs: &Inputs, project: &Utf8Path) -> Vec<Utf8PathBuf> {
 /// The pattern that would protect a file in a work tree, where nothing does: for the folder that
 /// holds it, as a part of the project.
 fn unprotected(file: &Utf8Path, project: &Utf8Path) -> Option<String> {
-    let absolute =
-        |path: &Utf8Path| Utf8PathBuf::from_path_buf(std::path::absolute(path).ok()?).ok();
     let part = match file.strip_prefix(project).ok()?.components().next() {
         Some(part) if !file.is_absolute() || project.is_absolute() => project.join(part),
         _ => file.parent()?.to_owned(),
     };
-    let (file, part) = (absolute(file)?, absolute(&part)?);
+    let (file, part) = (file::absolute(file)?, file::absolute(&part)?);
     let root = file.ancestors().find(|folder| folder.join(".git").exists())?;
     let within = file.strip_prefix(root).ok()?;
     if is_protected(root, within) {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::builtin;
 use crate::event::Record;
-use crate::evidence::behaviour::{Class, NoRun, Shape, class, is_sound};
+use crate::evidence::behaviour::{Changes, Class, NoRun, Shape, class, is_sound};
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
 use crate::evidence::open::Folder;
@@ -16,7 +16,7 @@ use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::contents;
 use crate::evidence::write::{Settlement, Staging, interrupted, is_folder, proposal, target_of};
 use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, attest, open};
-use crate::file::said;
+use crate::file::{self, said};
 use crate::governor::Recovery;
 use crate::host::HostFault;
 use crate::inputs::{Inputs, Library, Project};
@@ -131,12 +131,19 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             progress.item(run, number, runs.len());
             let work = scratch.folder(checked)?;
             let library = libraries.get(&project);
-            let one = if library.has(&task) {
-                checks.one(run, &library, &task, &work, terminal)?
-            } else {
-                let what = format!("its task {task} does not exist; restore it, or remove the run");
-                checks.refuse(run, "orphan", &what, terminal)?;
-                exit::DRIFT
+            let one = match library.has(&task) {
+                Ok(true) => checks.one(run, &library, &task, &work, terminal)?,
+                Ok(false) => {
+                    let what =
+                        format!("its task {task} does not exist; restore it, or remove the run");
+                    checks.refuse(run, "orphan", &what, terminal)?;
+                    exit::DRIFT
+                }
+                Err(fault) => {
+                    let Stop { message, code } = fault.into();
+                    checks.refuse(run, "failed", &message, terminal)?;
+                    code
+                }
             };
             let list = if one == exit::OK { &mut passed } else { &mut failed };
             list.push(run.clone());
@@ -235,7 +242,10 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Projec
     })?;
     let task = format!("tasks/{id}.json");
     // A run of the built-in task has no task file.
-    if !root.join(&task).exists() && builtin::file(&task).is_some() && project::is_builtin(run) {
+    if file::at(&root.join(&task))?.is_none()
+        && builtin::file(&task).is_some()
+        && project::is_builtin(run)
+    {
         return Ok((Project::Builtin, task));
     }
     Ok((Project::Folder(root), task))
@@ -292,6 +302,9 @@ impl Checks<'_> {
         let recorded = seed_of(run);
         let loaded = library.load(task, recorded.filter(|_| !is_placed)).map_err(Stop::from);
         let compared = loaded.and_then(|inputs| {
+            if let Some(message) = project::of_another_task(run, &inputs.task.id) {
+                return Err(Stop::usage(message));
+            }
             let mut checked = compare_run(run, &inputs, work, &terminal.progress())?;
             if !checked.inputs.is_empty() {
                 checked.rewritten = project::rewritten(run, library);
@@ -420,7 +433,15 @@ fn compare_held(
         crate::run::run(inputs, work.folder.clone(), course, state, trace, watch)
     })?;
     work.continues()?;
-    let recorded = recorded.map_err(|error| run::stop(inputs, &error))?;
+    let recorded = match recorded {
+        Ok(recorded) => recorded,
+        Err(error) => {
+            let stop = run::stop(inputs, &error);
+            let Ok(was) = Shape::of_run(committed.path()) else { return Err(stop) };
+            let (is, _) = observe(committed.path(), inputs, &work.part(0), progress)?;
+            return Err(broke_off(&is.changes_before_break_off(&was), stop));
+        }
+    };
     let mut compared = |name: &str, result: io::Result<Option<Difference>>| {
         if differences.iter().any(|(known, _)| known == name) {
             return Ok(());
@@ -510,6 +531,20 @@ pub(super) fn shape_of(
     work: &Workplace<'_>,
     progress: &Progress,
 ) -> Result<Shape, Stop> {
+    let (shape, ended) = observe(run, inputs, work, progress)?;
+    ended.map(|()| shape)
+}
+
+/// As [`shape_of`], also of a run that breaks off: what it is up to there, and why.
+///
+/// # Errors
+/// That it cannot begin, or that the user interrupted it.
+pub(super) fn observe(
+    run: &Utf8Path,
+    inputs: &Inputs,
+    work: &Workplace<'_>,
+    progress: &Progress,
+) -> Result<(Shape, Result<(), Stop>), Stop> {
     let mut shape = Shape::default();
     let course = Course { recovery: settled_in(run), ..work.course() };
     let (made, _) = confined(inputs.policy.rules.sandbox_path.isolation, work.scratch, || {
@@ -521,8 +556,15 @@ pub(super) fn shape_of(
         })
     })?;
     work.continues()?;
-    made.map_err(|error| run::stop(inputs, &error))?;
-    Ok(shape)
+    Ok((shape, made.map(|_| ()).map_err(|error| run::stop(inputs, &error))))
+}
+
+/// Why a run broke off, after what it decided otherwise than the committed run up to there: a denial
+/// that is gone is often why it gets further than its script.
+pub(super) fn broke_off(changes: &Changes, stop: Stop) -> Stop {
+    let decided = changes.words().into_iter();
+    let lines: Vec<String> = decided.chain([stop.message]).collect();
+    Stop { message: lines.join("\n"), ..stop }
 }
 
 /// What a human settled in a committed run: executing again cannot find it out.

@@ -12,8 +12,9 @@ use crate::evidence::compare::{self, Difference};
 use crate::evidence::diff::differing_files;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::{FILES, STATE, open};
+use crate::file::said;
 use crate::host::HostFault;
-use crate::line_ends::{RUNS, Rewriting};
+use crate::line_ends::RUNS;
 
 use super::Stop;
 use super::output::{Terminal, Tone, differing};
@@ -73,7 +74,7 @@ impl Drift {
         if HostFault::is_one(error) {
             return Err(HostFault::of(error, path.as_str(), "read").into());
         }
-        Ok(Self::Unreadable(error.to_string()))
+        Ok(Self::Unreadable(said(error)))
     }
 }
 
@@ -286,8 +287,8 @@ fn print_drift(
         }
         return Ok(());
     }
-    if difference.is_line_end() {
-        return Ok(terminal.line(&format!("{place}: {}", Rewriting::LineEnds.words(RUNS)))?);
+    if let Some(rewriting) = difference.rewriting() {
+        return Ok(terminal.line(&format!("{place}: {}", rewriting.words(RUNS)))?);
     }
     terminal.line(&format!("{place}:"))?;
     let line = |line: &Option<Vec<u8>>| match line {

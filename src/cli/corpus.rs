@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::corpus::{Corpus, MANIFEST, Manifest, build};
 use crate::event::CorpusIdentity;
+use crate::evidence::text::counted;
 use crate::file::{self, make_folders};
 use crate::inputs::FILE_BYTES_MAX;
 use crate::json::Digest;
@@ -188,23 +189,27 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
     })?;
     let regenerated = compare_with_generator(&args.folder)?;
+    let code = if corpus.manifest_sha256.is_some() { exit::OK } else { exit::UNCONFIRMED };
     if args.json {
         let (manifest_sha256, corpus) = (corpus.manifest_sha256, &corpus.identity);
         terminal.json(&Checked { corpus, manifest_sha256, regenerated })?;
     } else {
-        let against = match (corpus.manifest_sha256, regenerated) {
-            (None, _) => "no manifest to check against",
-            (Some(_), false) => "every byte matches its manifest",
-            (Some(_), true) => "every byte matches its manifest and its generator",
+        let (tone, against) = match (corpus.manifest_sha256, regenerated) {
+            (None, _) => (
+                Tone::Bad,
+                "nothing checked: the corpus has no manifest.json; each run records a digest over its documents, which `gatedrun check` compares",
+            ),
+            (Some(_), false) => (Tone::Good, "every byte matches its manifest"),
+            (Some(_), true) => (Tone::Good, "every byte matches its manifest and its generator"),
         };
         terminal.line(&format!(
-            "{}: {} documents, {}",
+            "{}: {}, {}",
             args.folder,
-            corpus.identity.documents,
-            terminal.paint(Tone::Good, against)
+            counted(corpus.identity.documents, "document", "documents"),
+            terminal.paint(tone, against)
         ))?;
     }
-    Ok(exit::OK)
+    Ok(code)
 }
 
 /// Whether the corpus is this program's own, made again and found the same.

@@ -112,7 +112,7 @@ impl Row {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     project::must_be_folder(&args.project, "name a project's folder")?;
-    let root = project::root(&args.project).ok_or_else(|| {
+    let root = project::root(&args.project)?.ok_or_else(|| {
         Stop::usage(format!(
             "{}: not a project, which has a folder tasks/ or runs/; name a project's folder",
             args.project

@@ -29,7 +29,7 @@ impl Next {
         let is_known = task_of(target, None)
             .is_ok_and(|(project, path)| project == task.project && path == task.path);
         let with_task = if is_known { String::new() } else { format!(" --task {typed}") };
-        let is_at_home = project::runs(&task.project).join(id) == target;
+        let is_at_home = project::runs(&task.project).is_ok_and(|runs| runs.join(id) == target);
         let out = if is_at_home { String::new() } else { format!(" --out {target}") };
         Self {
             resume: format!("gatedrun resume {target}{with_task}"),

@@ -16,11 +16,11 @@ use crate::evidence::verify::place;
 use crate::evidence::write::{
     interrupted, is_beside, is_only_lock, swap_beside, swapped, target_of,
 };
-use crate::evidence::{FILES, MANIFEST, STATE, WORK, open, origin};
+use crate::evidence::{FILES, MANIFEST, STATE, WORK, manifest, open, origin};
 use crate::file;
 use crate::host::HostFault;
 use crate::inputs::{BUILTIN, Library, Project};
-use crate::ledger::Reader;
+use crate::ledger::{LINE_BYTES_MAX, Reader};
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::next;
@@ -67,7 +67,7 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     if let Some(what) = what {
         return Err(Stop::usage(format!("{path}: {what}")));
     }
-    let (root, rest) = split(&path, "tasks").unwrap_or_else(|| {
+    let (root, rest) = split(&path, "tasks", |_| false).unwrap_or_else(|| {
         let root = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
         (root, path.file_name().unwrap_or_default().into())
     });
@@ -275,14 +275,25 @@ fn is_lock(path: &Utf8Path) -> bool {
     path.as_str().ends_with(PARTIAL_ENDING) && is_only_lock(path).unwrap_or(false)
 }
 
-/// Whether a folder holds a run's files.
+/// Whether a folder holds a run's files. Other programs write a `manifest.json` too, so that one
+/// which is alone is looked into.
 pub fn is_run(folder: &Utf8Path) -> Result<bool, HostFault> {
-    for name in FILES {
+    for name in FILES.into_iter().filter(|name| *name != MANIFEST) {
         if file::at(&folder.join(name))?.is_some() {
             return Ok(true);
         }
     }
-    Ok(false)
+    let path = folder.join(MANIFEST);
+    if !file::at(&path)?.is_some_and(|there| there.is_file()) {
+        return Ok(false);
+    }
+    match open::read(&path, LINE_BYTES_MAX as u64) {
+        Ok(bytes) => Ok(manifest::is_of_run(&bytes)),
+        Err(error) if HostFault::is_one(&error) => {
+            Err(HostFault::of(&error, path.as_str(), "read"))
+        }
+        Err(_) => Ok(false),
+    }
 }
 
 /// The folder above a file that holds a run.
@@ -342,14 +353,23 @@ pub fn default_task() -> Result<TaskPath, Stop> {
 
 /// The project's folder and the run's id, of a run's folder below `runs/`.
 pub fn run(path: &Utf8Path) -> Option<(Utf8PathBuf, String)> {
-    let (root, rest) = split(path, "runs")?;
+    let is_place = |rest: &Utf8Path| {
+        let id = rest.strip_prefix("runs").ok().map(|id| place::without_ending(id.as_str()));
+        started(path).is_some_and(|started| id == Some(started.task.as_str()))
+    };
+    let (root, rest) = split(path, "runs", is_place)?;
     let id = rest.strip_prefix("runs").ok()?;
     Some((root, id.as_str().to_owned()))
 }
 
 /// Splits a path before its last component with this name: the path as it is written, or, where
-/// that does not say it, the real path.
-fn split(path: &Utf8Path, name: &str) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
+/// that does not say it, the real path. Folders of that name are common: the one above it is a
+/// project if it has tasks, or if what follows `is_place`.
+fn split(
+    path: &Utf8Path,
+    name: &str,
+    is_place: impl Fn(&Utf8Path) -> bool,
+) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
     let written = split_at(path, name);
     let climbs = |(_, rest): &(Utf8PathBuf, Utf8PathBuf)| {
         rest.components().any(|part| part == Utf8Component::ParentDir)
@@ -358,8 +378,9 @@ fn split(path: &Utf8Path, name: &str) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
         return written;
     }
     let real = real_path(path)?;
-    // Folders of that name are common; a project has tasks.
-    let (root, rest) = split_at(&real, name).filter(|(root, _)| root.join("tasks").is_dir())?;
+    let is_project =
+        |(root, rest): &(Utf8PathBuf, Utf8PathBuf)| root.join("tasks").is_dir() || is_place(rest);
+    let (root, rest) = split_at(&real, name).filter(is_project)?;
     Some((relative(&root).unwrap_or(root), rest))
 }
 
@@ -404,11 +425,15 @@ impl Libraries {
 }
 
 /// Where the runs of a project lie.
-pub fn runs(project: &Project) -> Utf8PathBuf {
-    match project {
+///
+/// # Errors
+/// As [`root`].
+pub fn runs(project: &Project) -> Result<Utf8PathBuf, HostFault> {
+    Ok(match project {
         Project::Folder(root) => root.join("runs"),
-        Project::Builtin => Utf8PathBuf::from("runs"),
-    }
+        // As every other command finds it.
+        Project::Builtin => root(Utf8Path::new("."))?.unwrap_or_default().join("runs"),
+    })
 }
 
 /// What was found where runs were looked for.
@@ -645,6 +670,17 @@ pub fn misplaced(run: &Utf8Path) -> Option<String> {
     (started.task != id).then(|| place::words(&started.task, id))
 }
 
+/// That a run is not one of the task with this id, in words.
+pub fn of_another_task(run: &Utf8Path, id: &str) -> Option<String> {
+    let started = started(run)?;
+    (started.task != id).then(|| {
+        format!(
+            "a run of the task {:?}, and not of {id:?}; name its own task with --task",
+            started.task
+        )
+    })
+}
+
 /// Where a walk below `top` met an error, and which.
 fn place_and_reason(error: &walkdir::Error, top: &Utf8Path) -> (String, String) {
     let place = error.path().unwrap_or(top.as_std_path()).to_string_lossy().into_owned();
@@ -652,21 +688,26 @@ fn place_and_reason(error: &walkdir::Error, top: &Utf8Path) -> (String, String) 
 }
 
 /// The project that a folder is, or else the nearest one that it lies in.
-pub fn root(folder: &Utf8Path) -> Option<Utf8PathBuf> {
-    let is_root = |folder: &Utf8Path| folder.join("tasks").is_dir() || folder.join("runs").is_dir();
-    if is_root(folder) {
+///
+/// # Errors
+/// That the machine does not say whether the folder is one. A folder above may be none of the user's.
+pub fn root(folder: &Utf8Path) -> Result<Option<Utf8PathBuf>, HostFault> {
+    let is_root = |folder: &Utf8Path| -> Result<bool, HostFault> {
+        Ok(file::is_folder(&folder.join("tasks"))? || file::is_folder(&folder.join("runs"))?)
+    };
+    if is_root(folder)? {
         // What is printed of the working folder's project begins with `runs`.
-        return Some(if folder == "." { Utf8PathBuf::new() } else { folder.to_owned() });
+        return Ok(Some(if folder == "." { Utf8PathBuf::new() } else { folder.to_owned() }));
     }
     if folder != "." {
-        return None;
+        return Ok(None);
     }
     let depth = std::env::current_dir().map_or(0, |folder| folder.components().count());
     let mut above = Utf8PathBuf::new();
-    (1..depth).find_map(|_| {
+    Ok((1..depth).find_map(|_| {
         above.push("..");
-        is_root(&above).then(|| above.clone())
-    })
+        is_root(&above).unwrap_or(false).then(|| above.clone())
+    }))
 }
 
 /// As [`find_runs`] of a whole project, which may have none.
@@ -709,7 +750,7 @@ pub fn task_folder(path: &Utf8Path) -> Option<Utf8PathBuf> {
     if tasks.is_dir() {
         return Some(tasks);
     }
-    split(&path, "tasks").map(|_| path)
+    split(&path, "tasks", |_| false).map(|_| path)
 }
 
 /// The ids of a project's tasks at or below a place, in order, and what is not looked into.

@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::builtin;
 use crate::evidence::STATE;
-use crate::evidence::behaviour::{NoRun, Shape};
+use crate::evidence::behaviour::{Changes, NoRun, Shape};
 use crate::evidence::open::Folder;
 use crate::evidence::text::{counted, terminal as escape};
 use crate::inputs::{Library, Project};
 use crate::policy::path::probe;
 
-use super::check::shape_of;
+use super::check::{broke_off, observe, shape_of};
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
 use super::project::{self, Libraries, find_tasks, is_cut_short};
@@ -141,11 +141,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     probe()?;
     let named = &args.project;
     let outputs = Outputs::of(args.junit.as_deref(), args.sarif.as_deref(), &[])?;
-    if !named.is_dir() {
-        return Err(Stop::usage(format!("{named}: no such folder; name a project's folder")));
-    }
+    project::must_be_folder(named, "name a project's folder")?;
     // A project that is not in the working folder is looked for above it, as runs and tasks are.
-    let root = project::root(named);
+    let root = project::root(named)?;
     let project = root.as_ref().unwrap_or(named);
     let mut libraries = Libraries::default();
     let library = libraries.get(&Project::Folder(project.clone()));
@@ -240,11 +238,7 @@ fn builtin_runs(folder: &Utf8Path, tasks: &[String]) -> Vec<String> {
 /// The committed runs whose tasks do not exist.
 fn removed(folder: &Utf8Path, tasks: Option<&[String]>, terminal: &mut Terminal) -> Vec<Row> {
     let runs = folder.join("runs");
-    let is_empty = runs.read_dir().is_ok_and(|mut names| names.next().is_none());
-    if is_empty || !runs.exists() {
-        return Vec::new();
-    }
-    let found = match project::find_runs(&runs) {
+    let found = match project::find_all_runs(&runs) {
         Ok(found) => {
             found.note_replacements(terminal);
             found
@@ -309,7 +303,10 @@ fn compare(
             return Ok(Row { code: exit::MALFORMED, ..row });
         }
     };
-    let now = shape_of(&run, &inputs, work, progress)?;
+    let (now, ended) = observe(&run, &inputs, work, progress)?;
+    if let Err(stop) = ended {
+        return Ok(broken_off(id, now.changes_before_break_off(&committed), stop));
+    }
     let ended = now.observed.terminal_reason().to_owned();
     let unmet = |shape: &Shape| {
         let expected = inputs.task.expected.as_ref();
@@ -317,7 +314,7 @@ fn compare(
     };
     let changes = now.changes_from(&committed);
     let (before, after) = (unmet(&committed), unmet(&now));
-    let seed = committed.seed.filter(|seed| *seed != inputs.task.seed);
+    let seed = committed.seed().filter(|seed| *seed != inputs.task.seed);
     let verdict = if changes.is_loosened() {
         Verdict::Loosened
     } else if after.len() < before.len() && after.iter().all(|unmet| before.contains(unmet)) {
@@ -341,6 +338,17 @@ fn compare(
     })
 }
 
+/// A task that cannot be executed to its end: a denial that is gone before that weighs more.
+fn broken_off(id: &str, changes: Changes, stop: Stop) -> Row {
+    let verdict = if changes.is_loosened() { Verdict::Loosened } else { Verdict::Failed };
+    let code = match verdict {
+        Verdict::Loosened => exit::worse(exit::DRIFT, stop.code),
+        _ => stop.code,
+    };
+    let what = broke_off(&changes, stop).message.lines().map(str::to_owned).collect();
+    Row { code, ..Row::of(id, verdict, what) }
+}
+
 fn print(row: &Row, terminal: &mut Terminal) -> Result<(), Stop> {
     let tone = match row.verdict {
         Verdict::Same | Verdict::Improved => Tone::Good,
@@ -349,7 +357,7 @@ fn print(row: &Row, terminal: &mut Terminal) -> Result<(), Stop> {
     let word = terminal.paint(tone, &format!("{:<9}", row.verdict.as_str()));
     let none = "none";
     let course = match (row.committed.as_deref(), row.now.as_deref()) {
-        (None, None) if row.verdict == Verdict::Failed => String::new(),
+        (None, None) => String::new(),
         (was, now) => format!(" {} -> {}", was.unwrap_or(none), now.unwrap_or(none)),
     };
     let width = if course.is_empty() { 0 } else { 60 };

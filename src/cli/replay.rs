@@ -41,8 +41,8 @@ pub struct Args {
     /// Stop at the first change and report everything after it as unknown
     #[arg(long, requires = "policy")]
     recorded_only: bool,
-    /// What must still hold: a decision (deny, allow, or with its rule, as in deny:url_allowlist),
-    /// or no-change
+    /// What must still hold: a decision (deny, allow, warn, or with its rule, as in
+    /// deny:url_allowlist), or no-change
     #[arg(long, value_name = "DECISION", requires = "policy")]
     require: Vec<String>,
     /// Write the back-test as JUnit XML, one test case per run
@@ -84,11 +84,15 @@ impl Loader {
         if self.inputs.len() > KEPT_MAX {
             self.inputs.clear();
         }
-        match self.inputs.entry(key) {
-            std::collections::hash_map::Entry::Occupied(kept) => Ok(kept.into_mut()),
+        let inputs = match self.inputs.entry(key) {
+            std::collections::hash_map::Entry::Occupied(kept) => kept.into_mut(),
             std::collections::hash_map::Entry::Vacant(place) => {
-                Ok(place.insert(self.libraries.get(&project).load(&path, seed)?))
+                place.insert(self.libraries.get(&project).load(&path, seed)?)
             }
+        };
+        match project::of_another_task(run, &inputs.task.id) {
+            Some(message) => Err(Stop::usage(message)),
+            None => Ok(inputs),
         }
     }
 }
@@ -311,10 +315,7 @@ fn backtest_all(args: &Args, policy: &Utf8Path, terminal: &mut Terminal) -> Resu
     // Nothing checked is never green.
     let unmatched = unmatched(&tried, &required);
     for requirement in &unmatched {
-        let message = format!(
-            "--require {0}: no recorded decision matches {0}, so nothing was checked",
-            requirement.as_str()
-        );
+        let message = format!("--require {}: {}", requirement.as_str(), requirement.unmatched());
         terminal.stop(&Stop { message, code: exit::DRIFT });
         code = exit::worse(code, exit::DRIFT);
     }

@@ -299,7 +299,7 @@ pub fn backtest(policy: &Utf8Path, tried: &[Tried], unmatched: &[&Requirement]) 
         .collect();
     rows.extend(unmatched.iter().map(|requirement| {
         let word = requirement.as_str();
-        let text = format!("no recorded decision matches {word}, so nothing was checked");
+        let text = requirement.unmatched();
         let place = sections.place("");
         Row {
             name: format!("--require {word}"),

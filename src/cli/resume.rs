@@ -5,15 +5,17 @@ use std::io::Read;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::event::ToolReconciled;
-use crate::evidence::origin;
 use crate::evidence::text::{counted, is_visible, terminal as escape};
 use crate::evidence::write::{Claim, Finished, Staging, WorkDifference, has_leftovers};
+use crate::evidence::{MANIFEST, origin};
+use crate::file;
 use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library};
 use crate::ledger::{LedgerError, Past};
 use crate::policy::path::probe;
 use crate::recovery::{Kept, Recorded, rehearse, rewrite, scan};
 use crate::run::Course;
+use crate::task::PARTIAL_ENDING;
 
 use super::check::task_of;
 use super::next::Next;
@@ -66,6 +68,12 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
     };
     if !named.is_unfinished() && !is_cut_short(&named.name) {
+        if file::at(&named.folder.join(MANIFEST))?.is_none() {
+            return Err(Stop::usage(format!(
+                "{0}: an unfinished run is in a folder called NAME{PARTIAL_ENDING}, which this is not; if it is one that was renamed, rename it to {0}{PARTIAL_ENDING} and resume that",
+                named.name
+            )));
+        }
         return Err(Stop::usage(format!(
             "{}: the run is finished; there is nothing to resume",
             named.name
@@ -130,6 +138,13 @@ fn finish_replacement(args: &Args, terminal: &mut Terminal) -> Result<Option<u8>
     drop(claim);
     if is_cut_short(target) {
         return Ok(None);
+    }
+    if args.json {
+        match finished {
+            Finished::Forward => review::finished(target, "accepted", terminal)?,
+            Finished::Backward if !args.accept => review::finished(target, "left", terminal)?,
+            Finished::Nothing | Finished::Backward => {}
+        }
     }
     Ok(match finished {
         Finished::Nothing => None,

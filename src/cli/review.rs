@@ -184,12 +184,15 @@ pub(super) fn accept(
         settled(target, Tone::Strong, "left", Some(change.to_string()), json, terminal)?;
         return Ok(false);
     }
-    let home = project::run(target).filter(|(_, id)| !id.is_empty()).map(|(root, id)| {
-        let library = libraries.get(&Project::Folder(root));
-        let task = format!("tasks/{id}.json");
-        let is_builtin = !library.has(&task) && project::is_builtin(&proposal(target));
-        (if is_builtin { libraries.get(&Project::Builtin) } else { library }, id)
-    });
+    let home = match project::run(target).filter(|(_, id)| !id.is_empty()) {
+        None => None,
+        Some((root, id)) => {
+            let library = libraries.get(&Project::Folder(root));
+            let has_task = library.has(&format!("tasks/{id}.json"))?;
+            let is_builtin = !has_task && project::is_builtin(&proposal(target));
+            Some((if is_builtin { libraries.get(&Project::Builtin) } else { library }, id))
+        }
+    };
     let at_home = home.as_ref().map(|(library, id)| (&**library, id.as_str()));
     proposals::check(target, &proposal(target), at_home).map_err(|refusal| match refusal {
         Refusal::Unfit(what) => {
@@ -227,6 +230,15 @@ fn unread(target: &Utf8Path, fault: &HostFault) -> Stop {
 fn reject(target: &Utf8Path, json: bool, terminal: &mut Terminal) -> Result<(), Stop> {
     Claim::take(target)?.reject()?;
     settled(target, Tone::Bad, "rejected", None, json, terminal)
+}
+
+/// What has become of a run whose replacement was finished or undone, for programs.
+pub(super) fn finished(
+    target: &Utf8Path,
+    verdict: &'static str,
+    terminal: &mut Terminal,
+) -> Result<(), Stop> {
+    settled(target, Tone::Good, verdict, None, true, terminal)
 }
 
 /// Prints what became of a proposal.

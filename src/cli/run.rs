@@ -130,7 +130,10 @@ fn run_one(
     terminal: &mut Terminal,
 ) -> Result<u8, Stop> {
     let id = &inputs.task.id;
-    let target = args.out.clone().unwrap_or_else(|| project::runs(&task.project).join(id));
+    let target = match &args.out {
+        Some(out) => out.clone(),
+        None => project::runs(&task.project)?.join(id),
+    };
     let next = Next::of(&target, task, id);
     // In the place of its own task a run replaces whatever is there.
     if args.accept && args.out.is_some() {
@@ -139,8 +142,8 @@ fn run_one(
     if args.accept && args.out.is_none() {
         refuse_other_seed(args, task, library, &target)?;
     }
-    let mut staging = Staging::begin(&target, args.discard_partial)
-        .map_err(|error| unwritable(error, args.out.is_none(), &next))?;
+    let mut staging =
+        Staging::begin(&target, args.discard_partial).map_err(|error| unwritable(error, &next))?;
     print_head(inputs, args.json, terminal)?;
     if let Some(rewritten) = project::rewritten(&target, library) {
         terminal.note(&format!("  warning: {}", escape(&rewritten)));
@@ -204,20 +207,20 @@ fn refuse_other_seed(
     )))
 }
 
-/// Why a run cannot be begun; in a folder that cannot be written to, that it can be elsewhere.
-fn unwritable(error: WriteError, is_default: bool, next: &Next) -> Stop {
+/// Why a run cannot be begun; where the place stands in the way, that it can be elsewhere.
+fn unwritable(error: WriteError, next: &Next) -> Stop {
     if matches!(error, WriteError::Partial { .. }) {
         let Next { resume, over } = next;
         return Stop::usage(format!(
             "{error}; resume it with `{resume}`, or start over with `{over}`"
         ));
     }
-    match Stop::from(error) {
-        Stop { message, code: exit::HOST } if is_default => Stop::host(
-            message.replace("you may write to", "you may write to, and name it with --out"),
-        ),
-        stop => stop,
+    let is_of_the_place = error.is_of_the_place();
+    let Stop { mut message, code } = Stop::from(error);
+    if is_of_the_place {
+        message.push_str(", or name another folder with --out");
     }
+    Stop { message, code }
 }
 
 /// Prints what is run.

@@ -199,13 +199,21 @@ pub fn identity(name: &str, documents: &BTreeMap<String, Vec<u8>>) -> CorpusIden
     }
 }
 
-/// Whether documents are those of this corpus but for the ends of their lines.
-pub fn is_rewritten(documents: &BTreeMap<String, Vec<u8>>, made: &CorpusIdentity) -> bool {
-    let is_made = |with: fn(&[u8]) -> Vec<u8>| {
-        let with = documents.iter().map(|(path, bytes)| (path.clone(), with(bytes))).collect();
-        identity(&made.name, &with) == *made
+/// Where documents are those of this corpus but for the ends of their lines, which of them differ;
+/// else none.
+pub fn rewritten<'d>(
+    documents: &'d BTreeMap<String, Vec<u8>>,
+    made: &CorpusIdentity,
+) -> Vec<&'d str> {
+    let differing = |with: fn(&[u8]) -> Vec<u8>| {
+        let with = documents.iter().map(|(path, bytes)| (path.clone(), with(bytes)));
+        let with: BTreeMap<String, Vec<u8>> = with.collect();
+        (identity(&made.name, &with) == *made).then(|| {
+            let differs = documents.iter().filter(|(path, bytes)| with.get(*path) != Some(*bytes));
+            differs.map(|(path, _)| path.as_str()).collect()
+        })
     };
-    is_made(with_lf) || is_made(with_crlf)
+    differing(with_lf).or_else(|| differing(with_crlf)).unwrap_or_default()
 }
 
 /// The documents and the manifest in a folder, by path, and everything that cannot be read, in

@@ -254,6 +254,21 @@ impl Acts {
         found
     }
 
+    /// The decisions that are not as they were in an earlier run, of those made in both: what a run
+    /// that broke off does not come to says nothing.
+    pub fn decided_otherwise(&self, before: &Self) -> Vec<Changed> {
+        let pairs = aligned(&before.list, &self.list, |act| act.about.clone());
+        let both = pairs.iter().filter_map(|(was, now)| Some(((*was)?, (*now)?)));
+        let is_decided = |(was, now): &(&Act, &Act)| {
+            was.about == now.about && was.decision.is_some() && now.decision.is_some()
+        };
+        let changed = both.filter(is_decided).filter_map(|(was, now)| compared(was, now));
+        let mut found: Vec<Changed> =
+            changed.filter(|one| matches!(one.what, What::Decision(..))).collect();
+        found.sort_by_key(|changed| (!changed.loosened, changed.step));
+        found
+    }
+
     /// The files that were written otherwise than in an earlier run, in words.
     pub fn files_from(&self, before: &Self) -> Vec<String> {
         let (was, now): (&BTreeMap<String, FileDigest>, _) =

@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{CorpusIdentity, Detail, Event, Input, Record};
+use crate::event::{CorpusIdentity, Detail, Event, Input, Record, RunStarted};
 use crate::host::HostFault;
 use crate::json::Digest;
 use crate::ledger::{LedgerError, Reader};
@@ -87,10 +87,8 @@ pub struct Shape {
     pub observed: Observed,
     /// What it asked for and did.
     acts: Acts,
-    /// The inputs that it names.
-    pub inputs: Vec<Input>,
-    /// The seed that it was made with.
-    pub seed: Option<u64>,
+    /// What it began with.
+    started: Option<RunStarted>,
     /// Everything that does not follow from the inputs alone.
     rest: Sha256,
     /// What was sent to the LLM.
@@ -140,10 +138,7 @@ impl Shape {
         self.observed.push(record);
         self.acts.push(record);
         match &record.event {
-            Event::RunStarted(started) => {
-                self.inputs.clone_from(&started.inputs);
-                self.seed = Some(started.seed);
-            }
+            Event::RunStarted(started) => self.started = Some((**started).clone()),
             Event::LlmCalled(called) => self.requests.update(called.request_sha256.as_bytes()),
             Event::LlmReplied(replied) => {
                 self.input_tokens.update(replied.usage.input_tokens.to_be_bytes());
@@ -198,7 +193,10 @@ impl Shape {
             || !is_same(&self.requests, &before.requests);
         if !self.changes_from(before).is_empty() {
             Class::Behaviour
-        } else if is_same(&self.rest, &before.rest) && is_counted && self.inputs != before.inputs {
+        } else if is_same(&self.rest, &before.rest)
+            && is_counted
+            && self.inputs() != before.inputs()
+        {
             Class::InputsOnly
         } else {
             Class::Bytes
@@ -231,9 +229,24 @@ impl Shape {
         Changes { acts, others }
     }
 
+    /// What of its behaviour, before it broke off, is not as in an earlier run.
+    pub fn changes_before_break_off(&self, before: &Self) -> Changes {
+        Changes { acts: self.acts.decided_otherwise(&before.acts), others: Vec::new() }
+    }
+
     /// The inputs that differ from an earlier run's, each with both digests.
     pub fn changed_inputs(&self, before: &Self) -> Vec<String> {
-        compare::changed_inputs(&before.inputs, &self.inputs)
+        let both = before.started.as_ref().zip(self.started.as_ref());
+        both.map_or_else(Vec::new, |(was, is)| compare::changed_inputs(was, is))
+    }
+
+    /// The seed that it was made with.
+    pub fn seed(&self) -> Option<u64> {
+        self.started.as_ref().map(|started| started.seed)
+    }
+
+    fn inputs(&self) -> Option<(&[Input], &CorpusIdentity)> {
+        self.started.as_ref().map(|started| (started.inputs.as_slice(), &started.corpus))
     }
 }
 

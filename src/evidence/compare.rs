@@ -7,10 +7,12 @@ use std::io::{self, BufRead, Read, Write};
 use memchr::{memchr, memchr_iter, memrchr};
 use serde_json::Value;
 
-use crate::event::{Event, Input, Record};
+use crate::event::{Event, Input, InputRole, Record, RunStarted};
 use crate::host::HostFault;
 use crate::ledger::LINE_BYTES_MAX;
-use crate::line_ends::{RUNS, Rewriting, is_line_end};
+use crate::line_ends::{RUNS, Rewriting, is_line_end, trimmed};
+
+use super::text::counted;
 
 /// The first difference between a committed file and what is made now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +47,14 @@ struct Found {
 }
 
 impl Difference {
-    /// Whether the committed line is the one that is made now but for how it ends.
-    pub fn is_line_end(&self) -> bool {
-        let (committed, now) = (&self.committed, &self.now);
-        committed.as_ref().zip(now.as_ref()).is_some_and(|(found, due)| is_line_end(found, due))
+    /// How the committed line was rewritten, where it is otherwise the one that is made now.
+    pub fn rewriting(&self) -> Option<Rewriting> {
+        let line = |line: &Option<Vec<u8>>| line.clone().unwrap_or_default();
+        let (found, due) = (line(&self.committed), line(&self.now));
+        if is_line_end(&found, &due) && self.now.is_some() {
+            return Some(Rewriting::LineEnds);
+        }
+        (trimmed(&found) == trimmed(&due)).then_some(Rewriting::WhiteSpace)
     }
 }
 
@@ -179,13 +185,17 @@ pub fn explain(difference: &Difference) -> Explanation {
     };
     let (committed, now) = (parse(&difference.committed), parse(&difference.now));
     let seq = difference.line - 1;
+    if let Some(rewriting) = difference.rewriting() {
+        let event = match &now {
+            Some(now) => format!("event {seq}, {}", now.event.kind()),
+            None => format!("after event {}", seq.saturating_sub(1)),
+        };
+        return Explanation { event, fields: Vec::new(), meaning: rewriting.words(RUNS) };
+    }
     match (committed, now) {
         (Some(committed), Some(now)) => {
             let fields = fields(difference);
-            let meaning = match difference.is_line_end() {
-                true => Rewriting::LineEnds.words(RUNS),
-                false => meaning(&committed, &now, &fields),
-            };
+            let meaning = meaning(&committed, &now, &fields);
             Explanation { event: format!("event {seq}, {}", now.event.kind()), fields, meaning }
         }
         (None, Some(now)) if difference.committed.is_none() => Explanation {
@@ -208,13 +218,19 @@ pub fn explain(difference: &Difference) -> Explanation {
 
 fn meaning(committed: &Record, now: &Record, fields: &[(String, String, String)]) -> String {
     if let (Event::RunStarted(committed), Event::RunStarted(now)) = (&committed.event, &now.event) {
-        let changed = changed_inputs(&committed.inputs, &now.inputs);
+        let changed = changed_inputs(committed, now);
         if !changed.is_empty() {
             return format!("an input has changed: {}", changed.join("; "));
         }
         if committed.agent_version != now.agent_version {
             return "the committed run was made by another version of the program".to_owned();
         }
+        if committed.seed != now.seed {
+            return format!("the committed run has seed {}, this one {}", committed.seed, now.seed);
+        }
+    }
+    if fields.is_empty() {
+        return "the values are the same, written otherwise (spaces, key order or numbers): the committed file was edited".to_owned();
     }
     if committed.event.kind() != now.event.kind() {
         return "the run diverges here: the program's behaviour has changed, or the file was edited".to_owned();
@@ -228,7 +244,29 @@ fn meaning(committed: &Record, now: &Record, fields: &[(String, String, String)]
 }
 
 /// The inputs that differ, each with both digests.
-pub fn changed_inputs(committed: &[Input], now: &[Input]) -> Vec<String> {
+pub fn changed_inputs(committed: &RunStarted, now: &RunStarted) -> Vec<String> {
+    let mut changed = changed_files(&committed.inputs, &now.inputs);
+    let (was, is) = (&committed.corpus, &now.corpus);
+    // The manifest of a corpus, where there is one, says which documents it has.
+    let has_manifest = |started: &RunStarted| {
+        started.inputs.iter().any(|input| input.role == InputRole::CorpusManifest)
+    };
+    if was != is && !(has_manifest(committed) && has_manifest(now)) {
+        let documents = |count| counted(count, "document", "documents");
+        changed.push(format!(
+            "corpus {} (was {} with {}, is {} with {})",
+            is.name,
+            was.sha256.short(),
+            documents(was.documents),
+            is.sha256.short(),
+            documents(is.documents)
+        ));
+    }
+    changed
+}
+
+/// The files that differ, of those that are listed one by one.
+fn changed_files(committed: &[Input], now: &[Input]) -> Vec<String> {
     let mut changed = Vec::new();
     for input in now {
         let name = format!("{} {}", input.role.as_str(), input.path);

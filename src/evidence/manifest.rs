@@ -37,6 +37,12 @@ pub struct Manifest<'a> {
     work: &'a BTreeMap<String, FileDigest>,
 }
 
+/// Whether these bytes are the manifest of a run, of whatever format. Whether it is right is not
+/// looked at.
+pub fn is_of_run(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(bytes).is_ok_and(|manifest| manifest.get("run_id").is_some())
+}
+
 #[derive(Debug, JsonSchema, Serialize)]
 struct Ledger {
     format: u32,

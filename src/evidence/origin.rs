@@ -6,7 +6,7 @@ use std::fmt::Display;
 use crate::corpus;
 use crate::event::RunStarted;
 use crate::inputs::Library;
-use crate::line_ends::Rewriting;
+use crate::line_ends::{Rewriting, pattern};
 
 /// What of a run's inputs differs from the current ones, each in a few words; empty where a run that
 /// begins now would begin with the same event.
@@ -53,22 +53,25 @@ pub fn rewritten(recorded: &RunStarted, library: &Library) -> Option<String> {
         library.rewriting(path, made).is_some_and(|found| found == Rewriting::LineEnds)
     };
     let inputs = recorded.inputs.iter().filter(|input| is_rewritten(&input.path, input.sha256));
-    let mut names: Vec<&str> = inputs.map(|input| input.path.as_str()).collect();
+    let mut names: Vec<(&str, String)> =
+        inputs.map(|input| (input.path.as_str(), pattern(&input.path))).collect();
     let made = &recorded.corpus;
     if library.is_inside(&made.name) {
         let (mut files, _) = library.corpus_files(&made.name);
         files.remove(corpus::MANIFEST);
-        if corpus::identity(&made.name, &files) != *made && corpus::is_rewritten(&files, made) {
-            names.push(&made.name);
+        if !corpus::rewritten(&files, made).is_empty() {
+            names.push((&made.name, pattern(&format!("{}/{}", made.name, corpus::MANIFEST))));
         }
     }
-    let (first, rest) = names.split_first()?;
+    let ((first, protects), rest) = names.split_first()?;
+    let is_one = rest.iter().all(|(_, other)| other == protects);
+    let all = if is_one { protects } else { "*" };
     let names = match rest.len() {
-        0 => (*first).to_owned(),
+        0 => first.to_string(),
         1 => format!("{first} and 1 other input"),
         more => format!("{first} and {more} other inputs"),
     };
-    Some(format!("{names}: {}", Rewriting::LineEnds.words("*")))
+    Some(format!("{names}: {}", Rewriting::LineEnds.words(all)))
 }
 
 #[cfg(test)]

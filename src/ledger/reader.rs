@@ -85,9 +85,9 @@ impl<R: Read> Reader<R> {
             && started.format != FORMAT
         {
             return Err(self.malformed(format!(
-                "the ledger has format {}, and this program reads format {FORMAT}; use version {} \
-                 of the program, which wrote it",
-                started.format, started.agent_version
+                "the ledger has format {}, and this program reads format {FORMAT}; use a version of \
+                 the program that reads that format",
+                started.format
             )));
         }
         self.pass(&record)?;

@@ -174,7 +174,9 @@ pub fn backtest(
         test.standing = Standing::Bounded(step);
     }
     if let Some(divergence) = &divergence {
-        if let Some(note) = other_course(divergence, ends) {
+        if let Some(note) = other_limit(divergence) {
+            test.notes.push(format!("step {step}: {note}"));
+        } else if let Some(note) = other_course(divergence, ends) {
             test.notes.push(format!("step {step}: {note}"));
         } else if !is_decision {
             let what = divergence.computed.kind();
@@ -365,6 +367,24 @@ fn ends_the_run(divergence: &Divergence, inputs: &Inputs) -> bool {
         Event::RunFinished(_) => true,
         _ => false,
     }
+}
+
+/// What a decision says that is the same decision of the same rule for another reason.
+fn other_limit(divergence: &Divergence) -> Option<String> {
+    let (Event::GateDecided(was), Event::GateDecided(now)) =
+        (&divergence.recorded.event, &divergence.computed)
+    else {
+        return None;
+    };
+    let is_same = decision_word(was) == decision_word(now) && was.call_id == now.call_id;
+    is_same.then(|| {
+        format!(
+            "{} for another reason: was {:?}, is {:?}",
+            decision_word(now),
+            was.reason,
+            now.reason
+        )
+    })
 }
 
 /// How the run takes another course where no decision is made again.

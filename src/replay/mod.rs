@@ -16,10 +16,11 @@ use camino::Utf8Path;
 
 use crate::agent::RunError;
 use crate::event::{Event, Input, InputRole, Record, RunStarted};
+use crate::file::said;
 use crate::host::HostFault;
 use crate::inputs::Inputs;
 use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past};
-use crate::line_ends::{RUNS, Rewriting};
+use crate::line_ends::RUNS;
 use crate::run::{Course, run};
 
 use crate::evidence::compare::{self, Comparison, Difference};
@@ -101,6 +102,10 @@ pub fn replay_watched(folder: &Utf8Path, inputs: &Inputs, watch: impl FnMut(&Rec
     match recorded.state.finish() {
         Ok(None) => {}
         Ok(Some(rest)) => {
+            if let Some(rewriting) = rest.rewriting() {
+                let cause = rewriting.words(RUNS);
+                return Replay::Diverged(Diverged { at: Place::File(STATE, rest), cause });
+            }
             let bytes = rest.committed.map_or(0, |line| line.len());
             return Replay::Incomplete(format!(
                 "the run ends at line {}, and the record goes on: {bytes} bytes or more are left over",
@@ -119,9 +124,9 @@ pub fn replay_watched(folder: &Utf8Path, inputs: &Inputs, watch: impl FnMut(&Rec
         match difference {
             Ok(None) => {}
             Ok(Some(difference)) => {
-                let cause = match difference.is_line_end() {
-                    true => Rewriting::LineEnds.words(RUNS),
-                    false => "the program makes another file of the same ledger: its code has changed, or the file was edited".to_owned(),
+                let cause = match difference.rewriting() {
+                    Some(rewriting) => rewriting.words(RUNS),
+                    None => "the program makes another file of the same ledger: its code has changed, or the file was edited".to_owned(),
                 };
                 return Replay::Diverged(Diverged { at: Place::File(name, difference), cause });
             }
@@ -177,7 +182,7 @@ fn unread(name: &str, error: &io::Error) -> Replay {
     if HostFault::is_one(error) {
         return Replay::Host(HostFault::of(error, name, "read"));
     }
-    Replay::Unreadable(format!("{name}: {error}"))
+    Replay::Unreadable(format!("{name}: {}", said(error)))
 }
 
 /// The likely cause of a divergence: the input that has changed and that such an event depends on.

@@ -129,6 +129,16 @@ impl Requirement {
         }
     }
 
+    /// That nothing was checked of it, in words.
+    pub fn unmatched(&self) -> String {
+        match self {
+            Self::NoChange => "no run could be tested, so nothing was checked".to_owned(),
+            Self::Decision(word) => {
+                format!("no recorded decision matches {word}, so nothing was checked")
+            }
+        }
+    }
+
     /// Whether a decision is one of those.
     pub fn matches(&self, word: &str) -> bool {
         match self {
@@ -233,6 +243,9 @@ pub fn tested(tried: &[Tried]) -> impl Iterator<Item = &Tested> {
 /// What was required and matches no recorded decision: nothing was checked of it.
 pub fn unmatched<'r>(tried: &[Tried], required: &'r [Requirement]) -> Vec<&'r Requirement> {
     let is_recorded = |requirement: &&Requirement| {
+        if **requirement == Requirement::NoChange {
+            return tested(tried).next().is_some();
+        }
         let mut words = tested(tried).flat_map(|one| one.test.words.keys());
         words.any(|word| requirement.matches(word))
     };

@@ -95,10 +95,14 @@ impl Check<'_> {
         if files.is_empty() || is_whole && corpus::identity(name, &files) == *made {
             return;
         }
-        if is_whole && corpus::is_rewritten(&files, made) {
+        let rewritten = if is_whole { corpus::rewritten(&files, made) } else { Vec::new() };
+        if !rewritten.is_empty() {
             let what = Rewriting::LineEnds.words(&pattern(&format!("{name}/{}", corpus::MANIFEST)));
-            let what = format!("{} documents: {what}", files.len());
-            self.add(Verdict::InputsDiffer, Cause::LineEnds, name, what);
+            let (file, what) = match rewritten.as_slice() {
+                [one] => (format!("{name}/{one}"), what),
+                many => (name.clone(), format!("{} documents: {what}", many.len())),
+            };
+            self.add(Verdict::InputsDiffer, Cause::LineEnds, &file, what);
             return;
         }
         let differing = manifest.map(|bytes| corpus::differences(name, &bytes, &files));

@@ -2,8 +2,9 @@
 //! id. A folder is a project's `runs` if `tasks` lies beside it, if the project whose inputs the run
 //! is checked with has a task of that id, or if the caller says so.
 
-use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::file;
 use crate::inputs::Library;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
@@ -41,15 +42,8 @@ pub fn without_ending(place: &str) -> &str {
 /// The id of the task whose run belongs in a folder; none where that is not below the `runs` of a
 /// project.
 fn task_of_place(run: &Utf8Path, project: Option<&Library>) -> Option<String> {
-    let absolute = std::path::absolute(run).ok()?;
-    let absolute = Utf8PathBuf::from_path_buf(absolute).ok()?;
-    let mut parts: Vec<&str> = Vec::new();
-    for part in absolute.components() {
-        match part {
-            Utf8Component::ParentDir => drop(parts.pop()),
-            part => parts.push(part.as_str()),
-        }
-    }
+    let absolute = file::absolute(run)?;
+    let parts: Vec<&str> = absolute.components().map(|part| part.as_str()).collect();
     let at = parts.iter().rposition(|part| *part == "runs")?;
     let (root, below) = parts.split_at(at);
     let root: Utf8PathBuf = root.iter().collect();
@@ -60,6 +54,6 @@ fn task_of_place(run: &Utf8Path, project: Option<&Library>) -> Option<String> {
     }
     // Other folders are called `runs` too.
     let is_place = root.join("tasks").is_dir()
-        || project.is_some_and(|project| project.has(&format!("tasks/{id}.json")));
+        || project.is_some_and(|project| project.has(&format!("tasks/{id}.json")).unwrap_or(false));
     is_place.then(|| id.to_owned())
 }

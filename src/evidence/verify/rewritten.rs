@@ -40,14 +40,16 @@ impl Rewritten {
     }
 }
 
-/// A reader that leaves out white space at the ends of lines, and ends what it reads with a line
-/// feed. What it leaves out is noted.
+/// A reader that leaves out white space at the ends of lines and empty lines at the end, and ends
+/// what it reads with a line feed. What it leaves out is noted.
 pub(super) struct Trimmed<R> {
     source: R,
     name: &'static str,
     note: Rewritten,
     line: u64,
     pending: Vec<u8>,
+    /// How many empty lines were read that may be the last ones.
+    empty: usize,
     out: Vec<u8>,
     given: usize,
     is_at_line_start: bool,
@@ -63,6 +65,7 @@ impl<R: Read> Trimmed<R> {
             note,
             line: 1,
             pending,
+            empty: 0,
             out,
             given: 0,
             is_at_line_start: true,
@@ -80,6 +83,10 @@ impl<R: Read> Trimmed<R> {
                 self.has_ended = true;
                 if !self.pending.is_empty() {
                     self.leave_out();
+                }
+                if self.empty > 0 {
+                    let first = self.line - self.empty as u64;
+                    self.note.note(self.name, first, Rewriting::WhiteSpace);
                 }
                 if !self.is_at_line_start {
                     self.note.note(self.name, self.line, Rewriting::WhiteSpace);
@@ -102,16 +109,26 @@ impl<R: Read> Trimmed<R> {
                 if !self.pending.is_empty() {
                     self.leave_out();
                 }
-                self.out.push(byte);
                 self.line += 1;
+                if self.is_at_line_start && self.empty < PENDING_BYTES_MAX {
+                    self.empty += 1;
+                } else {
+                    self.give_empty();
+                    self.out.push(byte);
+                }
                 self.is_at_line_start = true;
             }
             _ => {
+                self.give_empty();
                 self.out.append(&mut self.pending);
                 self.out.push(byte);
                 self.is_at_line_start = false;
             }
         }
+    }
+
+    fn give_empty(&mut self) {
+        self.out.extend(std::iter::repeat_n(b'\n', std::mem::take(&mut self.empty)));
     }
 
     fn leave_out(&mut self) {

@@ -48,7 +48,7 @@ pub enum WriteError {
     },
     /// The file system has no locks.
     #[error(
-        "{path}: this file system has no locks (flock: {source}), so two processes could change one run; put the runs on a file system that has locks (NFS needs its lock service), or name a folder on one with --out"
+        "{path}: this file system has no locks (flock: {source}), so two processes could change one run; put the runs on a file system that has locks (NFS needs its lock service)"
     )]
     NoLocks {
         /// The folder.
@@ -57,7 +57,7 @@ pub enum WriteError {
         source: io::Error,
     },
     /// Another process writes the same run.
-    #[error("{path}: {who} is writing this run; wait for it, or name another folder with --out")]
+    #[error("{path}: {who} is writing this run; wait for it")]
     Locked {
         /// The folder.
         path: Utf8PathBuf,
@@ -84,9 +84,7 @@ pub enum WriteError {
     #[error("{0}: there is no proposal")]
     NoProposal(Utf8PathBuf),
     /// There is something in the way that no run has written.
-    #[error(
-        "{path}: contains {name:?}, which is not part of a run; move it away, or name another folder with --out"
-    )]
+    #[error("{path}: contains {name:?}, which is not part of a run; move it away")]
     Foreign {
         /// The folder.
         path: Utf8PathBuf,
@@ -115,9 +113,7 @@ pub enum WriteError {
         ending: &'static str,
     },
     /// One of two runs would lie in the other.
-    #[error(
-        "{inner}: it would lie in {outer}, and both would be runs; a run's folder holds one run, so give one of them another name"
-    )]
+    #[error("{inner}: lies in {outer}, and a run's folder holds one run; name another folder")]
     Nested {
         /// The one that would be inside.
         inner: Utf8PathBuf,
@@ -127,6 +123,23 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Whether the place is what stands in the way, so that the run can be made in another.
+    pub fn is_of_the_place(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::NoLocks { .. } | Self::Locked { .. } | Self::Foreign { .. } => {
+                true
+            }
+            Self::Partial { .. }
+            | Self::Nothing { .. }
+            | Self::NoProposal(_)
+            | Self::Link(_)
+            | Self::NotFolder(_)
+            | Self::Nameless(_)
+            | Self::Reserved { .. }
+            | Self::Nested { .. } => false,
+        }
+    }
+
     /// Whether the machine refused, and not the program: what was asked for was right.
     pub fn is_of_the_host(&self) -> bool {
         match self {

@@ -11,9 +11,10 @@
 use std::fs;
 use std::io;
 
-use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
+use crate::file;
 use crate::json::Digest;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING, REPLACED_ENDING, SWAP_ENDING, reserved_ending};
 
@@ -106,18 +107,8 @@ impl Place {
         let nested = |inner: &Utf8Path, outer: &Utf8Path| {
             Err(WriteError::Nested { inner: inner.to_owned(), outer: outer.to_owned() })
         };
-        let absolute = std::path::absolute(&self.target).ok();
-        let absolute = absolute.and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
         // What a path leads up through does not hold what it names.
-        let absolute = absolute.map(|path| {
-            path.components().fold(Utf8PathBuf::new(), |mut folded, part| {
-                match part {
-                    Utf8Component::ParentDir => drop(folded.pop()),
-                    part => folded.push(part),
-                }
-                folded
-            })
-        });
+        let absolute = file::absolute(&self.target);
         // As the user wrote it first, so that the error reads so.
         for path in [Some(&self.target), absolute.as_ref()].into_iter().flatten() {
             let above = path.ancestors().skip(1).take_while(|path| !path.ends_with(".."));
