@@ -115,7 +115,7 @@ fn commands_find_the_project_from_any_folder_of_it() {
         ("tasks/canonical", &["regression"], "1 task: 1 same"),
         ("runs/canonical/v1", &["regression"], "1 task: 1 same"),
         ("data", &["replay"], "../runs/canonical/v1: identical"),
-        ("tools", &["review"], "0 proposals"),
+        ("tools", &["review"], "runs: no proposal"),
     ] {
         let (code, all) = within(&folder, below, args);
         assert!(code == 0 && all.contains(printed), "{args:?} in {below}: {code}\n{all}");

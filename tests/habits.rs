@@ -368,3 +368,46 @@ fn lines_fit_the_terminal() {
         }
     }
 }
+
+#[test]
+fn an_error_says_what_is_so_and_what_to_write() {
+    let folder = Folder::project();
+    let run = "runs/canonical/v1";
+    copy(root().join(run).as_std_path(), folder.path().join(run).as_std_path());
+    copy(root().join(run).as_std_path(), folder.path().join("lost").as_std_path());
+    std::fs::remove_file(folder.path().join("lost/state.jsonl")).unwrap();
+    folder.write("notes.md", "notes");
+    let long = "x".repeat(3000);
+    let cases: [(&[&str], i32, &str); 14] = [
+        (&["review", "runs/canonical/v1.partial"], 2, "name the run, runs/canonical/v1"),
+        (&["review", "notes.md"], 2, "notes.md: not a folder; name a run or a folder of runs"),
+        (&["review", "nothing"], 2, "nothing: no such folder"),
+        (&["review"], 0, "runs: no proposal; `gatedrun check` and `gatedrun run` write one"),
+        (&["regression", "notes.md"], 2, "notes.md: not a folder; name a project's folder"),
+        (&["--json", "verify"], 2, "'--json' belongs after the command"),
+        (&["keygen", "notes.md"], 2, "already exists, and is not a private key"),
+        (&["verify", "--key", "notes.md"], 2, "not an Ed25519 public key in PEM (\"BEGIN"),
+        (&["sign", run, "--key", "notes.md"], 2, "not an Ed25519 private key in PEM (PKCS#8"),
+        (&["diff", run, run, "--width", "5"], 2, "a whole number from 20 to 1000 is expected"),
+        (&["show", "lost"], 5, "lost/state.jsonl: no such file; restore it"),
+        (&["diff", "lost", run], 5, "lost/state.jsonl: cannot be read: no such file"),
+        (&["frob"], 2, "unrecognized subcommand 'frob'"),
+        (&["show", &long], 2, "xxx…"),
+    ];
+    for (args, code, said) in cases {
+        let ran = folder.gatedrun(args);
+        let name = args.concat().chars().take(60).collect::<String>();
+        assert_eq!(ran.code, code, "{name}: {}", ran.all());
+        assert!(ran.all().contains(said), "{name}: {}", ran.all());
+        for raw in ["os error", "ASN.1", "error:", "For more information"] {
+            assert!(!ran.all().contains(raw), "{name}: {raw}: {}", ran.all());
+        }
+    }
+    std::fs::rename(folder.path().join(run), folder.path().join("mine")).unwrap();
+    let ran = folder.gatedrun(&["show", "mine"]);
+    let next = "`gatedrun check mine --task tasks/canonical/v1.json` runs the task again";
+    assert!(ran.out.contains(next), "{}", ran.all());
+    assert_eq!(folder.gatedrun(&["check", "mine", "--task", "tasks/canonical/v1.json"]).code, 0);
+    let help = Folder::new().gatedrun(&[]);
+    assert!(help.code == 2 && help.err.starts_with("Run an LLM agent"), "{}", help.all());
+}

@@ -28,8 +28,14 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// Columns of the output, 20 to 1000; those of the terminal if not given
-    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u64).range(20..=COLUMNS_MAX as u64))]
+    #[arg(long, value_name = "COLUMNS", value_parser = columns)]
     width: Option<u64>,
+}
+
+/// Reads a width.
+fn columns(text: &str) -> Result<u64, String> {
+    let width = text.parse().ok().filter(|width| (20..=COLUMNS_MAX as u64).contains(width));
+    width.ok_or_else(|| format!("a whole number from 20 to {COLUMNS_MAX} is expected"))
 }
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {

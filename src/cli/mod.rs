@@ -96,7 +96,7 @@ pub mod exit {
 
     /// The end of the help: an example, and every code.
     pub(super) fn help() -> String {
-        let mut help = "Example: gatedrun run tasks/canonical/v1.json\n\nExit codes:".to_owned();
+        let mut help = "Example: gatedrun run        the built-in task, or tasks/canonical/v1.json of a project\n\nExit codes:".to_owned();
         for (code, says) in ALL {
             let line = format!("  {code:>3}  {says}");
             help.push_str(&format!("\n{}", super::output::folded(&line, 98, 7)));
@@ -350,11 +350,20 @@ fn unparsed(error: clap::Error, args: &[OsString], json: bool) -> ExitCode {
         return ExitCode::from(terminal.unprinted(printed.err()));
     }
     let told = typos::explained(error, args).render().to_string();
+    let Some(message) = told.strip_prefix("error: ") else {
+        // Without a command, the help is what is wanted.
+        told.lines().for_each(|line| terminal.say(line));
+        return ExitCode::from(exit::worse(exit::USAGE, terminal.finish()));
+    };
+    let message = message.trim_end();
+    // Where help is to be had, the usage line above says.
+    let message = message.split("\n\nFor more information").next().unwrap_or(message);
     if json {
-        let message = told.strip_prefix("error: ").unwrap_or(&told).trim_end();
         terminal.stop(&Stop::usage(message));
     } else {
-        told.lines().for_each(|line| terminal.say(&crate::evidence::text::terminal(line)));
+        let mut lines = message.lines();
+        lines.next().into_iter().for_each(|line| terminal.error(line));
+        lines.for_each(|line| terminal.say(&crate::evidence::text::terminal(line)));
     }
     ExitCode::from(exit::worse(exit::USAGE, terminal.finish()))
 }

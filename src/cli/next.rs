@@ -40,17 +40,29 @@ impl Next {
 
 /// How to resume a run of which only the place is known: its task is the one that its ledger names.
 pub(super) fn resume(name: &Utf8Path) -> String {
-    let base = format!("gatedrun resume {name}");
+    let folder = format!("{name}{PARTIAL_ENDING}");
+    with_task("resume", name, Utf8Path::new(&folder))
+}
+
+/// How to execute the task of a finished run again.
+pub(super) fn check(name: &Utf8Path) -> String {
+    with_task("check", name, name)
+}
+
+/// A command about the run of this name, with the task that the ledger in `folder` names where its
+/// place does not say it.
+fn with_task(command: &str, name: &Utf8Path, folder: &Utf8Path) -> String {
+    let base = format!("gatedrun {command} {name}");
     if task_of(name, None).is_ok() {
         return base;
     }
-    let task = recorded_task(name).unwrap_or_else(|| "TASK".to_owned());
+    let task = recorded_task(folder).unwrap_or_else(|| "TASK".to_owned());
     format!("{base} --task {task}")
 }
 
-/// The task that the ledger of an unfinished run names, if it is found from here.
-fn recorded_task(name: &Utf8Path) -> Option<String> {
-    let started = project::started(Utf8Path::new(&format!("{name}{PARTIAL_ENDING}")))?;
+/// The task that the ledger of a run names, if it is found from here.
+fn recorded_task(folder: &Utf8Path) -> Option<String> {
+    let started = project::started(folder)?;
     let task = started.inputs.into_iter().find(|input| input.role == InputRole::Task)?.path;
     (task.starts_with(BUILTIN) || Utf8Path::new(&task).is_file()).then_some(task)
 }

@@ -11,6 +11,7 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::evidence::text;
 use crate::file::said;
+use crate::problem::limited;
 
 use super::look::{Look, is_dumb};
 use super::progress::Progress;
@@ -57,6 +58,9 @@ pub type Printed = Result<(), Infallible>;
 
 /// Below this width lines are not folded, in columns.
 const COLUMNS_MIN: usize = 20;
+
+/// How long a line of an error may be, in characters.
+const LINE_CHARS_MAX: usize = 2000;
 
 /// What a word is, for its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +165,9 @@ impl Terminal {
     /// of JSON among the results.
     pub fn stop(&mut self, stop: &Stop) {
         let Stop { message, code } = stop;
+        // What a message quotes is cut where it is made; a path is as long as its user wrote it.
+        let lines = message.lines().map(|line| limited(line, LINE_CHARS_MAX));
+        let message = &lines.collect::<Vec<_>>().join("\n");
         if self.json {
             let Ok(()) = self.json(&ErrorLine { error: ErrorBody { message, code: *code } });
             return;

@@ -17,6 +17,7 @@ use crate::file::said;
 use crate::host::HostFault;
 use crate::inputs::Project;
 use crate::proposal::{self as proposals, Refusal};
+use crate::task::PARTIAL_ENDING;
 
 use super::diff::print_diff;
 use super::output::{Terminal, Tone};
@@ -158,6 +159,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             }
         }
     }
+    if proposals.is_empty() && !args.json {
+        let what = "no proposal; `gatedrun check` and `gatedrun run` write one where a run differs";
+        terminal.line(&format!("{}: {what}", args.folder))?;
+        return Ok(code);
+    }
     let left = proposals.len() - accepted - rejected;
     let proposed = counted(proposals.len(), "proposal", "proposals");
     if !args.json {
@@ -277,6 +283,9 @@ fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, 
             (true, Err(error)) => Err(error.into()),
             (false, Ok(_)) if is_left => Ok(Vec::new()),
             (false, Err(error)) if is_left => Err(error.into()),
+            (false, _) if folder.as_str().ends_with(PARTIAL_ENDING) => Err(Stop::usage(format!(
+                "{folder}: an unfinished run has no proposal; name the run, {target}"
+            ))),
             (false, _) => Err(WriteError::NoProposal(proposal(&target)).into()),
         };
     }
@@ -285,9 +294,7 @@ fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, 
             let message = format!("{folder}: {}", project::unfinished(folder));
             return Err(Stop { message, code: exit::INTERRUPTED });
         }
-        return Err(Stop::usage(format!(
-            "{folder}: no such folder; name a run or a folder of runs"
-        )));
+        project::must_be_folder(folder, "name a run or a folder of runs")?;
     }
     let proposals = Claim::finish_below(folder, |target, claim| left(target, claim, terminal))?;
     if proposals.is_empty() {

@@ -24,6 +24,7 @@ use crate::problem::{Problem, Problems};
 use crate::task::Task;
 
 use super::check::task_of;
+use super::next;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, NamedRun, named_run};
 use super::steps::{self, StepRow, Steps};
@@ -95,7 +96,10 @@ fn read(path: &Utf8Path, terminal: &Terminal) -> Result<Read, Stop> {
     let unread = |error: &io::Error| Stop::from(HostFault::of(error, path.as_str(), "read"));
     let file = open::open(path).map_err(|error| match HostFault::is_one(&error) {
         true => unread(&error),
-        false => Stop::usage(format!("{path}: {}; name a run's folder", said(&error))),
+        false => Stop {
+            message: format!("{path}: {}; restore it, or name another run's folder", said(&error)),
+            code: exit::MALFORMED,
+        },
     })?;
     let mut reader = Reader::new(file);
     let (mut read, mut steps) = (Read::default(), Steps::default());
@@ -282,8 +286,9 @@ fn print_standing(
     if run.is_unfinished() {
         return Ok(terminal.line(&format!("  {}", run.how_to_go_on()))?);
     }
+    let check = next::check(name);
     Ok(terminal.line(&format!(
-        "  next: `gatedrun verify {name}` checks the evidence, `gatedrun check {name}` runs the task again"
+        "  next: `gatedrun verify {name}` checks the evidence, `{check}` runs the task again"
     ))?)
 }
 

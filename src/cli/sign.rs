@@ -205,12 +205,11 @@ pub(super) fn signing_key(path: &Utf8Path, terminal: &mut Terminal) -> Result<Si
 
 /// Writes the public key of a private one that lies alone, as a killed keygen leaves it.
 fn complete(path: &Utf8Path, beside: &Utf8Path, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let key = signing_key(path, terminal).map_err(|stop| Stop {
-        message: format!(
-            "{}\n{path}: already exists and was not replaced, and {beside} does not exist; choose another name, or move the file away",
-            stop.message
-        ),
-        ..stop
+    let key = signing_key(path, terminal).map_err(|stop| match stop.code {
+        exit::USAGE => Stop::usage(format!(
+            "{path}: already exists, and is not a private key whose public key is missing; choose another name"
+        )),
+        _ => stop,
     })?;
     let public = attest::public_pem(&key).map_err(Stop::usage)?;
     Destination::fresh(beside, Content::Key)?.create(public.as_bytes(), 0o644)?;

@@ -26,6 +26,13 @@ pub fn explained(mut error: clap::Error, args: &[OsString]) -> clap::Error {
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     // An option is short, and what is typed for it is often longer: `--output` for `--out`.
     let near = |known: &str| known.len().max(name.len()) / 2;
+    if known.contains(&name) {
+        // It is an option of the command, given before the command.
+        let place =
+            format!("'--{name}' belongs after the command, as in `gatedrun verify --json runs`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![place.into()]));
+        return error;
+    }
     if let Some(meant) = nearest_within(name, &known, near) {
         let meant = ContextValue::String(format!("--{meant}"));
         error.insert(ContextKind::SuggestedArg, meant);

@@ -10,6 +10,7 @@ use crate::json::{Digest, canonical};
 use super::align::{Proposed, aligned};
 use super::manifest::{FileDigest, Work};
 use super::summary::decision_word;
+use super::text::counted;
 
 /// What was asked, in order, and the files that were written.
 #[derive(Debug, Default)]
@@ -287,7 +288,9 @@ impl Acts {
         let mut all: Vec<String> = gone.chain(written).collect();
         let left_out = all.len().saturating_sub(FILES_MAX);
         all.truncate(FILES_MAX);
-        all.extend((left_out > 0).then(|| format!("and {left_out} more files")));
+        all.extend(
+            (left_out > 0).then(|| format!("and {}", counted(left_out, "more file", "more files"))),
+        );
         all
     }
 }

@@ -455,8 +455,9 @@ pub fn public_pem(key: &SigningKey) -> Result<String, String> {
 /// # Errors
 /// Why it is none, in words.
 pub fn signing_key(pem: &str) -> Result<SigningKey, String> {
+    // The parser speaks of ASN.1, which helps nobody whose file is not a key.
     SigningKey::from_pkcs8_pem(pem)
-        .map_err(|error| format!("not an Ed25519 private key (PKCS#8 PEM): {error}"))
+        .map_err(|_| "not an Ed25519 private key in PEM (PKCS#8, \"BEGIN PRIVATE KEY\")".to_owned())
 }
 
 /// Reads a public key.
@@ -465,5 +466,5 @@ pub fn signing_key(pem: &str) -> Result<SigningKey, String> {
 /// Why it is none, in words.
 pub fn verifying_key(pem: &str) -> Result<VerifyingKey, String> {
     VerifyingKey::from_public_key_pem(pem)
-        .map_err(|error| format!("not an Ed25519 public key (PEM): {error}"))
+        .map_err(|_| "not an Ed25519 public key in PEM (\"BEGIN PUBLIC KEY\")".to_owned())
 }

@@ -15,6 +15,7 @@ use crate::ledger::{LedgerError, Reader};
 use super::acts::{Acts, Changed};
 use super::expect::Observed;
 use super::facts::Facts;
+use super::text::counted;
 use super::verify::{Verdict, verify_unsigned};
 use super::{FILES, STATE, compare, open};
 
@@ -282,7 +283,8 @@ impl Changes {
     pub fn words(&self) -> Vec<String> {
         let told = self.acts.iter().take(ACTS_MAX).map(Changed::words);
         let left_out = self.acts.len().saturating_sub(ACTS_MAX);
-        let rest = (left_out > 0).then(|| format!("and {left_out} more changes"));
+        let rest = (left_out > 0)
+            .then(|| format!("and {}", counted(left_out, "more change", "more changes")));
         told.chain(rest).chain(self.others.iter().cloned()).collect()
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::event::{Decision, Event, Record};
+use crate::file::said;
 use crate::host::HostFault;
 use crate::json;
 use crate::ledger::{LedgerError, Reader};
@@ -141,7 +142,7 @@ pub struct Unread {
 
 impl Unread {
     fn new(path: &Utf8Path, error: &io::Error) -> Self {
-        let message = format!("{path}: cannot be read: {error}");
+        let message = format!("{path}: cannot be read: {}", said(error));
         Self { message, is_host: HostFault::is_one(error) }
     }
 
