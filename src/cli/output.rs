@@ -11,10 +11,32 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::evidence::text;
 use crate::file::said;
+use crate::problem::cut;
 
 use super::look::{Look, is_dumb};
 use super::progress::Progress;
 use super::{Stop, exit};
+
+/// How long a word of an error may be, in characters. A name that leads somewhere is hardly longer.
+const WORD_CHARS_MAX: usize = 1024;
+
+/// An error of bounded length: a user may type a name that is as long as a file. What
+/// is cut is the name, so that what is wrong with it is still read.
+fn bounded(message: &str) -> String {
+    // A place that is an empty name is seen too.
+    let mut shown = if message.starts_with(": ") { "\"\"".to_owned() } else { String::new() };
+    for word in message.split_inclusive(char::is_whitespace) {
+        let name = word.trim_end();
+        match name.chars().nth(WORD_CHARS_MAX) {
+            None => shown.push_str(word),
+            Some(_) => {
+                shown.push_str(&cut(name));
+                shown.push_str(word.get(name.len()..).unwrap_or_default());
+            }
+        }
+    }
+    shown
+}
 
 /// The most columns that anything is laid out for.
 pub const COLUMNS_MAX: usize = 1000;
@@ -161,6 +183,7 @@ impl Terminal {
     /// of JSON among the results.
     pub fn stop(&mut self, stop: &Stop) {
         let Stop { message, code } = stop;
+        let message = &bounded(message);
         if self.json {
             let Ok(()) = self.json(&ErrorLine { error: ErrorBody { message, code: *code } });
             return;
