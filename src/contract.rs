@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::event::Effect;
 use crate::json::{self, Digest, JsonText};
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, cut};
 use crate::schema::{Embedded, Schema, Violation};
 
 /// The meta-schema of a contract, embedded: the file beside the contracts is for editors.
@@ -69,13 +69,20 @@ impl Contract {
                 .at(format!("line {}, column {}", error.line, error.column))
         })?;
         let mut problems = check_shape(path, &text);
+        if !text.is_object() {
+            return Err(Problems(problems));
+        }
         let mut compile = |key: &str| match Schema::compile(text.get(key).unwrap_or(&Value::Null)) {
             Ok(schema) => Some(schema),
             Err(violations) => {
                 problems.extend(violations.into_iter().map(|violation| {
+                    let remedy = match violation.remedy() {
+                        "" => "a contract's schemas are JSON Schema 2020-12",
+                        remedy => remedy,
+                    };
                     Problem::new(path, violation.told())
                         .at(format!("/{key}{}", violation.pointer.trim_end_matches('/')))
-                        .remedy("a contract's schemas are JSON Schema 2020-12")
+                        .remedy(remedy)
                 }));
                 None
             }
@@ -83,7 +90,7 @@ impl Contract {
         let (input, output) = (compile("inputSchema"), compile("outputSchema"));
         let pointer = |pointer: &str| text.pointer(pointer).cloned().unwrap_or_default();
         let effects: Vec<ArgumentEffect> =
-            serde_json::from_value(pointer("/_meta/gatedrun~1effects")).unwrap_or_default();
+            json::typed(pointer("/_meta/gatedrun~1effects")).unwrap_or_default();
         let properties = match pointer("/inputSchema/properties") {
             Value::Object(properties) => properties,
             _ => Map::new(),
@@ -91,7 +98,7 @@ impl Contract {
         for argument in effects.iter().filter_map(|effect| effect.argument.as_deref()) {
             if !properties.contains_key(argument.trim_start_matches('/')) {
                 problems.push(
-                    Problem::new(path, format!("the effect names the argument {argument}, which is not a property of inputSchema"))
+                    Problem::new(path, format!("the effect names the argument {:?}, which is not a property of inputSchema", cut(argument)))
                         .at("/_meta/gatedrun~1effects")
                         .remedy("name one of the properties"),
                 );
@@ -166,15 +173,18 @@ impl Contracts {
         for contract in contracts {
             if !implemented.contains(&contract.name.as_str()) {
                 problems.push(
-                    Problem::new(&contract.path, format!("no tool implements {:?}", contract.name))
-                        .at("/name")
-                        .remedy(format!("the tools are {}", implemented.join(", "))),
+                    Problem::new(
+                        &contract.path,
+                        format!("no tool implements {:?}", cut(&contract.name)),
+                    )
+                    .at("/name")
+                    .remedy(format!("the tools are {}", implemented.join(", "))),
                 );
             } else if let Some(first) = map.get(&contract.name) {
                 problems.push(
                     Problem::new(
                         &contract.path,
-                        format!("{:?} has a contract already, {}", contract.name, first.path),
+                        format!("{:?} has a contract already, {}", contract.name, cut(&first.path)),
                     )
                     .at("/name")
                     .remedy("keep one of the two"),

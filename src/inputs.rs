@@ -19,7 +19,7 @@ use crate::host::HostFault;
 use crate::json::{self, Digest};
 use crate::line_ends::{Rewriting, pattern};
 use crate::policy::{self, listed, meta, spec::Policy};
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, cut};
 use crate::task::{LlmSpec, Task, reserved_ending};
 use crate::{derive, tools};
 
@@ -149,14 +149,33 @@ impl Library {
                 problems.extend(found);
             }
         };
-        let contracts = self.contracts(&task.contracts).map_err(|e| keep(Err(e))).ok();
-        let corpus = self.corpus(&task.corpus).map_err(|e| keep(Err(e))).ok();
-        let prompt = self.prompt(&task.prompt).map_err(|e| keep(Err(e.into()))).ok();
+        // What is missing or of another kind is wrong where the task names it.
+        let named = |problems: Problems, key: &str, name: &str| {
+            let is_of_name = |problem: &Problem| problem.file == name && problem.at.is_empty();
+            let at_the_task = |problem: Problem| match is_of_name(&problem) {
+                true => problem.named_by(task_path, format!("/{key}")),
+                false => problem,
+            };
+            located(Problems(problems.0.into_iter().map(at_the_task).collect()))
+        };
+        let contracts = self
+            .contracts(&task.contracts)
+            .map_err(|e| keep(Err(named(e, "contracts", &task.contracts))))
+            .ok();
+        let corpus =
+            self.corpus(&task.corpus).map_err(|e| keep(Err(named(e, "corpus", &task.corpus)))).ok();
+        let prompt = self
+            .prompt(&task.prompt)
+            .map_err(|e| keep(Err(named(e.into(), "prompt", &task.prompt))))
+            .ok();
         let mut policy = None;
         if let Some((contracts, _)) = &contracts {
             let names = contracts.names();
             keep(task.check_tools(task_path, &names).map_err(located));
-            policy = self.policy(&task.policy, contracts).map_err(|e| keep(Err(e))).ok();
+            policy = self
+                .policy(&task.policy, contracts)
+                .map_err(|e| keep(Err(named(e, "policy", &task.policy))))
+                .ok();
         }
         let (Some((contracts, contract_inputs)), Some(corpus), Some(prompt), Some(policy), true) =
             (contracts, corpus, prompt, policy, problems.is_empty())
@@ -209,8 +228,8 @@ impl Library {
             ("/prompt", &task.prompt),
         ];
         let outside = named.into_iter().filter(|(_, named)| !self.is_inside(named));
-        let problem = |(pointer, named)| {
-            Problem::new(path, format!("{named:?} leads out of the project"))
+        let problem = |(pointer, named): (&str, &String)| {
+            Problem::new(path, format!("{:?} leads out of the project", cut(named)))
                 .at(pointer)
                 .remedy("give a path below the project's root, without \"..\"")
         };
@@ -239,7 +258,7 @@ impl Library {
         match named {
             Some(named) if named != task.id => Err(Problem::new(
                 path,
-                format!("the id is {:?}, and the path says {named:?}", task.id),
+                format!("the id is {:?}, and the path says {:?}", task.id, cut(named)),
             )
             .at("/id")
             .remedy("a task below tasks/ has its path as its id")),

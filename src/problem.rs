@@ -9,12 +9,16 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub struct Problem {
     /// The input as its user named it, for example `tasks/canonical/v1.json`.
+    #[serde(serialize_with = "bounded")]
     pub file: String,
     /// The place in it: a line and column, or a JSON pointer; empty for the whole file.
+    #[serde(serialize_with = "bounded")]
     pub at: String,
     /// What is wrong, as a lower-case fragment.
+    #[serde(serialize_with = "bounded")]
     pub what: String,
     /// How to fix it; empty where the first sentence says it already.
+    #[serde(serialize_with = "bounded")]
     pub remedy: String,
     /// Whether the machine refused, and not the input is wrong.
     #[serde(skip)]
@@ -39,6 +43,13 @@ impl Problem {
         self
     }
 
+    /// The same problem at the place that names the file: whoever wrote the name has to change it.
+    #[must_use]
+    pub fn named_by(self, file: impl Into<String>, at: impl Into<String>) -> Self {
+        let what = format!("{}: {}", cut(&self.file), self.what);
+        Self { file: file.into(), at: at.into(), what, ..self }
+    }
+
     /// Says that the machine refused: there is nothing to change in the input.
     #[must_use]
     pub fn of_the_host(mut self) -> Self {
@@ -61,9 +72,14 @@ impl Problem {
     }
 }
 
+/// Writes a text for a program: it may need a whole path, and no text that is as long as a file.
+fn bounded<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&limited(text, WRITTEN_CHARS_MAX))
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&cut(&self.file))?;
+        f.write_str(&named(&self.file))?;
         if !self.at.is_empty() {
             write!(f, ": {}", cut(&self.at))?;
         }
@@ -132,6 +148,9 @@ pub const SHOWN_MAX: usize = 10;
 /// How long the words of a problem may be, in characters: values in them are cut before.
 const WORDS_CHARS_MAX: usize = 500;
 
+/// How long each text of a problem may be where a program reads it, in characters.
+const WRITTEN_CHARS_MAX: usize = 1024;
+
 /// What orders places: line and column, then the parts of a JSON pointer.
 fn place(at: &str) -> (u64, u64, Vec<(u64, &str)>) {
     let number = |word: &str| -> u64 {
@@ -144,6 +163,11 @@ fn place(at: &str) -> (u64, u64, Vec<(u64, &str)>) {
         return (0, 0, parts.collect());
     }
     (number("line "), number("column "), Vec::new())
+}
+
+/// The name of a file as a message shows it; an empty one is seen too.
+pub fn named(file: &str) -> std::borrow::Cow<'_, str> {
+    if file.is_empty() { "\"\"".into() } else { cut(file) }
 }
 
 /// How long a quoted value may be in a message, in characters.
@@ -189,6 +213,31 @@ pub fn nearest_within<'a>(
         .filter(|(edits, candidate)| *edits <= edits_max(candidate))
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// The key that another one was probably meant to be. Letters that changed places are two edits, which
+/// a word of four may have.
+pub fn misspelt<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    nearest_within(&cut(name), known, |candidate| match candidate.chars().count() {
+        0..=3 => 1,
+        4..=8 => 2,
+        length => length / 3,
+    })
+}
+
+/// What to say of a key that is not among the known ones.
+///
+/// ```
+/// use gatedrun::problem::unknown_key;
+/// assert_eq!(unknown_key("tolo", &["tool"]), "unknown key \"tolo\"; rename it to \"tool\"");
+/// assert_eq!(unknown_key("zzz", &["tool"]), "unknown key \"zzz\"; remove it");
+/// ```
+pub fn unknown_key(name: &str, known: &[&str]) -> String {
+    let (meant, name) = (misspelt(name, known), cut(name));
+    match meant {
+        Some(meant) => format!("unknown key {name:?}; rename it to {meant:?}"),
+        None => format!("unknown key {name:?}; remove it"),
+    }
 }
 
 /// The number of single-character edits between two names (Levenshtein).

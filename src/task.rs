@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::event::{FailureMode, TerminalReason, Usage};
+use crate::file::Kind;
 use crate::json::{self, Digest};
 use crate::problem::{Problem, Problems, cut, nearest};
 use crate::schema::{Embedded, Schema};
@@ -292,12 +293,16 @@ impl Task {
     }
 
     fn read(path: &str, bytes: &[u8]) -> Result<Self, Problems> {
-        let value = json::parse(bytes).map_err(|error| {
-            Problem::new(path, error.message.clone())
-                .at(format!("line {}, column {}", error.line, error.column))
+        let value = json::parse(bytes).map_err(|error| match Kind::of(bytes) {
+            Some(kind) if kind != Kind::Task => kind.instead_of(path, Kind::Task),
+            _ => Problem::new(path, error.message.clone())
+                .at(format!("line {}, column {}", error.line, error.column)),
         })?;
         let violations = META.violations(&value);
         if !violations.is_empty() {
+            if let Some(kind) = Kind::of(bytes).filter(|kind| *kind != Kind::Task) {
+                return Err(kind.instead_of(path, Kind::Task).into());
+            }
             return Err(Problems(
                 violations.into_iter().flat_map(|violation| violation.problems(path)).collect(),
             ));
@@ -310,23 +315,29 @@ impl Task {
             let mut rest = value.clone();
             rest.as_object_mut()?.remove("llm");
             json::rounded(&rest).filter(|(_, number)| number.is_f64()).map(|(pointer, number)| {
-                Problem::new(path, json::rounded_words(number)).at(pointer)
+                Problem::new(path, too_large(number, i64::MAX.unsigned_abs())).at(pointer)
             })
         };
         if let Some(((pointer, number), above)) = said {
-            let problem = Problem::new(path, json::rounded_words(number));
-            return Err(problem.at(format!("{above}{pointer}")).into());
+            // A place in a result is counted, and is never a text.
+            let is_count = pointer.contains("/$result/");
+            let what = match is_count {
+                true => too_large(number, json::INTEGER_MAX),
+                false => json::rounded_words(number),
+            };
+            return Err(Problem::new(path, what).at(format!("{above}{pointer}")).into());
         } else if let Some(problem) = whole() {
             return Err(problem.into());
         }
-        let raw: RawTask =
-            serde_json::from_value(value).map_err(|error| Problem::new(path, error.to_string()))?;
+        let raw: RawTask = json::typed(value)
+            .map_err(|misfit| Problem::new(path, &misfit.what).at(misfit.at()))?;
         let mut problems = Vec::new();
         let llm = match raw.llm {
             RawLlm::Random { max_calls_per_step } => LlmSpec::Random { max_calls_per_step },
             RawLlm::Script(entries) => LlmSpec::Script(check_script(path, entries, &mut problems)),
         };
-        let faults = raw.faults.into_iter().map(Fault::from).collect();
+        let faults: Vec<Fault> = raw.faults.into_iter().map(Fault::from).collect();
+        problems.extend(faults_twice(path, &faults));
         let task = Self {
             id: raw.id,
             title: raw.title,
@@ -398,6 +409,26 @@ impl Task {
         }
         named
     }
+}
+
+/// What to say of a number that no integer of a task can be.
+fn too_large(number: &serde_json::Number, max: u64) -> String {
+    format!("expected a whole number in plain digits, at most {max}, found {number}")
+}
+
+/// A tool has one fault: of two, one would do nothing.
+fn faults_twice(path: &str, faults: &[Fault]) -> Vec<Problem> {
+    let twice = faults.iter().enumerate().filter(|(index, fault)| {
+        faults.iter().take(*index).any(|earlier| earlier.tool == fault.tool)
+    });
+    twice
+        .map(|(index, fault)| {
+            let what = format!("{:?} has a fault already, and a tool has one", cut(&fault.tool));
+            Problem::new(path, what)
+                .at(format!("/faults/{index}/tool"))
+                .remedy("remove one of the two")
+        })
+        .collect()
 }
 
 impl From<RawFault> for Fault {
@@ -542,15 +573,15 @@ impl Scope<'_> {
                 Template::Literal(Value::Null)
             }
             ("$step", _) => Template::Step,
-            ("$result", operand) => match serde_json::from_value::<Reference>(operand) {
+            ("$result", operand) => match json::typed::<Reference>(operand) {
                 Ok(reference) => {
                     self.check_reference(&reference, &place);
                     Template::Result(reference)
                 }
-                Err(error) => {
+                Err(misfit) => {
                     self.problem(
-                        &place,
-                        &error.to_string(),
+                        &format!("{place}{}", misfit.pointer),
+                        &misfit.what,
                         "write {\"step\": 1, \"call\": 1, \"pointer\": \"/...\"}",
                     );
                     Template::Literal(Value::Null)
@@ -577,12 +608,18 @@ impl Scope<'_> {
 
     fn check_reference(&mut self, reference: &Reference, place: &str) {
         let pointer = &reference.pointer;
+        let shown = cut(pointer);
+        let of = format!("of the reference to step {}", reference.step);
+        let at = format!("{place}/pointer");
         if !pointer.is_empty() && !pointer.starts_with('/') {
-            self.problem(place, &format!("{pointer:?} is not a JSON pointer"), "begin it with /");
+            let what = format!("the pointer {of} is not a JSON pointer (found {shown:?})");
+            self.problem(&at, &what, "begin it with /");
         }
         if pointer.split('~').skip(1).any(|after| !after.starts_with(['0', '1'])) {
-            let what = format!("{pointer:?} is not a JSON pointer: ~ stands for nothing");
-            self.problem(place, &what, "write ~0 for ~, and ~1 for / in a key");
+            let what = format!(
+                "the pointer {of} is not a JSON pointer: ~ stands for nothing (found {shown:?})"
+            );
+            self.problem(&at, &what, "write ~0 for ~, and ~1 for / in a key");
         }
         let Some(entry) = self.earlier.iter().find(|entry| entry.steps.contains(&reference.step))
         else {

@@ -498,7 +498,8 @@ fn the_policy_commands() {
     let ran = folder.gatedrun(&["policy", "test", "builtin:policy/v1.yaml", "cases.jsonl"]);
     assert_eq!(ran.code, 2, "{}", ran.all());
     assert!(
-        ran.err.contains("cases.jsonl: line 1:") && ran.err.contains("cases.jsonl: line 2:"),
+        ran.err.contains("cases.jsonl: line 1, column 10 (/tool): ")
+            && ran.err.contains("cases.jsonl: line 2, column 2: "),
         "{}",
         ran.all()
     );

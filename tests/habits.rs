@@ -308,7 +308,7 @@ fn a_slip_is_answered_with_what_was_meant() {
     assert!(ran.code == 2 && !ran.err.contains("tip"), "{}", ran.all());
     for args in [&["run", "--seed", "-1"][..], &["corpus", "build", "x", "--seed", "one"]] {
         let ran = folder.gatedrun(args);
-        let due = "a seed is a whole number from 0 to 18446744073709551615";
+        let due = "a seed is a whole number from 0 to 9223372036854775807";
         assert!(ran.code == 2 && ran.err.contains(due), "{}", ran.all());
     }
     let edited = |path: &str, from: &str, to: &str| {

@@ -31,6 +31,8 @@ mod tools;
 mod script;
 /// Bad inputs: each gets what, where and how to fix it; several are reported together.
 mod inputs;
+/// What is said of broken inputs: plain words, places, bounds, and advice that works.
+mod messages;
 /// The corpus: what is built, what is checked, other people's files.
 mod corpus;
 /// Ten thousand random runs, and what holds in each of them.

@@ -110,7 +110,7 @@ fn examples_that_a_rule_contradicts_are_refused() {
         (
             "- {tool: shell, arguments: {}}",
             "- {tool: read, arguments: {path: /etc/passwd}}",
-            "sandbox_path denies this example before the rule is asked",
+            "tool_registry lets this example pass; sandbox_path denies it",
         ),
         (
             "{run: {steps: 9, tokens: 50000}}",

@@ -3,7 +3,7 @@
 use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 
-use crate::support::{root, text};
+use crate::support::{Folder, root, text};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +127,49 @@ fn prose_is_plain_english() {
         all.extend(found(&prose, &phrases).into_iter().map(|hit| format!("{file}:{hit}")));
     }
     assert!(all.is_empty(), "{} phrases:\n{}", all.len(), all.join("\n"));
+}
+
+/// What a schema says in words, wherever in it.
+fn descriptions(schema: &serde_json::Value, found: &mut Vec<String>) {
+    match schema {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                match value.as_str() {
+                    Some(words) if key == "description" || key == "title" => {
+                        found.push(words.to_owned());
+                    }
+                    _ => descriptions(value, found),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|one| descriptions(one, found)),
+        _ => {}
+    }
+}
+
+/// The schemas are read by people who do not have the code: no links of rustdoc, no paths of code.
+#[test]
+fn schemas_are_described_in_plain_english() {
+    let (phrases, folder) = (phrases(), Folder::new());
+    let names = folder.gatedrun(&["schema"]).out;
+    let names: Vec<&str> =
+        names.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() >= 20, "{names:?}");
+    let (mut all, mut read) = (Vec::new(), 0);
+    // A project may have a copy of the policy's schema, which is compared byte by byte: its words stay.
+    for name in names.into_iter().filter(|name| *name != "policy") {
+        let schema = serde_json::from_str(&folder.gatedrun(&["schema", name]).out).unwrap();
+        let mut words = Vec::new();
+        descriptions(&schema, &mut words);
+        read += words.len();
+        for words in words {
+            let odd = words.contains("[`") || words.contains("`]") || words.contains("::");
+            all.extend(odd.then(|| format!("{name}: {words:?}: a link or a path of code")));
+            all.extend(found(&words, &phrases).into_iter().map(|hit| format!("{name}: {hit}")));
+        }
+    }
+    assert!(read > 200, "{read}");
+    assert!(all.is_empty(), "{}", all.join("\n"));
 }
 
 #[test]

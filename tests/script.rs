@@ -36,10 +36,10 @@ fn references_to_nothing_are_found_when_the_task_loads() {
         (json!({"step": 9, "pointer": "/x"}), "step 9 does not come before step 2"),
         (json!({"step": 0, "pointer": "/x"}), "step 0 does not come before step 2"),
         (json!({"step": 1, "call": 2, "pointer": "/x"}), "step 1 has 1 call, and no call 2"),
-        (json!({"step": 1, "pointer": "x"}), "\"x\" is not a JSON pointer"),
+        (json!({"step": 1, "pointer": "x"}), "is not a JSON pointer (found \"x\")"),
         (json!({"step": 1, "pointer": "/a~2"}), "~ stands for nothing"),
-        (json!({"step": 1}), "missing field `pointer`"),
-        (json!({"step": 1, "pointer": "/x", "extra": 1}), "unknown field `extra`"),
+        (json!({"step": 1}), "\"pointer\" is missing; add it"),
+        (json!({"step": 1, "pointer": "/x", "extra": 1}), "unknown key \"extra\"; remove it"),
     ] {
         let error = load_error(json!([search, {"final_answer": {"$result": reference}}]));
         assert!(error.contains("/llm/script/1/final_answer/$result"), "{error}");

@@ -2,6 +2,8 @@
 //! Both read a subset: a case may be refused if `cases/suites.json` says why. Read otherwise than the
 //! suite says, or refused without being listed, is red; so is a listed refusal that no longer is one.
 
+#![expect(clippy::print_stderr, reason = "what is skipped or counted is said")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
@@ -86,7 +88,7 @@ fn the_schemas_of_the_json_schema_test_suite() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    println!(
+    eprintln!(
         "json schema: {schemas} schemas, {instances} instances; refused: {}",
         refused.values().sum::<usize>()
     );
@@ -140,7 +142,7 @@ fn the_cases_of_the_yaml_test_suite() {
     let gone = due.keys().filter(|id| !seen.contains(**id));
     wrong.extend(gone.map(|id| format!("{id}: listed, and not refused")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    println!(
+    eprintln!(
         "yaml: {same} read alike, {invalid} invalid ones refused, {} others refused",
         seen.len()
     );

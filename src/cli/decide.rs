@@ -102,7 +102,7 @@ fn call(bytes: &[u8], number: u64) -> Result<ProposedCall, String> {
     let value = json::parse(bytes.trim_ascii())
         .map_err(|error| format!("column {}: {}", error.column, cut(&error.message)))?;
     let Value::Object(mut call) = value else {
-        return Err(format!("expected an object, found {}", crate::schema::type_name(&value)));
+        return Err(format!("expected an object, found {}", json::shown(&value)));
     };
     let call_id = match call.remove("call_id").unwrap_or_default() {
         Value::Null => format!("call_{number}"),

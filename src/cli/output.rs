@@ -11,11 +11,32 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::evidence::text;
 use crate::file::said;
-use crate::problem::limited;
+use crate::problem::cut;
 
 use super::look::{Look, is_dumb};
 use super::progress::Progress;
 use super::{Stop, exit};
+
+/// How long a word of an error may be, in characters. A name that leads somewhere is hardly longer.
+const WORD_CHARS_MAX: usize = 1024;
+
+/// An error of bounded length: a user may type a name that is as long as a file. What
+/// is cut is the name, so that what is wrong with it is still read.
+fn bounded(message: &str) -> String {
+    // A place that is an empty name is seen too.
+    let mut shown = if message.starts_with(": ") { "\"\"".to_owned() } else { String::new() };
+    for word in message.split_inclusive(char::is_whitespace) {
+        let name = word.trim_end();
+        match name.chars().nth(WORD_CHARS_MAX) {
+            None => shown.push_str(word),
+            Some(_) => {
+                shown.push_str(&cut(name));
+                shown.push_str(word.get(name.len()..).unwrap_or_default());
+            }
+        }
+    }
+    shown
+}
 
 /// The most columns that anything is laid out for.
 pub const COLUMNS_MAX: usize = 1000;
@@ -58,9 +79,6 @@ pub type Printed = Result<(), Infallible>;
 
 /// Below this width lines are not folded, in columns.
 const COLUMNS_MIN: usize = 20;
-
-/// How long a line of an error may be, in characters.
-const LINE_CHARS_MAX: usize = 2000;
 
 /// What a word is, for its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,9 +183,7 @@ impl Terminal {
     /// of JSON among the results.
     pub fn stop(&mut self, stop: &Stop) {
         let Stop { message, code } = stop;
-        // What a message quotes is cut where it is made; a path is as long as its user wrote it.
-        let lines = message.lines().map(|line| limited(line, LINE_CHARS_MAX));
-        let message = &lines.collect::<Vec<_>>().join("\n");
+        let message = &bounded(message);
         if self.json {
             let Ok(()) = self.json(&ErrorLine { error: ErrorBody { message, code: *code } });
             return;

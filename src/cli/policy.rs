@@ -215,7 +215,7 @@ fn load_within(named: &Named, world: &World) -> Result<Within, Stop> {
             )));
         }
         if let Err((what, fix)) = crate::policy::listed::check_host(host) {
-            return Err(Stop::usage(format!("--fixtures {text:?}: {what}; {fix}")));
+            return Err(Stop::usage(format!("--fixtures {:?}: {what}; {fix}", cut(text))));
         }
         if fixtures.insert(host.to_owned(), mount.to_owned()).is_some() {
             return Err(Stop::usage(format!(
@@ -385,13 +385,13 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
                     } else {
                         let note = match case.note.as_str() {
                             "" => String::new(),
-                            note => format!("{}: ", escape(note)),
+                            note => format!("{}: ", escape(&cut(note))),
                         };
                         let judged = match (&subject.tool, &subject.run) {
                             (Some(tool), _) => {
                                 format!(
                                     "{} {}",
-                                    escape(tool),
+                                    escape(&cut(tool)),
                                     escape(&cut(&subject.arguments.to_string()))
                                 )
                             }

@@ -17,7 +17,7 @@ use crate::evidence::write::{
     interrupted, is_beside, is_only_lock, swap_beside, swapped, target_of,
 };
 use crate::evidence::{FILES, MANIFEST, STATE, WORK, manifest, open, origin};
-use crate::file;
+use crate::file::{self, Kind};
 use crate::host::HostFault;
 use crate::inputs::{BUILTIN, Library, Project};
 use crate::ledger::{LINE_BYTES_MAX, Reader};
@@ -48,9 +48,7 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     let there = file::at(&path)?;
     let what = if there.as_ref().is_some_and(Metadata::is_file) {
         let is_json = path.extension().is_none_or(|extension| extension == "json");
-        let other = (!is_json).then(|| {
-            "not a task: a task is a .json file; name one, for example tasks/NAME.json".to_owned()
-        });
+        let other = (!is_json).then(|| of_another_kind(&path));
         run_above(&path)?.map(|_| "a file of a run; name a task file".to_owned()).or(other)
     } else if is_run(&path)? {
         Some(instead_of_run(&path))
@@ -75,6 +73,20 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     let path =
         if rest.as_str().starts_with(BUILTIN) { format!("./{rest}") } else { rest.into_string() };
     Ok(TaskPath { project: Project::Folder(root), path })
+}
+
+/// What to say of a file that is not a task by its name.
+fn of_another_kind(path: &Utf8Path) -> String {
+    let kind = crate::inputs::read_file(path, path.as_str()).ok().and_then(|it| Kind::of(&it));
+    match kind.filter(|kind| *kind != Kind::Task) {
+        Some(kind) => {
+            let problem = kind.instead_of(path.as_str(), Kind::Task);
+            format!("{}; {}", problem.what, problem.remedy)
+        }
+        None => {
+            "not a task: a task is a .json file; name one, for example tasks/NAME.json".to_owned()
+        }
+    }
 }
 
 /// What to name in place of a run where a task is meant.

@@ -5,12 +5,13 @@ use std::ffi::OsString;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::problem::nearest_within;
+use crate::problem::{QUOTED_CHARS_MAX, cut, nearest_within};
 
 use super::Cli;
 
 /// An error about the command line, with the option that was probably meant.
 pub fn explained(mut error: clap::Error, args: &[OsString]) -> clap::Error {
+    shorten(&mut error);
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -40,6 +41,27 @@ pub fn explained(mut error: clap::Error, args: &[OsString]) -> clap::Error {
     error
 }
 
+/// Cuts what an error quotes of the command line: an argument may be as long as a file.
+fn shorten(error: &mut clap::Error) {
+    let long = |text: &String| text.chars().count() > QUOTED_CHARS_MAX;
+    let cut_all = |texts: &[String]| texts.iter().map(|text| cut(text).into_owned()).collect();
+    let shortened: Vec<(ContextKind, ContextValue)> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) if long(text) => {
+                Some((kind, ContextValue::String(cut(text).into_owned())))
+            }
+            ContextValue::Strings(texts) if texts.iter().any(long) => {
+                Some((kind, ContextValue::Strings(cut_all(texts))))
+            }
+            _ => None,
+        })
+        .collect();
+    for (kind, value) in shortened {
+        error.insert(kind, value);
+    }
+}
+
 /// The long options of the command that these arguments name.
 fn options(args: &[OsString]) -> Vec<String> {
     let mut command = Cli::command();
@@ -56,5 +78,7 @@ fn options(args: &[OsString]) -> Vec<String> {
 /// # Errors
 /// What a seed is.
 pub fn seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
+    // A task's seed is an integer of JSON, and so is what the trace says of it.
+    let seed = text.parse().ok().filter(|seed| *seed <= i64::MAX.unsigned_abs());
+    seed.ok_or_else(|| format!("a seed is a whole number from 0 to {}", i64::MAX))
 }

@@ -304,16 +304,20 @@ fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, Unread> {
 /// How documents differ from what the bytes of a manifest say of them.
 pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>>) -> Vec<Problem> {
     let (file, bytes) = (&format!("{name}/{MANIFEST}"), manifest);
-    let manifest = json::parse(bytes).map_err(|error| error.to_string()).and_then(|value| {
-        serde_json::from_value::<Manifest>(value).map_err(|error| error.to_string())
-    });
-    let manifest = match manifest {
-        Ok(manifest) => manifest,
-        Err(what) => {
-            return vec![
-                Problem::new(file, what).remedy("build it again with `gatedrun corpus build`"),
-            ];
+    let unread = |problem: Problem| {
+        let problem = problem.remedy("build it again with `gatedrun corpus build`");
+        json::located(problem.into(), bytes).0
+    };
+    let value = match json::parse(bytes) {
+        Ok(value) => value,
+        Err(error) => {
+            let at = format!("line {}, column {}", error.line, error.column);
+            return unread(Problem::new(file, error.message).at(at));
         }
+    };
+    let manifest: Manifest = match json::typed(value) {
+        Ok(manifest) => manifest,
+        Err(misfit) => return unread(Problem::new(file, &misfit.what).at(misfit.at())),
     };
     let amend = match manifest.generator.as_str() {
         build::GENERATOR => "build the manifest again with `gatedrun corpus build`",

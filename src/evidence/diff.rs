@@ -29,8 +29,8 @@ pub struct Diff {
     pub first: Option<FirstDifference>,
     /// The steps, aligned.
     pub steps: Vec<StepPair>,
-    /// How many steps of the first and of the second run are not among them: no more was held than
-    /// [`HELD_BYTES_MAX`].
+    /// How many steps of the first and of the second run are not among them: the steps
+    /// that are held have a limited size.
     pub left_out: (u64, u64),
     /// What else of the two differs: counts, cost, outcome, answer.
     pub outcome: Vec<Difference>,

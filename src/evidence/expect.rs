@@ -1,6 +1,7 @@
 //! Holds a run against what its task expects of it.
 
 use crate::event::{Event, Record};
+use crate::problem::cut;
 use crate::task::Expected;
 
 use super::summary::decision_word;
@@ -67,8 +68,8 @@ impl Observed {
             {
                 unmet.push(format!(
                     "{name}: expected [{}], got [{}]",
-                    expected.join(", "),
-                    got.join(", ")
+                    cut(&expected.join(", ")),
+                    cut(&got.join(", "))
                 ));
             }
         };
@@ -82,6 +83,7 @@ impl Observed {
         for text in &expected.answer_contains {
             let answer = self.answer.as_deref().unwrap_or_default();
             if !answer.contains(text.as_str()) {
+                let (text, answer) = (cut(text), cut(answer));
                 unmet.push(format!("answer_contains: {text:?} is not in the answer {answer:?}"));
             }
         }

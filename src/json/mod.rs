@@ -8,6 +8,7 @@ mod glance;
 mod number;
 mod place;
 mod text;
+mod typed;
 
 use std::fmt;
 
@@ -20,6 +21,7 @@ pub use glance::glance;
 pub use number::{INTEGER_MAX, normal, rounded, rounded_words};
 pub use place::{located, places};
 pub use text::JsonText;
+pub use typed::{Misfit, SHOWN_BYTES_MAX, shown, typed};
 
 /// A key as a part of a JSON pointer.
 pub fn pointer_token(key: &str) -> String {
@@ -164,7 +166,9 @@ fn plain(message: &str) -> &str {
         "trailing characters" => "not JSON: remove what follows the end of the value",
         "invalid escape" => "not JSON: an unknown escape; write a backslash as `\\\\`",
         "invalid number" => "not JSON: not a number; a string needs double quotes",
-        "number out of range" => "a number too large for any reader; write it as a string",
+        "number out of range" => {
+            "a number too large for any reader; write a smaller one, or a string where one may stand"
+        }
         "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
             "half of a surrogate pair; write the character itself, or both halves"
         }

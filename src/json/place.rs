@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::problem::Problems;
+use crate::problem::{Problems, cut};
 
 /// Line and column of every value of a JSON text, both from 1, by JSON pointer. The text is one that
 /// [`super::parse`] has accepted; of another, what can be read.
@@ -23,6 +23,12 @@ pub fn places(text: &[u8]) -> HashMap<String, (u64, u64)> {
 pub fn located(mut problems: Problems, text: &[u8]) -> Problems {
     let places = places(text);
     for problem in problems.0.iter_mut().filter(|problem| problem.at.starts_with('/')) {
+        // The whole text has a place, and no pointer that says more.
+        if problem.at == "/" {
+            let whole = places.get("").unwrap_or(&(1, 1));
+            problem.at = format!("line {}, column {}", whole.0, whole.1);
+            continue;
+        }
         // What is not there has the place of what it would be in.
         let mut pointer = problem.at.trim_end_matches('/');
         let place = loop {
@@ -33,7 +39,7 @@ pub fn located(mut problems: Problems, text: &[u8]) -> Problems {
             }
         };
         if let Some((line, column)) = place {
-            problem.at = format!("line {line}, column {column} ({})", problem.at);
+            problem.at = format!("line {line}, column {column} ({})", cut(&problem.at));
         }
     }
     problems

@@ -9,6 +9,8 @@ use serde_json::Value;
 use super::{Llm, LlmError, Message, Reply, Request, reply_bytes, stub_usage};
 use crate::derive;
 use crate::event::{ExecutionPath, LlmIdentity, Usage};
+use crate::json::pointer_token;
+use crate::problem::cut;
 use crate::task::{Entry, Reference, Template, Turn};
 
 /// A scripted LLM.
@@ -132,10 +134,14 @@ impl<'a> ScriptLlm<'a> {
 
     fn look_up(&self, reference: &Reference, step: u64, place: &str) -> Result<Value, LlmError> {
         let Reference { step: from, call, pointer } = reference;
+        let target = match pointer.as_str() {
+            "" => "the result".to_owned(),
+            pointer => format!("{:?} in the result", cut(pointer)),
+        };
         let missing = |why: &str| LlmError {
             step,
             what: format!(
-                "{place} of task {:?} refers to {pointer:?} in the result of step {from}, call {call}: {why}",
+                "{place} of task {:?} refers to {target} of step {from}, call {call}: {why}",
                 self.task
             ),
         };
@@ -147,9 +153,9 @@ impl<'a> ScriptLlm<'a> {
                 .as_object()
                 .into_iter()
                 .flatten()
-                .map(|(key, _)| format!("/{key}"))
+                .map(|(key, _)| format!("/{}", pointer_token(key)))
                 .collect();
-            missing(&format!("nothing is there; the result holds {}", keys.join(", ")))
+            missing(&format!("nothing is there; the result holds {}", cut(&keys.join(", "))))
         })
     }
 }

@@ -14,12 +14,16 @@ use serde_json::Value;
 use crate::contract::Contracts;
 use crate::corpus::Corpus;
 use crate::event::{ProposedCall, Rule, Totals, Usage};
+use crate::file::Kind;
+use crate::json::{self, Misfit};
 use crate::problem::{Problem, Problems, cut, nearest};
 
 use super::call::{Denied, Standing};
 use super::capability::Opening;
+use super::example::incomplete;
 use super::gate::{Gate, Verdict};
 use super::path::Mounts;
+use super::rules;
 use super::spec::Policy;
 
 /// A call, or what a run has used.
@@ -120,7 +124,9 @@ impl Case {
         let denied = judge.decide(&self.subject());
         let got = match &denied {
             None => "it is allowed".to_owned(),
-            Some(denied) => format!("{} denies it: {}", denied.rule.as_str(), denied.reason),
+            Some(denied) => {
+                format!("{} denies it: {}", denied.rule.as_str(), limited(&denied.reason))
+            }
         };
         let is_met = match (&denied, self.decision.as_str()) {
             (None, expected) => expected == "allow",
@@ -140,8 +146,9 @@ impl Case {
         let reason = denied.map_or_else(String::new, |denied| denied.reason);
         (!reason.contains(&self.reason)).then(|| {
             format!(
-                "denied as expected, but the reason does not contain {:?}: {reason}",
-                self.reason
+                "denied as expected, but the reason does not contain {:?}: {}",
+                cut(&self.reason),
+                limited(&reason)
             )
         })
     }
@@ -152,39 +159,82 @@ impl Case {
 /// # Errors
 /// Every line that is not a case.
 pub fn read_table(path: &str, bytes: &[u8]) -> Result<Vec<Case>, Problems> {
+    if let Some(kind) = Kind::of(bytes).filter(|kind| *kind != Kind::Table) {
+        return Err(kind.instead_of(path, Kind::Table).into());
+    }
     let mut cases = Vec::new();
     let mut problems = Vec::new();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let at = format!("line {}", index + 1);
-        let case = crate::json::parse(line).map_err(|error| error.message).and_then(|value| {
-            serde_json::from_value::<Case>(whole_numbers(value)).map_err(|error| error.to_string())
-        });
-        match case {
-            Ok(mut case) => {
-                case.line = index + 1;
-                match check_decision(&case.decision) {
-                    Ok(()) => cases.push(case),
-                    Err((what, fix)) => problems.push(Problem::new(path, what).at(at).remedy(fix)),
-                }
+        match read_case(line) {
+            Ok(case) => cases.push(Case { line: index + 1, ..case }),
+            Err(Wrong { column, pointer, what, fix }) => {
+                let pointer = match pointer.as_str() {
+                    "" => String::new(),
+                    pointer => format!(" ({pointer})"),
+                };
+                let at = format!("line {}, column {column}{pointer}", index + 1);
+                problems.push(Problem::new(path, what).at(at).remedy(fix));
             }
-            Err(what) => problems.push(
-                Problem::new(path, what)
-                    .at(at)
-                    .remedy("a case is a JSON object with tool, arguments and decision"),
-            ),
         }
     }
     Problems::check(problems, cases)
+}
+
+/// What is wrong with a line of a decision table.
+struct Wrong {
+    column: u64,
+    pointer: String,
+    what: String,
+    fix: String,
+}
+
+/// What a case is, for whoever wrote something else.
+const CASE: &str = "a case is a JSON object with tool, arguments and decision";
+
+fn read_case(line: &[u8]) -> Result<Case, Wrong> {
+    let value = json::parse(line).map_err(|error| Wrong {
+        column: error.column as u64,
+        pointer: String::new(),
+        what: error.message,
+        fix: CASE.to_owned(),
+    })?;
+    let wrong = |pointer: &str, what: String, fix: String| {
+        let places = json::places(line);
+        let place = places.get(pointer).or_else(|| {
+            let (above, _) = pointer.rsplit_once('/')?;
+            places.get(above)
+        });
+        Wrong { column: place.map_or(1, |place| place.1), pointer: pointer.to_owned(), what, fix }
+    };
+    let incomplete = incomplete(&value);
+    let case: Case = json::typed(whole_numbers(value)).map_err(|Misfit { pointer, what }| {
+        let fix = if pointer.is_empty() { CASE } else { "" };
+        wrong(&pointer, what, fix.to_owned())
+    })?;
+    if let Some((what, fix)) = incomplete {
+        return Err(wrong("", format!("the case {what}"), fix));
+    }
+    check_decision(&case.decision).map_err(|(what, fix)| wrong("/decision", what, fix))?;
+    if case.decision == "allow" && !case.reason.is_empty() {
+        let what = "a call that is allowed has no reason".to_owned();
+        return Err(wrong("/reason", what, "remove reason, or write deny".to_owned()));
+    }
+    Ok(case)
+}
+
+/// A reason that is short enough for a message: what a call names may be long.
+fn limited(reason: &str) -> std::borrow::Cow<'_, str> {
+    crate::problem::limited(reason, 2 * crate::problem::QUOTED_CHARS_MAX)
 }
 
 /// A case whose numbers are integers where they are whole; the arguments stay as they are written,
 /// since the gate judges them.
 fn whole_numbers(mut case: Value) -> Value {
     let arguments = case.as_object_mut().and_then(|case| case.remove("arguments"));
-    case = crate::json::normal(case);
+    case = json::normal(case);
     if let (Some(case), Some(arguments)) = (case.as_object_mut(), arguments) {
         case.insert("arguments".to_owned(), arguments);
     }
@@ -284,40 +334,64 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Every example of the policy that its own rule contradicts: rule, pointer, and what is wrong.
-    pub fn contradicted(&self) -> Vec<(Rule, String, String)> {
+    /// Every example of the policy that its own rule contradicts.
+    pub fn contradicted(&self) -> Vec<Contradicted> {
         let mut wrong = Vec::new();
         for examples in &self.policy.examples {
-            let rule = examples.rule;
             for (list, cases) in [("allow", &examples.allow), ("deny", &examples.deny)] {
                 for (index, case) in cases.iter().enumerate() {
                     let pointer = format!("{}/{list}/{index}", examples.pointer);
-                    let subject = match serde_json::from_value::<Subject>(case.clone()) {
-                        Ok(subject) => subject,
-                        Err(error) => {
-                            wrong.push((rule, pointer, error.to_string()));
-                            continue;
-                        }
-                    };
-                    let denied = self.decide(&subject);
-                    let by = denied.as_ref().map(|denied| denied.rule);
-                    let what = match (list, &denied) {
-                        ("allow", Some(denied)) if denied.rule == rule => {
-                            format!("the rule denies its own example: {}", denied.reason)
-                        }
-                        ("deny", None) => "no rule denies this example".to_owned(),
-                        ("deny", Some(denied)) if by != Some(rule) => {
-                            format!(
-                                "{} denies this example before the rule is asked",
-                                denied.rule.as_str()
-                            )
-                        }
-                        _ => continue,
-                    };
-                    wrong.push((rule, pointer, what));
+                    let found = self.contradiction(examples.rule, list, case);
+                    wrong.extend(found.map(|(what, fix)| Contradicted { pointer, what, fix }));
                 }
             }
         }
         wrong
     }
+
+    /// What is wrong with an example of a rule, and what to do: where it can stand as it is, and else
+    /// what to change.
+    fn contradiction(&self, rule: Rule, list: &str, case: &Value) -> Option<(String, String)> {
+        let subject = match json::typed::<Subject>(case.clone()) {
+            Ok(subject) => subject,
+            Err(misfit) => return Some((misfit.what, String::new())),
+        };
+        let denied = self.decide(&subject);
+        let name = rule.as_str();
+        match (list, denied) {
+            ("allow", Some(denied)) if denied.rule == rule => Some((
+                format!("the rule denies its own example: {}", limited(&denied.reason)),
+                format!("move it to `deny:`, or change the rule {name} so that it passes"),
+            )),
+            ("deny", None) => Some((
+                "no rule denies this example".to_owned(),
+                format!("move it to `allow:`, or change the rule {name} so that it is denied"),
+            )),
+            ("deny", Some(denied)) if denied.rule != rule => {
+                let by = denied.rule.as_str();
+                let place = |rule: Rule| Rule::ALL.iter().position(|one| *one == rule);
+                let what = match place(denied.rule) < place(rule) {
+                    true => format!("{by} denies this example before {name} is asked"),
+                    false => format!("{name} lets this example pass; {by} denies it"),
+                };
+                let key = rules::row(denied.rule).map_or(by, |row| row.key);
+                let fix = format!(
+                    "move it to the examples of `{key}:`, below `deny:`, or write a call that {name} denies"
+                );
+                Some((what, fix))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// An example that its own rule contradicts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contradicted {
+    /// JSON pointer to it.
+    pub pointer: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub fix: String,
 }

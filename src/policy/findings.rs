@@ -9,12 +9,14 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::json::pointer_token;
-use crate::problem::{Problem, cut, nearest};
-use crate::yaml::Document;
+use crate::problem::{Problem, cut, misspelt, nearest};
+use crate::yaml::{Document, Place, YamlError};
 
 use super::defaults::{self, flow};
+use super::example::incomplete;
 use super::meta::{META, homes, keys_of, keywords_at};
 use super::path::MountPath;
+use super::rules::RULES;
 use super::{listed, names};
 
 /// A problem at the value with this pointer, or at the nearest one around it.
@@ -29,9 +31,86 @@ pub(super) fn problem(
     let is_null = document.value.pointer(pointer).is_some_and(Value::is_null);
     let key = document.key_place(pointer).filter(|_| is_null);
     let place = key.or_else(|| document.place(pointer));
-    let shown = if pointer.is_empty() { "/" } else { pointer };
-    let at = place.map_or_else(|| shown.to_owned(), |place| format!("{place} ({shown})"));
-    Problem::new(path, what).at(at).remedy(remedy)
+    Problem::new(path, what).at(at(place, pointer)).remedy(remedy)
+}
+
+/// A place as a message names it; the whole policy has no pointer that says more.
+fn at(place: Option<Place>, pointer: &str) -> String {
+    match (place, pointer) {
+        (Some(place), "") => place.to_string(),
+        (Some(place), pointer) => format!("{place} ({})", cut(pointer)),
+        (None, pointer) => pointer.to_owned(),
+    }
+}
+
+/// What is wrong with the text of a policy, with the advice that its place gives: a word that needs
+/// quotes in any YAML may be one that a policy cannot have there.
+pub(super) fn unread(path: &str, error: YamlError) -> Problem {
+    let YamlError { place, pointer, message, word } = error;
+    let problem = |what: String| Problem::new(path, what).at(at(place, &pointer));
+    let rules = keywords_at(&pointer).filter(|_| !word.is_empty());
+    let options = rules.map(options).unwrap_or_default();
+    if !options.is_empty() {
+        let (what, remedy) = none_of(&pointer, &word, &format!("{:?}", cut(&word)), &options);
+        return problem(what).remedy(remedy);
+    }
+    let is_pattern = word.starts_with('*');
+    if is_pattern && pointer.starts_with("/url_allowlist/hosts/") && pointer.ends_with("/ports/0") {
+        return problem(format!("wildcards are not supported in ports (found {:?})", cut(&word)))
+            .remedy("list each port, or remove the key for the scheme's own");
+    }
+    if is_pattern && pointer.starts_with("/url_allowlist/hosts") {
+        return problem(format!("wildcards are not supported in hosts (found {:?})", cut(&word)))
+            .remedy("list each host by its name, as in `- host: api.example.com`");
+    }
+    if is_pattern && pointer.starts_with("/tool_registry/") && is_entry(&pointer) {
+        return problem(format!("a tool is listed by its name (found {:?})", cut(&word)))
+            .remedy("list each tool; patterns are not supported");
+    }
+    problem(message)
+}
+
+/// The words that a place takes, where it takes only some.
+fn options(rules: &Value) -> Vec<String> {
+    match (rules.get("enum"), rules.get("const")) {
+        (Some(Value::Array(options)), _) => options.iter().map(flow).collect(),
+        (_, Some(only)) => vec![flow(only)],
+        _ => Vec::new(),
+    }
+}
+
+/// That a word is none of those that a place takes, and which to write.
+fn none_of(pointer: &str, text: &str, found: &str, options: &[String]) -> (String, String) {
+    let (name, key) = (name_of(pointer), last(pointer));
+    let known: Vec<&str> = options.iter().map(String::as_str).collect();
+    let mount = text.split('/').next().filter(|mount| *mount != text);
+    let mount = mount.filter(|mount| known.contains(mount));
+    let near = nearest(&text.to_ascii_lowercase(), &known);
+    let write = |word: &str| match is_entry(pointer) {
+        true => format!("write {word}"),
+        false => format!("write `{key}: {word}`"),
+    };
+    let remedy = match (mount, near, known.as_slice()) {
+        (Some(mount), ..) => format!("write {mount}; a mount is granted whole"),
+        (None, _, ["1"]) => format!("{}, without quotes", write("1")),
+        (None, Some(word), _) => write(word),
+        (None, None, [word]) => write(word),
+        (None, None, _) => "write one of them".to_owned(),
+    };
+    let what = match known.as_slice() {
+        [only] if is_entry(pointer) => format!("{name} can only be {only} (found {found})"),
+        _ => format!("{name} must be {} (found {found})", either(&known)),
+    };
+    (what, remedy)
+}
+
+/// Words as alternatives: `a, b or c`.
+fn either(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
 }
 
 /// Collects what is wrong with one policy.
@@ -70,6 +149,7 @@ impl<'a> Findings<'a> {
         found.check_hosts();
         found.check_retry();
         found.check_names();
+        found.check_examples();
         let mut described = HashSet::new();
         for violation in &violations {
             let pointer = violation.pointer.trim_end_matches('/');
@@ -113,6 +193,7 @@ impl<'a> Findings<'a> {
             return true;
         }
         match value {
+            Value::Object(map) if is_host_entry(pointer) && self.host_as_key(pointer, map) => {}
             Value::Object(_) => {
                 self.unknown_keys(pointer, value, rules);
                 self.missing_keys(pointer, value, rules);
@@ -152,49 +233,78 @@ impl<'a> Findings<'a> {
         }
         let found = found(value);
         if is_host_entry(pointer) {
-            let what = format!("an entry of hosts has keys of its own (found {found})");
-            let host = value.as_str().map_or_else(|| "api.example.com".to_owned(), cut_owned);
+            let what = format!("an entry of hosts must have keys of its own (found {found})");
+            let host = listed::host_meant(value.as_str().unwrap_or_default());
             return (what, format!("write `- host: {host}`"));
         }
         match expected {
             "array" if pointer == "/url_allowlist/hosts" && value.is_string() => {
-                let remedy = format!(
-                    "write `- host: {}` on a line of its own below it",
-                    cut_owned(value.as_str().unwrap_or_default())
-                );
-                (format!("{name} is a list (found {found})"), remedy)
+                let host = listed::host_meant(value.as_str().unwrap_or_default());
+                let remedy = format!("write `- host: {host}` on a line of its own below it");
+                (format!("{name} must be a list (found {found})"), remedy)
             }
             "object" if is_entry(pointer) => (
-                format!("{name} has keys of its own (found {found})"),
+                format!("{name} must have keys of its own (found {found})"),
                 format!("write `- {sample}`"),
             ),
             "object" => (
-                format!("`{key}:` has keys below it (found {found})"),
+                format!("`{key}:` must have keys below it (found {found})"),
                 format!("write them on lines of their own, indented, such as `{sample}`"),
             ),
             "array" => {
-                let remedy = match value {
-                    Value::String(_) | Value::Number(_) | Value::Bool(_) => {
-                        format!("write `{key}: [{}]`", cut(&flow(value)))
-                    }
-                    _ => format!("write `{sample}`"),
+                // A dash without a space behind it begins a word.
+                let text = value.as_str().map(|text| text.strip_prefix('-').unwrap_or(text));
+                let entry = text.map_or_else(|| value.clone(), Value::from);
+                let items = keywords_at(&format!("{pointer}/0"));
+                let remedy = match items.is_some_and(|items| is_entry_of(&entry, items)) {
+                    true => format!("write `{key}: [{}]`", cut(&flow(&entry))),
+                    false => format!("write `{sample}`"),
                 };
-                (format!("{name} is a list (found {found})"), remedy)
+                (format!("{name} must be a list (found {found})"), remedy)
             }
             "integer" => {
                 let number = value.as_str().and_then(|text| text.trim().parse::<u64>().ok());
                 let remedy = match number {
                     Some(number) if is_entry(pointer) => format!("write {number} without quotes"),
                     Some(number) => format!("write `{key}: {number}`, without quotes"),
+                    None if is_entry(pointer) => {
+                        let (list, _) = pointer.rsplit_once('/').unwrap_or_default();
+                        format!("list numbers, as in `{}`, or remove the key", self.sample(list))
+                    }
                     None => format!("write a number such as `{sample}`"),
                 };
-                (format!("{name} is a whole number (found {found})"), remedy)
+                (format!("{name} must be a whole number (found {found})"), remedy)
             }
-            _ => (
-                format!("{name} is a text (found {found})"),
-                "write it in double quotes".to_owned(),
-            ),
+            _ => {
+                let remedy = match value {
+                    Value::Number(_) | Value::Bool(_) => "write it in double quotes".to_owned(),
+                    _ if key == "host" => "write one host, and an entry for each other".to_owned(),
+                    _ => "write one text".to_owned(),
+                };
+                (format!("{name} must be a text (found {found})"), remedy)
+            }
         }
+    }
+
+    /// Whether an entry of hosts has a host for its key, as in `- api.example.com: 443`; says so.
+    fn host_as_key(&mut self, pointer: &str, entry: &serde_json::Map<String, Value>) -> bool {
+        let is_named = |key: &str| key.contains('.') && listed::check_host(key).is_ok();
+        let Some((host, value)) = entry.iter().find(|(key, _)| is_named(key)) else {
+            return false;
+        };
+        if entry.contains_key("host") {
+            return false;
+        }
+        let write = match value.as_u64() {
+            Some(port) => format!("write `- {{host: {host}, ports: [{port}]}}`"),
+            None => format!("write `- host: {host}`"),
+        };
+        let what = format!(
+            "an entry of hosts names its host under the key host (found {host:?} as a key)"
+        );
+        self.about.insert(format!("{pointer}/{}", pointer_token(host)));
+        self.add(pointer, &what, &write);
+        true
     }
 
     /// The keys of an object that may not be there, each at its own place.
@@ -210,7 +320,7 @@ impl<'a> Findings<'a> {
             let shown = cut(key);
             let homes: Vec<String> =
                 homes(key).into_iter().map(|home| format!("`{home}:`")).collect();
-            let remedy = match nearest(&shown, &known) {
+            let remedy = match misspelt(key, &known) {
                 Some(known) if value.get(known).is_some() => {
                     format!("remove it; `{known}` is there already")
                 }
@@ -237,7 +347,7 @@ impl<'a> Findings<'a> {
             // A key that is misspelt is one slip: it is told where it stands.
             let known = keys_of(rules);
             let is_misspelt = |other: &String| {
-                !known.contains(&other.as_str()) && nearest(&cut(other), &known) == Some(key)
+                !known.contains(&other.as_str()) && misspelt(other, &known) == Some(key)
             };
             let keys = || value.as_object().into_iter().flatten().map(|(key, _)| key);
             if value.get(key).is_some() || keys().any(is_misspelt) {
@@ -278,35 +388,11 @@ impl<'a> Findings<'a> {
 
     /// A text or a number that is not one of those that may be there.
     fn wrong_value(&mut self, pointer: &str, value: &Value, rules: &Value) {
-        let (name, key, found) = (name_of(pointer), last(pointer), found(value));
-        let options = match (rules.get("enum"), rules.get("const")) {
-            (Some(Value::Array(options)), _) => options.iter().map(flow).collect(),
-            (_, Some(only)) => vec![flow(only)],
-            _ => Vec::new(),
-        };
+        let (name, found) = (name_of(pointer), found(value));
+        let options = options(rules);
         if !options.is_empty() {
-            let known: Vec<&str> = options.iter().map(String::as_str).collect();
             let text = value.as_str().unwrap_or_default();
-            let mount = text.split('/').next().filter(|mount| *mount != text);
-            let mount = mount.filter(|mount| known.contains(mount));
-            let near = nearest(&text.to_ascii_lowercase(), &known);
-            let write = |word: &str| match is_entry(pointer) {
-                true => format!("write {word}"),
-                false => format!("write `{key}: {word}`"),
-            };
-            let remedy = match (mount, near, known.as_slice()) {
-                (Some(mount), ..) => format!("write {mount}; a mount is granted whole"),
-                (None, _, ["1"]) => format!("{}, without quotes", write("1")),
-                (None, Some(word), _) => write(word),
-                (None, None, [word]) => write(word),
-                (None, None, _) => "write one of them".to_owned(),
-            };
-            let what = match known.as_slice() {
-                [only] if is_entry(pointer) => {
-                    format!("{name} can only be {only} (found {found})")
-                }
-                _ => format!("{name} is {} (found {found})", known.join(" or ")),
-            };
+            let (what, remedy) = none_of(pointer, text, &found, &options);
             return self.add(pointer, &what, &remedy);
         }
         let bound = |keyword: &str| rules.get(keyword).and_then(Value::as_u64);
@@ -354,6 +440,8 @@ impl<'a> Findings<'a> {
             ("url_allowlist", _) => "hosts: []".to_owned(),
             (_, "host") => "host: api.example.com".to_owned(),
             (_, "ports") => "ports: [8443]".to_owned(),
+            (_, "schemes") => "schemes: [https]".to_owned(),
+            (_, "run") => "steps: 10".to_owned(),
             ("sandbox", _) => "read: [work]".to_owned(),
             ("arg_schema_enforcement" | "results", _) => "max_bytes: 65536".to_owned(),
             ("cycle_detection", _) => "max_repeats: 3".to_owned(),
@@ -415,6 +503,23 @@ impl<'a> Findings<'a> {
         }
     }
 
+    /// An example that names neither a call nor what a run has used shows nothing.
+    fn check_examples(&mut self) {
+        for row in &RULES {
+            for list in ["allow", "deny"] {
+                let pointer = format!("/{}/examples/{list}", row.key);
+                let examples = self.value(&pointer).and_then(Value::as_array);
+                for (index, example) in examples.into_iter().flatten().enumerate() {
+                    let wrong = incomplete(example).filter(|_| example.is_object());
+                    if let Some((what, fix)) = wrong {
+                        let at = format!("{pointer}/{index}");
+                        self.add_first(&at, &format!("the example {what}"), &fix);
+                    }
+                }
+            }
+        }
+    }
+
     /// A name that changes nothing is a mistake: a pattern, a path, or a name that may be written.
     fn check_names(&mut self) {
         let names = self.value("/sandbox/allow_names").and_then(Value::as_array);
@@ -471,6 +576,15 @@ fn is_of_type(value: &Value, expected: &str) -> bool {
     }
 }
 
+/// Whether a value may be an entry of a list whose entries are such.
+fn is_entry_of(value: &Value, rules: &Value) -> bool {
+    let options = options(rules);
+    let is_option = options.is_empty() || options.contains(&flow(value));
+    let kind = rules.get("type").and_then(Value::as_str);
+    let is_scalar = !value.is_array() && !value.is_object() && !value.is_null();
+    is_scalar && is_option && kind.is_none_or(|kind| is_of_type(value, kind))
+}
+
 fn last(pointer: &str) -> &str {
     pointer.rsplit('/').next().unwrap_or_default()
 }
@@ -513,8 +627,4 @@ fn found(value: &Value) -> String {
         Value::Number(_) | Value::Bool(_) => value.to_string(),
         _ => kind_of(value).to_owned(),
     }
-}
-
-fn cut_owned(text: &str) -> String {
-    flow(&Value::from(cut(text).as_ref()))
 }

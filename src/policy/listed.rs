@@ -84,6 +84,25 @@ pub fn check_host(host: &str) -> Result<(), Misspelt> {
     Ok(())
 }
 
+/// The host that a text is probably meant to name, as a policy writes it; an example where none can be
+/// made out.
+///
+/// ```
+/// use gatedrun::policy::listed::host_meant;
+/// assert_eq!(host_meant("https://api.test/v1"), "api.test");
+/// assert_eq!(host_meant("*.api.test"), "api.example.com");
+/// ```
+pub fn host_meant(text: &str) -> String {
+    // A dash without a space behind it begins a word, and no entry of a list.
+    let text = text.strip_prefix('-').unwrap_or(text);
+    let of_url = Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let before_port = text.split_once(':').map(|(host, _)| host.to_owned());
+    let meant = [Some(text.to_owned()), of_url, before_port].into_iter().flatten();
+    let mut valid = meant.filter(|host| !host.is_empty() && check_host(host).is_ok());
+    let host = valid.next().unwrap_or_else(|| "api.example.com".to_owned());
+    super::defaults::flow(&host.into())
+}
+
 /// Whether a path prefix in a policy can be the beginning of a URL's path.
 ///
 /// # Errors
@@ -98,8 +117,23 @@ pub fn check_host(host: &str) -> Result<(), Misspelt> {
 pub fn check_prefix(prefix: &str) -> Result<(), Misspelt> {
     let shown = crate::problem::cut(prefix);
     let wrong = |what: &str, fix: &str| Err((format!("{what} (found {shown:?})"), fix.to_owned()));
+    // What is advised is valid, so that one change is enough.
+    let write = |path: &str| {
+        if path.is_empty() {
+            return "write \"/\"".to_owned();
+        }
+        let begun = format!("/{}/", path.trim_matches('/'));
+        match path.trim_matches('/').is_empty() || check_prefix(&begun).is_err() {
+            true => "write the path alone, such as \"/docs/\"".to_owned(),
+            false => format!("write {:?}", crate::problem::cut(&begun)),
+        }
+    };
+    if prefix.contains("://") {
+        let path = Url::parse(prefix).map_or_else(|_| String::new(), |url| url.path().to_owned());
+        return wrong("a path prefix holds no scheme and no host", &write(&path));
+    }
     if !prefix.starts_with('/') {
-        return wrong("a path prefix begins with /", &format!("write {:?}", format!("/{shown}")));
+        return wrong("a path prefix begins with /", &write(prefix));
     }
     if let Some((what, from, literal)) = pattern(prefix) {
         let before = prefix.get(..from).and_then(|before| before.rfind('/'));
@@ -125,8 +159,17 @@ pub fn check_prefix(prefix: &str) -> Result<(), Misspelt> {
             "separate names with /; regular expressions are not supported",
         );
     }
+    let is_encoding = |after: &str| {
+        after.get(..2).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    if prefix.split('%').skip(1).any(|after| !is_encoding(after)) {
+        return wrong(
+            "a % in a path prefix is followed by two hexadecimal digits",
+            "write a literal % as %25",
+        );
+    }
     if !prefix.ends_with('/') {
-        return wrong("a path prefix ends with /", &format!("write {:?}", format!("{shown}/")));
+        return wrong("a path prefix ends with /", &write(prefix));
     }
     let url = Url::parse(&format!("https://host{prefix}"));
     let read = url.ok().and_then(|url| match super::url::parse(url.as_str()) {

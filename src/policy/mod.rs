@@ -2,7 +2,7 @@
 //!
 //! `rules` holds one file per rule and the table of them. Above it stands what rules are written in:
 //! `meta` and `defaults` (what a policy may look like, and what holds where it says nothing), `url`,
-//! `listed`, `path` and `names` (reading what a call names), `call` (a call on its way) and
+//! `listed`, `path` and `names` (reading what a call names), `example` (what a case has to name), `call` (a call on its way) and
 //! `capability` (what it may hold in the end). Below it, `spec` is the file, parsed; `findings` and
 //! `warnings` are what is wrong with it; `gate` asks the rules, `record` is what the ledger says of
 //! its answers, and `cases` are examples and decision tables. What the gate lets through is a
@@ -12,6 +12,7 @@ pub mod meta;
 pub mod defaults;
 pub mod url;
 pub mod listed;
+mod example;
 pub mod path;
 pub mod names;
 pub mod call;
@@ -50,10 +51,8 @@ pub fn read(
 ) -> Result<(Policy, yaml::Document), Problems> {
     let (policy, document) = spec::parse(path, bytes, contracts)?;
     let contradicted = Judge::new(&policy, contracts).contradicted().into_iter();
-    let problems = contradicted.map(|(rule, pointer, what)| {
-        let remedy = format!("change the example or the rule {}", rule.as_str());
-        findings::problem(path, &document, &pointer, &what, &remedy)
-    });
+    let problems = contradicted
+        .map(|found| findings::problem(path, &document, &found.pointer, &found.what, &found.fix));
     let problems = problems.collect();
     Problems::check(problems, (policy, document))
 }

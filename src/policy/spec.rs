@@ -8,13 +8,14 @@ use serde_json::Value;
 
 use crate::contract::Contracts;
 use crate::event::{ExecutionPath, Rule};
-use crate::json::Digest;
-use crate::problem::{Problem, Problems};
+use crate::file::Kind;
+use crate::json::{self, Digest, Misfit};
+use crate::problem::Problems;
 use crate::yaml;
 
 use super::call::OnDeny;
 use super::defaults;
-use super::findings::Findings;
+use super::findings::{self, Findings};
 use super::rules::{self, RULES, Sections};
 
 /// A policy, checked.
@@ -118,21 +119,18 @@ pub(super) fn parse(
     bytes: &[u8],
     contracts: &Contracts,
 ) -> Result<(Policy, yaml::Document), Problems> {
+    if let Some(kind) = Kind::of(bytes).filter(|kind| *kind != Kind::Policy) {
+        return Err(kind.instead_of(path, Kind::Policy).into());
+    }
     let document = yaml::parse(bytes).map_err(|errors| {
-        let problem = |error: yaml::YamlError| {
-            let mut at = error.place.map_or_else(String::new, |place| place.to_string());
-            if !error.pointer.is_empty() {
-                at.push_str(&format!(" ({})", error.pointer));
-            }
-            Problem::new(path, error.message).at(at)
-        };
-        Problems(errors.into_iter().map(problem).collect())
+        Problems(errors.into_iter().map(|error| findings::unread(path, error)).collect())
     })?;
     let effective = defaults::filled(&document.value);
     Problems::check(Findings::of(path, &document, &effective, &contracts.names()), ())?;
-    let wrong = |error: serde_json::Error| Problem::new(path, error.to_string());
+    let wrong =
+        |misfit: Misfit| findings::problem(path, &document, &misfit.pointer, &misfit.what, "");
     let rules = Sections::read(&effective).map_err(wrong)?;
-    let raw: RawPolicy = serde_json::from_value(effective).map_err(wrong)?;
+    let raw: RawPolicy = json::typed(effective).map_err(wrong)?;
     let sha256 = Digest::of(bytes);
     let policy = Policy {
         version: sha256.short(),

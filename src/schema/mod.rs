@@ -12,8 +12,8 @@ use std::sync::LazyLock;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
-use crate::json::{self, pointer_token};
-use crate::problem::{Problem, cut, nearest, nearest_within};
+use crate::json::{self, SHOWN_BYTES_MAX, pointer_token, shown};
+use crate::problem::{Problem, cut, misspelt, nearest, unknown_key};
 
 pub use pattern::translate;
 
@@ -81,12 +81,14 @@ pub struct Violation {
     missing: Option<String>,
     /// The known keys that the unknown ones were probably meant to be.
     meant: Vec<String>,
+    /// How to fix it, where what is wrong does not say so; empty if it does.
+    remedy: String,
 }
 
 impl Violation {
     fn new(pointer: String, what: String) -> Self {
         let (unknown, told, missing, meant) = (Vec::new(), None, None, Vec::new());
-        Self { pointer, what, unknown, told, missing, meant }
+        Self { pointer, what, unknown, told, missing, meant, remedy: String::new() }
     }
 
     /// What is wrong, in the words of a message.
@@ -94,12 +96,15 @@ impl Violation {
         self.told.as_deref().unwrap_or(&self.what)
     }
 
+    /// How to fix it, where what is wrong does not say so; empty if it does.
+    pub fn remedy(&self) -> &str {
+        &self.remedy
+    }
+
     /// What to say of each key that is not known.
     pub fn unknown_keys(&self) -> impl Iterator<Item = (&str, String)> {
         let known: Vec<&str> = self.meant.iter().map(String::as_str).collect();
-        self.unknown
-            .iter()
-            .map(move |name| (name.as_str(), unknown_key(name, misspelt(name, &known))))
+        self.unknown.iter().map(move |name| (name.as_str(), unknown_key(name, &known)))
     }
 
     /// The problems of a file that breaks its schema so: one for each unknown key, at that key.
@@ -179,7 +184,7 @@ impl Schema {
             .offline()
             .build(&schema)
             .map(|validator| Self { validator, source })
-            .map_err(|error| vec![violation(&error, &Value::Null)])
+            .map_err(|error| vec![uncompiled(&error)])
     }
 
     /// Everything that is wrong with a value, in a fixed order; empty if nothing is.
@@ -196,6 +201,33 @@ impl Schema {
         found.dedup();
         found
     }
+}
+
+/// Why a schema is none, in the words of this program.
+fn uncompiled(error: &jsonschema::ValidationError<'_>) -> Violation {
+    let pointer = error.instance_path().to_string();
+    let named = pointer.rsplit('/').next().unwrap_or_default();
+    let found = shown(error.instance());
+    let what = match error.kind() {
+        ValidationErrorKind::Referencing(_) => {
+            "a $ref leads to nothing in this schema; name a key of $defs, as in \"#/$defs/name\""
+                .to_owned()
+        }
+        ValidationErrorKind::Pattern { .. }
+        | ValidationErrorKind::RegexEngineFailure { .. }
+        | ValidationErrorKind::BacktrackLimitExceeded { .. }
+        | ValidationErrorKind::Format { .. } => {
+            format!("the pattern {found} is not a regular expression, or too large; simplify it")
+        }
+        ValidationErrorKind::Type { .. } if !KEYWORDS.contains(&named) => {
+            format!("expected a schema, which is an object, found {found}")
+        }
+        ValidationErrorKind::Type { kind } => {
+            format!("expected {}, found {found}", wanted(kind))
+        }
+        _ => format!("the keyword {named:?} has a value that it cannot have (found {found})"),
+    };
+    Violation::new(if pointer.is_empty() { "/".to_owned() } else { pointer }, what)
 }
 
 fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violation {
@@ -228,7 +260,7 @@ fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violati
             Some(format!("expected one of {}, found {found}{hint}", listed.join(", ")))
         }
         ValidationErrorKind::AdditionalProperties { .. } => match unknown.as_slice() {
-            [name] => meant_by(name).map(|meant| unknown_key(name, Some(meant))),
+            [name] => meant_by(name).map(|meant| unknown_key(name, &[meant])),
             _ => None,
         },
         ValidationErrorKind::Required { .. } => missing.as_deref().and_then(|key| {
@@ -238,47 +270,82 @@ fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violati
             let listed: Vec<String> = options.iter().map(Value::to_string).collect();
             Some(format!("{key} is missing; add it, with one of {}", listed.join(", ")))
         }),
-        ValidationErrorKind::Pattern { .. } => Some(unlike_pattern(error, schema)),
         ValidationErrorKind::PropertyNames { error } => {
-            let told = match error.kind() {
-                ValidationErrorKind::Pattern { .. } => unlike_pattern(error, schema),
-                _ => describe(error, schema),
-            };
-            Some(format!("the key {told}"))
+            let key = shown(error.instance());
+            let expected = expected(error, schema);
+            Some(match expected {
+                Some(expected) => format!("expected each key to be {expected}, found {key}"),
+                None => format!("the key {key} may not be there; rename it"),
+            })
         }
-        _ => None,
+        // These have words of this program in evidence too.
+        ValidationErrorKind::Constant { .. }
+        | ValidationErrorKind::FalseSchema
+        | ValidationErrorKind::OneOfNotValid { .. }
+        | ValidationErrorKind::OneOfMultipleValid { .. } => None,
+        _ => Some(match expected(error, schema) {
+            Some(expected) => format!("expected {expected}, found {}", size(error)),
+            None => format!("not allowed here (found {})", shown(error.instance())),
+        }),
     };
-    Violation { pointer, what: describe(error, schema), unknown, told, missing, meant }
+    let remedy = String::new();
+    Violation { pointer, what: describe(error, schema), unknown, told, missing, meant, remedy }
 }
 
-/// The key that another one was probably meant to be. Two letters that changed places are two edits,
-/// which a word of five may have; what evidence quotes is nearer.
-fn misspelt<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    nearest_within(name, known, |candidate| (candidate.chars().count() + 1).max(3) / 3)
-}
-
-/// That a text does not match the pattern of its schema, with what the schema says of it in words.
-fn unlike_pattern(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
-    let path = error.schema_path().as_str();
-    let found = shown(error.instance());
-    // The pattern as its author wrote it; the engine has a translation.
-    let Some(pattern) = keyword(schema, path).and_then(Value::as_str) else {
-        return format!("{found} does not match the pattern that its schema states");
+/// What is expected where a bound or a pattern is broken, in words: the library's own words name
+/// keywords and show patterns, which say little to whoever writes the value.
+fn expected(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Option<String> {
+    use ValidationErrorKind as Kind;
+    let count = |count: u64, of: &str| match (count, of) {
+        (1, "entries") => "1 entry".to_owned(),
+        (1, _) => format!("1 {}", of.trim_end_matches('s')),
+        _ => format!("{count} {of}"),
     };
-    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    let described = keyword(schema, parent).and_then(|parent| parent.get("description")?.as_str());
-    let described = described.map_or_else(String::new, |words| {
-        format!(" (expected: {})", cut(words.trim_end_matches('.')))
-    });
-    format!("{found} does not match the pattern {}{described}", cut(pattern))
+    Some(match error.kind() {
+        Kind::Minimum { limit } => format!("at least {limit}"),
+        Kind::Maximum { limit } => format!("at most {limit}"),
+        Kind::ExclusiveMinimum { limit } => format!("more than {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("less than {limit}"),
+        Kind::MultipleOf { multiple_of } => format!("a multiple of {multiple_of}"),
+        Kind::MinLength { limit } => format!("at least {}", count(*limit, "characters")),
+        Kind::MaxLength { limit } => format!("at most {}", count(*limit, "characters")),
+        Kind::MinItems { limit } => format!("at least {}", count(*limit, "entries")),
+        Kind::MaxItems { limit } => format!("at most {}", count(*limit, "entries")),
+        Kind::MinProperties { limit } => format!("at least {}", count(*limit, "keys")),
+        Kind::MaxProperties { limit } => format!("at most {}", count(*limit, "keys")),
+        Kind::UniqueItems => "entries that differ".to_owned(),
+        Kind::Pattern { .. } => described(error, schema)
+            .unwrap_or_else(|| "a text of the form that its schema states".to_owned()),
+        _ => return described(error, schema),
+    })
 }
 
-/// What to say of a key that is not known, and what it was probably meant to be.
-fn unknown_key(name: &str, meant: Option<&str>) -> String {
-    match meant {
-        Some(meant) => format!("unknown key {:?}; rename it to {meant:?}", cut(name)),
-        None => format!("unknown key {:?}; remove it", cut(name)),
+/// What was found, by what is counted where that is too few or too many.
+fn size(error: &jsonschema::ValidationError<'_>) -> String {
+    use ValidationErrorKind as Kind;
+    match (error.kind(), error.instance().as_ref()) {
+        (Kind::MaxLength { .. }, Value::String(text)) => text.chars().count().to_string(),
+        (Kind::MinItems { .. } | Kind::MaxItems { .. }, Value::Array(items)) => {
+            items.len().to_string()
+        }
+        (Kind::MinProperties { .. } | Kind::MaxProperties { .. }, Value::Object(map)) => {
+            match map.len() {
+                0 => "none".to_owned(),
+                _ => map.keys().take(LISTED_MAX).map(|key| cut(key)).collect::<Vec<_>>().join(", "),
+            }
+        }
+        (_, found) => shown(found),
     }
+}
+
+/// What the schema says in words of the value that breaks it.
+fn described(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Option<String> {
+    let path = error.schema_path().as_str();
+    let (parent, _) = path.rsplit_once('/')?;
+    let words = keyword(schema, parent)?.get("description")?.as_str()?;
+    let mut chars = words.trim_end_matches('.').chars();
+    let first = chars.next()?.to_lowercase();
+    Some(cut(&first.chain(chars).collect::<String>()).into_owned())
 }
 
 /// The words for an error. A value is shown by its type, not its content, where it may be long.
@@ -373,30 +440,12 @@ fn wanted(kind: &TypeKind) -> String {
 /// How many names a message lists.
 const LISTED_MAX: usize = 10;
 
-/// How long a value may be that stands in a message before its reason.
-const SHOWN_BYTES_MAX: usize = 80;
-
 /// Whether a value may stand in a message before its reason.
 fn is_short(value: &Value) -> bool {
     match value {
         Value::String(text) => text.len() <= SHOWN_BYTES_MAX,
         Value::Array(_) | Value::Object(_) => false,
         Value::Null | Value::Bool(_) | Value::Number(_) => true,
-    }
-}
-
-/// A value where it is short, else what it is.
-fn shown(value: &Value) -> String {
-    if is_short(value) {
-        return value.to_string();
-    }
-    match value {
-        Value::String(text) => {
-            let cut: String = text.chars().take(SHOWN_BYTES_MAX / 2).collect();
-            format!("a text of {} characters ({cut:?}…)", text.chars().count())
-        }
-        Value::Array(items) => format!("a list of {}", items.len()),
-        _ => "an object".to_owned(),
     }
 }
 
@@ -448,19 +497,27 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// That a keyword of a schema is not evaluated.
+fn unsupported(pointer: &str, keyword: &str) -> Violation {
+    let at = format!("{pointer}/{}", pointer_token(&cut(keyword)));
+    let (what, remedy) = match misspelt(keyword, KEYWORDS) {
+        Some(meant) => ("unknown", format!("rename it to {meant:?}")),
+        None => (
+            "unsupported",
+            format!("remove it; the supported keywords are {}", KEYWORDS.join(", ")),
+        ),
+    };
+    let what = format!("{what} schema keyword {:?}", cut(keyword));
+    Violation { remedy, ..Violation::new(at, what) }
+}
+
 /// Walks the schema's own structure, reports every keyword outside [`KEYWORDS`], and writes every
 /// pattern as the engine reads it.
 fn check_keywords(schema: &mut Value, pointer: &mut String, problems: &mut Vec<Violation>) {
     let Value::Object(map) = schema else { return };
     for (keyword, value) in map {
         if !KEYWORDS.contains(&keyword.as_str()) {
-            let hint = nearest(&cut(keyword), KEYWORDS)
-                .map_or_else(String::new, |known| format!("; did you mean {known:?}?"));
-            let keyword = cut(keyword);
-            problems.push(Violation::new(
-                format!("{pointer}/{}", pointer_token(&keyword)),
-                format!("unknown schema keyword {keyword:?}{hint}"),
-            ));
+            problems.push(unsupported(pointer, keyword));
             continue;
         }
         let length = pointer.len();

@@ -7,6 +7,7 @@
 //! or booleans to some readers (`yes`, `010`, `1_000`, `1:30`; see `scalar.rs`).
 
 mod alike;
+mod refused;
 mod scalar;
 
 use std::collections::HashMap;
@@ -17,6 +18,9 @@ use serde_json::{Map, Value};
 
 /// The largest document, in bytes.
 pub const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The word of an alias until it is looked up in the text.
+const ALIAS: &str = "*";
 
 /// How deep a document may nest.
 const DEPTH_MAX: usize = 64;
@@ -57,6 +61,8 @@ pub struct YamlError {
     pub pointer: String,
     /// What is wrong there.
     pub message: String,
+    /// The word without quotes that is refused there, where its place may say what to write instead.
+    pub word: String,
 }
 
 impl Document {
@@ -90,7 +96,7 @@ impl Document {
 /// ```
 pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
     let at = |place: Option<Place>, message: String| {
-        vec![YamlError { place, pointer: String::new(), message }]
+        vec![YamlError { place, pointer: String::new(), message, word: String::new() }]
     };
     if bytes.len() > BYTES_MAX {
         return Err(at(None, format!("it has {} bytes; the limit is {BYTES_MAX}", bytes.len())));
@@ -119,10 +125,13 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
     };
     let mut builder = Builder::default();
     for event in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = event.map_err(|error| vec![refused(&error)])?;
+        let (event, span) = event.map_err(|error| vec![refused(&error, text, &builder)])?;
         if !builder.take(event, span) {
             break;
         }
+    }
+    for problem in builder.problems.iter_mut().filter(|problem| problem.word == ALIAS) {
+        problem.word = problem.place.map_or_else(String::new, |at| word_at(text, at));
     }
     if builder.problems.is_empty()
         && let Some((place, what)) = builder.alike.refused(text)
@@ -171,28 +180,24 @@ fn place(marker: &Marker) -> Place {
     Place { line: marker.line() as u64, column: marker.col() as u64 + 1 }
 }
 
-/// The words for what the parser refuses.
-fn refused(error: &ScanError) -> YamlError {
-    let message = match error.kind() {
-        ErrorKind::DirectiveDisallowed => {
-            "directives (%YAML, %TAG) are not supported; remove the line".to_owned()
-        }
-        kind => {
-            let what = kind.to_string();
-            let lower = what.to_lowercase();
-            let hint = match () {
-                () if lower.contains("tab") => "; indent with spaces",
-                () if lower.contains("recursion") => "; write it with fewer levels",
-                () if lower.contains("simple key") => {
-                    "; a key is one line of at most 1024 characters, followed by `:`"
-                }
-                () if lower.contains("unexpected character") => "; save the file as UTF-8",
-                () => "",
-            };
-            format!("{what}{hint}")
-        }
+/// What the parser refuses. A text that begins with `*` is the one of which the place says what to
+/// write: whoever means every host or tool is told so there.
+fn refused(error: &ScanError, text: &str, builder: &Builder) -> YamlError {
+    let at = place(error.marker());
+    let word = match error.kind() {
+        ErrorKind::MissingAnchorOrAliasName => word_at(text, at),
+        _ => String::new(),
     };
-    YamlError { place: Some(place(error.marker())), pointer: String::new(), message }
+    let pointer = if word.is_empty() { String::new() } else { builder.next_pointer() };
+    YamlError { place: Some(at), pointer, message: refused::words(error.kind()).into_owned(), word }
+}
+
+/// The word that begins at a place.
+fn word_at(text: &str, at: Place) -> String {
+    let line = usize::try_from(at.line - 1).ok().and_then(|line| text.lines().nth(line));
+    let skipped = usize::try_from(at.column - 1).unwrap_or(usize::MAX);
+    let ends = |c: &char| c.is_whitespace() || matches!(c, ',' | ']' | '}');
+    line.unwrap_or_default().chars().skip(skipped).take_while(|c| !ends(c)).collect()
 }
 
 /// A list or map that is being read.
@@ -235,10 +240,10 @@ impl Builder {
                 }
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.problem(
-                    at,
-                    "aliases are not supported; write the value out instead of using & and *",
-                );
+                let what = "aliases are not supported; write the value out, or a text that begins with * in double quotes";
+                let pointer = self.next_pointer();
+                let (message, word) = (what.to_owned(), ALIAS.to_owned());
+                self.problems.push(YamlError { place: Some(at), pointer, message, word });
                 self.value(Value::Null, at);
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -321,7 +326,8 @@ impl Builder {
         }
         let value = value.unwrap_or_else(|what| {
             let pointer = self.next_pointer();
-            self.problems.push(YamlError { place: Some(at), pointer, message: what });
+            let (place, word) = (Some(at), text.to_owned());
+            self.problems.push(YamlError { place, pointer, message: what, word });
             Value::Null
         });
         self.value(value, at);
@@ -420,6 +426,7 @@ impl Builder {
 
     fn problem(&mut self, at: Place, message: &str) {
         let pointer = self.next_pointer();
-        self.problems.push(YamlError { place: Some(at), pointer, message: message.to_owned() });
+        let (message, word) = (message.to_owned(), String::new());
+        self.problems.push(YamlError { place: Some(at), pointer, message, word });
     }
 }

@@ -5,11 +5,15 @@
 
 use serde_json::{Number, Value};
 
+use crate::problem::cut;
+
 /// The value of a plain scalar.
 ///
 /// # Errors
 /// How readers differ about it, and what to write.
 pub(super) fn plain(text: &str) -> Result<Value, String> {
+    // A text that is quoted below may be as long as the file.
+    let shown = cut(text);
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Value::Null),
         "true" => return Ok(Value::Bool(true)),
@@ -20,7 +24,7 @@ pub(super) fn plain(text: &str) -> Result<Value, String> {
     }
     if is_boolean_somewhere(text) {
         return Err(format!(
-            "the word {text} means a boolean to some readers; write true or false, or \"{text}\" in quotes"
+            "the word {shown} means a boolean to some readers; write true or false, or \"{shown}\" in quotes"
         ));
     }
     if is_infinite(text) {
@@ -37,13 +41,14 @@ pub(super) fn plain(text: &str) -> Result<Value, String> {
     }
     if is_number_somewhere(text) {
         return Err(format!(
-            "{text} is a number to some readers and text or another number to others; write a decimal number such as 10 or 0.5, or \"{text}\" in quotes"
+            "{shown} is a number to some readers and text or another number to others; write a decimal number such as 10 or 0.5, or \"{shown}\" in quotes"
         ));
     }
     Ok(Value::String(text.to_owned()))
 }
 
 fn quote(why: &str, text: &str) -> String {
+    let text = cut(text);
     format!(
         "{text:?} without quotes is read differently by different readers: {why}; write \"{text}\" in quotes"
     )
@@ -95,13 +100,12 @@ fn number(text: &str) -> Result<Value, String> {
         return Err("-0 is 0 to some readers and a fraction to others; write 0".to_owned());
     }
     if !text.contains('.') {
-        return text
-            .parse::<i64>()
-            .map(Value::from)
-            .map_err(|_| format!("the integer {text} is too large; the limit is {}", i64::MAX));
+        return text.parse::<i64>().map(Value::from).map_err(|_| {
+            format!("the integer {} is too large; the limit is {}", cut(text), i64::MAX)
+        });
     }
     let float = text.parse::<f64>().ok().and_then(Number::from_f64);
-    let float = float.ok_or_else(|| format!("the number {text} is too large"))?;
+    let float = float.ok_or_else(|| format!("the number {} is too large", cut(text)))?;
     Ok(crate::json::normal(Value::Number(float)))
 }
 

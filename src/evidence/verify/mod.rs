@@ -170,7 +170,7 @@ pub enum SignatureState {
 pub struct Verification {
     /// The verdict.
     pub verdict: Verdict,
-    /// What was found, the ledger's first; at most [`FINDINGS_MAX`].
+    /// What was found, the ledger's first; at most 100.
     pub findings: Vec<Finding>,
     /// How many more there are, which are not listed.
     pub findings_untold: u64,

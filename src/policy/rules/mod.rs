@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::event::Rule;
+use crate::json::{self, Misfit};
 
 use super::call::{Asked, Denied, OnDeny, World};
 use super::names::Written;
@@ -157,7 +158,7 @@ pub fn row(rule: Rule) -> Option<&'static Row> {
 
 impl Sections {
     /// The sections of a policy that the meta-schema accepts, with its defaults.
-    pub(super) fn read(effective: &Value) -> Result<Self, serde_json::Error> {
+    pub(super) fn read(effective: &Value) -> Result<Self, Misfit> {
         Ok(Self {
             tool_registry: section(effective, Rule::ToolRegistry)?,
             url_allowlist: section(effective, Rule::UrlAllowlist)?,
@@ -171,7 +172,8 @@ impl Sections {
 }
 
 /// The section of a rule; null where there is none.
-fn section<T: DeserializeOwned>(effective: &Value, rule: Rule) -> Result<T, serde_json::Error> {
-    let value = row(rule).and_then(|row| effective.get(row.key));
-    T::deserialize(value.unwrap_or(&Value::Null))
+fn section<T: DeserializeOwned>(effective: &Value, rule: Rule) -> Result<T, Misfit> {
+    let key = row(rule).map_or("", |row| row.key);
+    json::typed(effective.get(key).cloned().unwrap_or_default())
+        .map_err(|misfit| Misfit { pointer: format!("/{key}{}", misfit.pointer), ..misfit })
 }
