@@ -101,6 +101,20 @@ fn a_contract_whose_pattern_reads_otherwise_is_refused_at_its_place() {
 }
 
 #[test]
+fn a_schema_in_another_dialect_is_refused_at_its_place() {
+    let folder = Folder::project();
+    let dialect = "\"inputSchema\": {\"$schema\": \"http://json-schema.org/draft-07/schema#\", ";
+    folder.edit("tools/search.json", "\"inputSchema\": {", dialect);
+    let ran = folder.gatedrun(&["run", "tasks/canonical/v1.json"]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    for part in
+        ["/inputSchema/$schema", "draft/2020-12/schema", "found \"http://json-schema.org/draft-07"]
+    {
+        assert!(ran.err.contains(part), "{part}: {}", ran.err);
+    }
+}
+
+#[test]
 fn a_key_or_text_that_breaks_its_pattern_is_told_what_is_expected() {
     for (file, old, new, says) in [
         (

@@ -511,6 +511,20 @@ fn unsupported(pointer: &str, keyword: &str) -> Violation {
     Violation { remedy, ..Violation::new(at, what) }
 }
 
+/// The dialect that schemas are read in.
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// That a schema says it is written in another dialect.
+fn other_dialect(pointer: &str, dialect: &Value) -> Option<Violation> {
+    let named = dialect.as_str().map(|dialect| dialect.trim_end_matches('#'));
+    (named != Some(DIALECT)).then(|| {
+        let what = format!("expected {DIALECT:?}, found {}", shown(dialect));
+        let remedy =
+            "write the schema in that dialect, or remove $schema if it means the same there";
+        Violation { remedy: remedy.to_owned(), ..Violation::new(pointer.to_owned(), what) }
+    })
+}
+
 /// Walks the schema's own structure, reports every keyword outside [`KEYWORDS`], and writes every
 /// pattern as the engine reads it.
 fn check_keywords(schema: &mut Value, pointer: &mut String, problems: &mut Vec<Violation>) {
@@ -541,6 +555,8 @@ fn check_keywords(schema: &mut Value, pointer: &mut String, problems: &mut Vec<V
                     pointer.truncate(length);
                 }
             }
+            // Another draft gives some of the keywords another meaning.
+            ("$schema", dialect) => problems.extend(other_dialect(pointer, dialect)),
             ("pattern", Value::String(text)) => match translate(text) {
                 Ok(translated) => *text = translated,
                 Err(what) => problems.push(Violation::new(
