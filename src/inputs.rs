@@ -306,15 +306,26 @@ impl Library {
         }
         let mut problems = Vec::new();
         let mut contracts = Vec::new();
+        let mut texts = HashMap::new();
         for (name, bytes) in self.folder(path, ".json")? {
             if name.ends_with(".schema.json") {
                 continue;
             }
-            match Contract::load(&format!("{path}/{name}"), &bytes) {
+            let named = format!("{path}/{name}");
+            match Contract::load(&named, &bytes) {
                 Ok(contract) => contracts.push(contract),
                 Err(Problems(found)) => problems.extend(found),
             }
+            texts.insert(named, bytes);
         }
+        // What only all of them show has its place in one of them.
+        let located = |found: Problems| {
+            let place = |problem: Problem| match texts.get(&problem.file) {
+                Some(text) => json::located(problem.into(), text).0,
+                None => vec![problem],
+            };
+            Problems(found.0.into_iter().flat_map(place).collect())
+        };
         if contracts.is_empty() && problems.is_empty() {
             problems.push(
                 Problem::new(path, "it holds no contract")
@@ -322,8 +333,8 @@ impl Library {
             );
         }
         Problems::check(problems, ())?;
-        let contracts = Contracts::new(contracts, &tools::names())?;
-        tools::check_effects(&contracts)?;
+        let contracts = Contracts::new(contracts, &tools::names()).map_err(located)?;
+        tools::check_effects(&contracts).map_err(located)?;
         let inputs: Vec<Input> = contracts
             .iter()
             .map(|contract| Input {

@@ -92,8 +92,9 @@ pub struct Case {
     /// Its arguments.
     #[serde(default)]
     arguments: Value,
-    /// How often the call is made.
+    /// How often the call is made, up to 1000 times.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 1000))]
     repeat: Option<u64>,
     /// What the run has used.
     #[serde(default)]

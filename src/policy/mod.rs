@@ -2,7 +2,7 @@
 //!
 //! `rules` holds one file per rule and the table of them. Above it stands what rules are written in:
 //! `meta` and `defaults` (what a policy may look like, and what holds where it says nothing), `url`,
-//! `listed`, `path` and `names` (reading what a call names), `example` (what a case has to name), `call` (a call on its way) and
+//! `listed`, `path` and `names` (reading what a call names), `example` (what a case has to name), `told` (the words for one value), `call` (a call on its way) and
 //! `capability` (what it may hold in the end). Below it, `spec` is the file, parsed; `findings` and
 //! `warnings` are what is wrong with it; `gate` asks the rules, `record` is what the ledger says of
 //! its answers, and `cases` are examples and decision tables. What the gate lets through is a
@@ -13,6 +13,7 @@ pub mod defaults;
 pub mod url;
 pub mod listed;
 mod example;
+mod told;
 pub mod path;
 pub mod names;
 pub mod call;
@@ -52,7 +53,7 @@ pub fn read(
     let (policy, document) = spec::parse(path, bytes, contracts)?;
     let contradicted = Judge::new(&policy, contracts).contradicted().into_iter();
     let problems = contradicted
-        .map(|found| findings::problem(path, &document, &found.pointer, &found.what, &found.fix));
+        .map(|found| told::problem(path, &document, &found.pointer, &found.what, &found.fix));
     let problems = problems.collect();
     Problems::check(problems, (policy, document))
 }

@@ -15,8 +15,9 @@ use crate::yaml;
 
 use super::call::OnDeny;
 use super::defaults;
-use super::findings::{self, Findings};
+use super::findings::Findings;
 use super::rules::{self, RULES, Sections};
+use super::told;
 
 /// A policy, checked.
 #[derive(Debug, Clone)]
@@ -123,12 +124,11 @@ pub(super) fn parse(
         return Err(kind.instead_of(path, Kind::Policy).into());
     }
     let document = yaml::parse(bytes).map_err(|errors| {
-        Problems(errors.into_iter().map(|error| findings::unread(path, error)).collect())
+        Problems(errors.into_iter().map(|error| told::unread(path, error)).collect())
     })?;
     let effective = defaults::filled(&document.value);
     Problems::check(Findings::of(path, &document, &effective, &contracts.names()), ())?;
-    let wrong =
-        |misfit: Misfit| findings::problem(path, &document, &misfit.pointer, &misfit.what, "");
+    let wrong = |misfit: Misfit| told::problem(path, &document, &misfit.pointer, &misfit.what, "");
     let rules = Sections::read(&effective).map_err(wrong)?;
     let raw: RawPolicy = json::typed(effective).map_err(wrong)?;
     let sha256 = Digest::of(bytes);

@@ -14,8 +14,8 @@ use crate::event::Effect;
 use crate::problem::Problem;
 use crate::yaml::Document;
 
-use super::findings;
 use super::spec::Policy;
+use super::told;
 
 /// What a person should look at in a valid policy, in the order of its lines.
 pub fn of(path: &str, policy: &Policy, document: &Document, contracts: &Contracts) -> Vec<Problem> {
@@ -47,7 +47,7 @@ struct Warnings<'a> {
 
 impl Warnings<'_> {
     fn add(&mut self, pointer: &str, what: &str, remedy: &str) {
-        self.found.push(findings::problem(self.path, self.document, pointer, what, remedy));
+        self.found.push(told::problem(self.path, self.document, pointer, what, remedy));
     }
 
     /// Whether the policy states the value with this pointer.
