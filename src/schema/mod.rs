@@ -204,7 +204,7 @@ fn other_dialect(pointer: &str, dialect: &Value) -> Option<Violation> {
         let what = format!("expected {DIALECT:?}, found {}", shown(dialect));
         let remedy =
             "write the schema in that dialect, or remove $schema if it means the same there";
-        Violation { remedy: remedy.to_owned(), ..Violation::new(pointer.to_owned(), what) }
+        Violation::new(pointer.to_owned(), what).remedied(remedy)
     })
 }
 

@@ -33,6 +33,11 @@ impl Violation {
         Self { pointer, what, unknown, told, missing, meant, remedy: String::new() }
     }
 
+    /// The same, with how to fix it.
+    pub(super) fn remedied(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: remedy.into(), ..self }
+    }
+
     /// What is wrong, in the words of a message.
     pub fn told(&self) -> &str {
         self.told.as_deref().unwrap_or(&self.what)
