@@ -272,7 +272,7 @@ impl Library {
     fn check_nesting(&self, task: &Task, path: &str) -> Result<(), Problem> {
         let nested = |other: &str| {
             let what = format!(
-                "the run of one of this task and {other} would lie in the other's, and a run's folder holds one run"
+                "the runs of this task and of {other} would lie one in the other, and a run's folder holds one run"
             );
             Err(Problem::new(path, what).at("/id").remedy("rename one of the two"))
         };

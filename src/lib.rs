@@ -9,6 +9,7 @@
 pub mod problem;
 pub mod host;
 pub mod file;
+pub mod kind;
 pub mod json;
 pub mod line_ends;
 pub mod event;

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::event::{FailureMode, TerminalReason, Usage};
-use crate::file::Kind;
 use crate::json::{self, Digest};
+use crate::kind::Kind;
 use crate::problem::{Problem, Problems, cut, nearest};
 use crate::schema::{Embedded, Schema};
 

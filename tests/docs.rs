@@ -96,7 +96,7 @@ fn field_order(name: &str) -> Vec<String> {
 }
 
 fn fields(schema: &Value, name: &str) -> String {
-    let mut table = String::from("| field | type | says |\n|---|---|---|\n");
+    let mut table = String::from("| field | type | meaning |\n|---|---|---|\n");
     let order = field_order(name);
     let properties = schema["properties"].as_object();
     let known = properties.into_iter().flatten().filter(|(field, _)| *field != "kind").count();
@@ -186,7 +186,7 @@ fn every_schema_that_the_program_prints_has_its_file() {
 
 #[test]
 fn the_trace_page_lists_every_attribute() {
-    let mut table = String::from("| attribute | says |\n|---|---|\n");
+    let mut table = String::from("| attribute | meaning |\n|---|---|\n");
     for (name, says) in ATTRIBUTES {
         let _ = writeln!(table, "| `{name}` | {says} |");
     }
@@ -223,7 +223,7 @@ fn the_command_line_page_is_the_help() {
         );
     }
     generated_part("docs/cli.md", "help", page.trim());
-    let mut codes = String::from("| code | says |\n|---:|---|\n");
+    let mut codes = String::from("| code | meaning |\n|---:|---|\n");
     for (code, says) in gatedrun::cli::exit::ALL {
         let _ = writeln!(codes, "| {code} | {says} |");
     }

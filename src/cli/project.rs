@@ -17,9 +17,10 @@ use crate::evidence::write::{
     interrupted, is_beside, is_only_lock, swap_beside, swapped, target_of,
 };
 use crate::evidence::{FILES, MANIFEST, STATE, WORK, manifest, open, origin};
-use crate::file::{self, Kind};
+use crate::file;
 use crate::host::HostFault;
 use crate::inputs::{BUILTIN, Library, Project};
+use crate::kind::Kind;
 use crate::ledger::{LINE_BYTES_MAX, Reader};
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 

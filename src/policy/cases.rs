@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::contract::Contracts;
 use crate::corpus::Corpus;
 use crate::event::{ProposedCall, Rule, Totals, Usage};
-use crate::file::Kind;
 use crate::json::{self, Misfit};
+use crate::kind::Kind;
 use crate::problem::{Problem, Problems, cut, nearest};
 
 use super::call::{Denied, Standing};

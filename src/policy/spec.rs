@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::contract::Contracts;
 use crate::event::{ExecutionPath, Rule};
-use crate::file::Kind;
 use crate::json::{self, Digest, Misfit};
+use crate::kind::Kind;
 use crate::problem::Problems;
 use crate::yaml;
 

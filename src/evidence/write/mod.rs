@@ -18,6 +18,7 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::io::Errno;
 
+use crate::file::said;
 use crate::host::is_about_the_name;
 use crate::policy::path::RECEIPTS_SUFFIX;
 
@@ -48,7 +49,8 @@ pub enum WriteError {
     },
     /// The file system has no locks.
     #[error(
-        "{path}: this file system has no locks (flock: {source}), so two processes could change one run; put the runs on a file system that has locks (NFS needs its lock service)"
+        "{path}: this file system has no locks (flock: {}), so two processes could change one run; put the runs on a file system that has locks (NFS needs its lock service)",
+        said(.source)
     )]
     NoLocks {
         /// The folder.
