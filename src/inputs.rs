@@ -328,7 +328,7 @@ impl Library {
         };
         if contracts.is_empty() && problems.is_empty() {
             problems.push(
-                Problem::new(path, "it holds no contract")
+                Problem::new(path, "contains no contract")
                     .remedy("a contract is a .json file of MCP's Tool shape"),
             );
         }

@@ -68,7 +68,7 @@ pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(
         let unmet = loaded.task.expected.as_ref().map(|expected| observed.unmet(expected));
         if let Some(unmet) = unmet.filter(|unmet| !unmet.is_empty()) {
             return unfit(format!(
-                "it is not as its task expects: {}; fix what makes it so, or change `expected` in tasks/{id}.json and make it again",
+                "it does not meet its task's expectations: {}; fix the cause, or change `expected` in tasks/{id}.json, and make it again",
                 unmet.join("; ")
             ));
         }
@@ -157,7 +157,7 @@ fn other_run(
         return None;
     }
     Some(format!(
-        "its run id {} (seed {}) is neither that of the task nor that of the run there",
+        "it was made with another task or seed: its run id {} (seed {}) is neither that of the task nor that of the run there; reject it",
         started.run_id, started.seed
     ))
 }

@@ -232,7 +232,11 @@ fn what_its_task_does_not_expect_replaces_nothing_and_a_signature_does_not_go_un
     assert!(ran.code == 1 && ran.err.contains("not accepted"), "{}", ran.all());
     assert!(folder.read(&format!("{RUN}/state.jsonl")) == committed);
     let ran = folder.gatedrun(&["review", "--accept"]);
-    assert!(ran.code == 1 && ran.err.contains("it is not as its task expects"), "{}", ran.all());
+    assert!(
+        ran.code == 1 && ran.err.contains("it does not meet its task's expectations"),
+        "{}",
+        ran.all()
+    );
     assert!(folder.read(&format!("{RUN}/state.jsonl")) == committed);
     folder.edit(TASK, "\"final_answer\":\"gone\"", "\"final_answer\":\"done\"");
     ok(&folder.gatedrun(&["keygen", "k.pem"]), 0);

@@ -27,7 +27,10 @@ use crate::file::{self, kind};
 use crate::task::reserved_ending;
 
 use super::Stop;
-use super::report;
+
+/// How a report in JUnit XML begins, by which one is known again.
+pub(super) const JUNIT_HEAD: &str =
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"gatedrun\" ";
 
 /// How the name of a temporary file ends.
 const TEMPORARY_ENDING: &str = ".gatedrun-tmp";
@@ -84,7 +87,7 @@ impl Content {
         let has = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
         bytes.is_empty()
             || match self {
-                Self::Junit => bytes.starts_with(report::JUNIT_HEAD.as_bytes()),
+                Self::Junit => bytes.starts_with(JUNIT_HEAD.as_bytes()),
                 Self::Sarif => {
                     serde_json::from_slice::<serde_json::Value>(bytes).is_ok_and(|log| {
                         log.pointer("/runs/0/tool/driver/name") == Some(&"gatedrun".into())
@@ -402,7 +405,7 @@ fn real(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
 fn refuse_reserved(named: &Utf8Path, place: &Utf8Path) -> Result<(), Stop> {
     match reserved_ending(place.file_name().unwrap_or_default()) {
         Some(ending) => Err(Stop::usage(format!(
-            "{named}: names that end in {ending:?} are the program's own; choose another name"
+            "{named}: names that end in {ending:?} are reserved; choose another name"
         ))),
         None => Ok(()),
     }

@@ -5,8 +5,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::evidence::diff::{CallView, Diff, Difference, FileDifference, StepPair, StepView, diff};
 use crate::evidence::text::{shortened, terminal as escape};
 
+use super::found::named_run;
 use super::output::{COLUMNS_MAX, Terminal, Tone, differing};
-use super::project::named_run;
 use super::{Stop, exit};
 
 /// From this width on, two runs fit side by side.

@@ -18,8 +18,11 @@ use crate::host::HostFault;
 use crate::ledger::{LedgerError, Reader};
 use crate::task::PARTIAL_ENDING;
 
+use super::found;
 use super::output::{Terminal, Tone};
-use super::project::{self, Refused, find_tasks};
+use super::project;
+use super::refused::Refused;
+use super::tasks::find_tasks;
 use super::{Stop, exit};
 
 /// The arguments of `list`.
@@ -134,7 +137,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
 
 fn rows(root: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Row>, Stop> {
     let (tasks, refused) = find_tasks(root, "");
-    let found = project::find_all_runs(&root.join("runs"))?;
+    let found = found::find_all_runs(&root.join("runs"))?;
     found.note_replacements(terminal);
     let mut rows: Vec<Row> = refused.iter().chain(found.refused()).map(Row::refused).collect();
     let mut known = BTreeSet::new();

@@ -27,116 +27,46 @@ mod ci;
 mod list;
 mod next;
 mod tasks;
+mod found;
+mod refused;
+mod again;
+mod failed;
+mod stop;
+pub mod exit;
 mod typos;
 pub mod look;
 pub mod progress;
 pub mod output;
 
-use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::evidence::write::WriteError;
-use crate::file::said;
-use crate::host::{HostFault, is_about_the_name};
-use crate::isolation::Refused;
+use crate::host::HostFault;
 
-use ci::{in_ci, refuse_in_ci};
 use look::Look;
 use output::Terminal;
 
-/// Exit codes. They are part of the contract with scripts.
-pub mod exit {
-    /// As expected.
-    pub const OK: u8 = 0;
-    /// Drift, a failed check, evidence that was tampered with, or an unmet expectation.
-    pub const DRIFT: u8 = 1;
-    /// Invalid input or usage. Nothing was done.
-    pub const USAGE: u8 = 2;
-    /// The run ended without a final answer, and its task has no `expected` section.
-    pub const ENDED: u8 = 3;
-    /// It waits for a human.
-    pub const WAITS: u8 = 4;
-    /// The evidence cannot be read as a run.
-    pub const MALFORMED: u8 = 5;
-    /// Nothing contradicts the evidence, but not everything could be checked.
-    pub const UNCONFIRMED: u8 = 6;
-    /// The run is unfinished: it was interrupted or killed, and can be resumed.
-    pub const INTERRUPTED: u8 = 7;
-    /// The machine refused something that the program needs. What was recorded is kept.
-    pub const HOST: u8 = 8;
-    /// The evidence is whole, but the current inputs differ from those of the run.
-    pub const INPUTS: u8 = 9;
-    /// A defect of the program.
-    pub const INTERNAL: u8 = 101;
+pub use stop::Stop;
 
-    /// Every code and its meaning.
-    pub const ALL: [(u8, &str); 11] = [
-        (OK, "as expected"),
-        (DRIFT, "drift, a failed check, evidence that was tampered with, or an unmet expectation"),
-        (USAGE, "invalid input or usage; nothing was done"),
-        (ENDED, "the run ended without a final answer, and its task has no `expected` section"),
-        (WAITS, "waiting for a human: a call is in doubt"),
-        (MALFORMED, "the evidence cannot be read as a run"),
-        (UNCONFIRMED, "nothing contradicts the evidence, but not everything could be checked"),
-        (INTERRUPTED, "the run is unfinished; continue it with `gatedrun resume`"),
-        (
-            HOST,
-            "the machine refused something the program needs (disk, descriptors, permissions, kernel); what was recorded is kept",
-        ),
-        (INPUTS, "the evidence is intact, but the current inputs differ from those of the run"),
-        (INTERNAL, "a bug in the program: please report it"),
-    ];
-
-    /// The end of the help: an example, and every code.
-    pub(super) fn help() -> String {
-        let mut help = "Example: gatedrun run        the built-in task, or tasks/canonical/v1.json of a project\n\nExit codes:".to_owned();
-        for (code, says) in ALL {
-            let line = format!("  {code:>3}  {says}");
-            help.push_str(&format!("\n{}", super::output::folded(&line, 98, 7)));
-        }
-        help
+/// The end of the help: an example, and every code.
+fn exit_codes() -> String {
+    let mut help = "Example: gatedrun run        the built-in task, or tasks/canonical/v1.json of a project\n\nExit codes:".to_owned();
+    for (code, says) in exit::ALL {
+        let line = format!("  {code:>3}  {says}");
+        help.push_str(&format!("\n{}", output::folded(&line, 98, 7)));
     }
-
-    /// From the code that says least to the one that says most: what a command over many runs ends
-    /// with.
-    const BY_WEIGHT: [u8; 11] = [
-        OK,
-        ENDED,
-        UNCONFIRMED,
-        INPUTS,
-        INTERRUPTED,
-        WAITS,
-        DRIFT,
-        USAGE,
-        MALFORMED,
-        HOST,
-        INTERNAL,
-    ];
-
-    /// The weightier of two codes, for a command that handles several runs.
-    ///
-    /// ```
-    /// use gatedrun::cli::exit;
-    /// assert_eq!(exit::worse(exit::DRIFT, exit::INPUTS), exit::DRIFT);
-    /// assert_eq!(exit::worse(exit::OK, exit::UNCONFIRMED), exit::UNCONFIRMED);
-    /// ```
-    pub fn worse(a: u8, b: u8) -> u8 {
-        let weight = |code| BY_WEIGHT.iter().position(|known| *known == code);
-        if weight(a) >= weight(b) { a } else { b }
-    }
+    help
 }
 
 /// Run an LLM agent under a written policy, and keep the run as evidence that anyone can recompute.
 #[derive(Debug, Parser)]
 #[command(name = "gatedrun", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = exit::help())]
+#[command(after_help = exit_codes())]
 pub struct Cli {
     #[command(flatten)]
     look: Look,
@@ -182,85 +112,6 @@ enum Command {
     Completions(shell::CompletionsArgs),
     /// Write manual pages, one file per command
     Man(shell::ManArgs),
-}
-
-/// Why a command stops: what to print, and the exit code.
-#[derive(Debug)]
-pub struct Stop {
-    /// What to print on stderr; several lines for several problems.
-    pub message: String,
-    /// One of [`exit`].
-    pub code: u8,
-}
-
-impl Stop {
-    fn usage(message: impl ToString) -> Self {
-        Self { message: message.to_string(), code: exit::USAGE }
-    }
-
-    fn host(message: impl ToString) -> Self {
-        Self { message: message.to_string(), code: exit::HOST }
-    }
-
-    /// That something cannot be written: invalid usage where another name would do, and otherwise
-    /// the machine's refusal.
-    fn writing(path: impl Display, error: &io::Error) -> Self {
-        let what = said(error);
-        match error.kind() {
-            _ if is_about_the_name(error) => {
-                Self::usage(format!("{path}: cannot write: {what}; choose another name"))
-            }
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::host(
-                format!("{path}: cannot write: {what}; choose a folder that you may write to"),
-            ),
-            _ => Self::host(format!(
-                "{path}: cannot write: {what}; fix that, then repeat the command"
-            )),
-        }
-    }
-}
-
-impl From<crate::problem::Problems> for Stop {
-    fn from(problems: crate::problem::Problems) -> Self {
-        let is_host = problems.0.iter().any(|problem| problem.is_host);
-        if is_host { Self::host(problems) } else { Self::usage(problems) }
-    }
-}
-
-impl From<crate::problem::Problem> for Stop {
-    fn from(problem: crate::problem::Problem) -> Self {
-        Self::from(crate::problem::Problems::from(problem))
-    }
-}
-
-impl From<WriteError> for Stop {
-    fn from(error: WriteError) -> Self {
-        match &error {
-            WriteError::Io { path, source } => Self::writing(path, source),
-            other if other.is_of_the_host() => Self::host(error),
-            _ => Self::usage(error),
-        }
-    }
-}
-
-/// The machine refused something, and nothing is there to be resumed.
-impl From<HostFault> for Stop {
-    fn from(fault: HostFault) -> Self {
-        Self::host(format!("{fault}; {}", fault.remedy()))
-    }
-}
-
-impl From<Refused> for Stop {
-    fn from(refused: Refused) -> Self {
-        Self::host(refused)
-    }
-}
-
-/// Printing stops no command: see [`Terminal`].
-impl From<Infallible> for Stop {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
 }
 
 /// Parses the command line, runs the command, and says how it went.
@@ -320,8 +171,8 @@ fn command(cli: Cli, json: bool) -> u8 {
         Command::Policy(command) => policy::main(&command, &mut terminal),
         Command::Corpus(command) => corpus::main(&command, &mut terminal),
         Command::Schema(args) => schema::main(&args, &mut terminal),
-        Command::Completions(args) => shell::completions(&args, &mut terminal),
-        Command::Man(args) => shell::man(&args, &mut terminal),
+        Command::Completions(args) => shell::completions(&args, Cli::command(), &mut terminal),
+        Command::Man(args) => shell::man(&args, Cli::command(), &mut terminal),
     };
     let verdict = result.unwrap_or_else(|stop| {
         terminal.stop(&stop);
@@ -349,7 +200,7 @@ fn unparsed(error: clap::Error, args: &[OsString], json: bool) -> ExitCode {
         let printed = error.print().and_then(|()| io::stdout().flush());
         return ExitCode::from(terminal.unprinted(printed.err()));
     }
-    let told = typos::explained(error, args).render().to_string();
+    let told = typos::explained(error, args, Cli::command()).render().to_string();
     let Some(message) = told.strip_prefix("error: ") else {
         // Without a command, the help is what is wanted.
         told.lines().for_each(|line| terminal.say(line));

@@ -7,8 +7,8 @@ use crate::event::InputRole;
 use crate::inputs::{BUILTIN, Project};
 use crate::task::PARTIAL_ENDING;
 
-use super::check::task_of;
 use super::project::{self, TaskPath};
+use super::tasks::task_of;
 
 /// How to continue a run that was cut short, or to start over.
 #[derive(Debug)]

@@ -22,8 +22,8 @@ use crate::problem::{Problem, Problems, SHOWN_MAX, cut};
 use crate::yaml::Document;
 
 use super::output::{Terminal, Tone};
-use super::project::{self, Libraries};
-use super::{Stop, decide, exit};
+use super::project::Libraries;
+use super::{Stop, decide, exit, tasks};
 
 /// The subcommands of `policy`.
 #[derive(Debug, clap::Subcommand)]
@@ -183,7 +183,7 @@ impl Within {
 /// Loads the policy and the world of a run.
 fn load_within(named: &Named, world: &World) -> Result<Within, Stop> {
     if let Some(task) = &world.task {
-        let task = project::task(task)?;
+        let task = tasks::task(task)?;
         let inputs = Libraries::default().get(&task.project).load(&task.path, None)?;
         let path = named.policy.as_str();
         let bytes = match path.strip_prefix("builtin:") {

@@ -12,12 +12,14 @@ use crate::evidence::text::{counted, terminal as escape};
 use crate::inputs::{Library, Project};
 use crate::policy::path::probe;
 
-use super::check::{broke_off, observe, shape_of};
+use super::again::{broke_off, observe, shape_of};
+use super::found;
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
-use super::project::{self, Libraries, find_tasks, is_cut_short};
+use super::project::{self, Libraries, is_cut_short};
 use super::report::{Detail, Outputs, Place, Row as ReportRow, State, Suite};
 use super::scratch::{Scratch, Workplace};
+use super::tasks::find_tasks;
 use super::{Stop, exit};
 
 /// The arguments of `regression`.
@@ -228,7 +230,7 @@ fn sums(rows: &[Row]) -> String {
 
 /// The ids of the committed runs that were made from a built-in task, and have no task file.
 fn builtin_runs(folder: &Utf8Path, tasks: &[String]) -> Vec<String> {
-    let found = project::find_runs(&folder.join("runs")).map(|found| found.runs());
+    let found = found::find_runs(&folder.join("runs")).map(|found| found.runs());
     let runs = found.unwrap_or_default().into_iter().filter(|run| project::is_builtin(run));
     let ids = runs.filter_map(|run| project::run(&run)).map(|(_, id)| id);
     let has_task = |id: &String| builtin::file(&format!("tasks/{id}.json")).is_some();
@@ -238,7 +240,7 @@ fn builtin_runs(folder: &Utf8Path, tasks: &[String]) -> Vec<String> {
 /// The committed runs whose tasks do not exist.
 fn removed(folder: &Utf8Path, tasks: Option<&[String]>, terminal: &mut Terminal) -> Vec<Row> {
     let runs = folder.join("runs");
-    let found = match project::find_all_runs(&runs) {
+    let found = match found::find_all_runs(&runs) {
         Ok(found) => {
             found.note_replacements(terminal);
             found
@@ -285,7 +287,7 @@ fn compare(
             let now = shape_of(&run, &inputs, work, progress)?;
             let ended = now.observed.terminal_reason().to_owned();
             let what = if is_cut_short(&run) {
-                project::unfinished(&run)
+                found::unfinished(&run)
             } else {
                 let task = project.join("tasks").join(format!("{id}.json"));
                 format!("no run is committed; make one with `gatedrun run {task}`")

@@ -17,10 +17,12 @@ use crate::replay::backtest::{Untried, backtest};
 use crate::replay::tried::{Counts, Refused, Requirement, Tested, Told, Tried, tested, unmatched};
 use crate::replay::{Diverged, Place, Replay, as_record, replay_watched};
 
-use super::check::{seed_of, task_of};
+use super::again::seed_of;
+use super::found;
 use super::output::{Terminal, Tone, differing};
 use super::project::{self, Libraries};
 use super::scratch::Scratch;
+use super::tasks::task_of;
 use super::{Stop, exit, report};
 
 /// The arguments of `replay`.
@@ -415,19 +417,19 @@ type Named = Result<Utf8PathBuf, (Utf8PathBuf, Stop)>;
 fn named_runs(args: &Args, terminal: &mut Terminal) -> Result<Vec<Named>, Stop> {
     let (paths, mut runs) = (&args.paths, Vec::new());
     for path in paths {
-        match project::find_runs(path) {
+        match found::find_runs(path) {
             Ok(found) => {
                 found.note_unfinished(terminal);
                 let refused = |path: String, what: String, code: u8| {
                     Err((Utf8PathBuf::from(path), Stop { message: what, code }))
                 };
                 let partial = |path: &Utf8PathBuf| {
-                    refused(path.to_string(), project::unfinished(path), exit::INTERRUPTED)
+                    refused(path.to_string(), found::unfinished(path), exit::INTERRUPTED)
                 };
                 runs.extend(found.only_unfinished().iter().map(partial));
                 runs.extend(found.items.into_iter().map(|item| match item {
-                    project::Item::Run(run) => Ok(run),
-                    project::Item::Refused(one) => {
+                    found::Item::Run(run) => Ok(run),
+                    found::Item::Refused(one) => {
                         let code = one.code(exit::UNCONFIRMED);
                         refused(one.path, one.what, code)
                     }

@@ -16,11 +16,7 @@ use crate::replay::tried::{Refused, Requirement, Tested, Told, Tried};
 use crate::yaml;
 
 use super::Stop;
-use super::destination::{Content, Destination};
-
-/// How a report in JUnit XML begins.
-pub(super) const JUNIT_HEAD: &str =
-    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"gatedrun\" ";
+use super::destination::{Content, Destination, JUNIT_HEAD};
 
 /// What a command found, row by row.
 #[derive(Debug)]

@@ -17,13 +17,16 @@ use crate::recovery::{Kept, Recorded, rehearse, rewrite, scan};
 use crate::run::Course;
 use crate::task::PARTIAL_ENDING;
 
-use super::check::task_of;
+use super::ci::{in_ci, refuse_in_ci};
+use super::failed::Failed;
+use super::found::named_run;
 use super::next::Next;
 use super::output::Terminal;
-use super::project::{self, Libraries, TaskPath, is_cut_short, named_run};
+use super::project::{self, Libraries, TaskPath, is_cut_short};
 use super::review;
-use super::run::{Begun, Failed, Wants, conclude, execute, print_head};
-use super::{Stop, exit, in_ci, interrupt, refuse_in_ci};
+use super::run::{Begun, Wants, conclude, execute, print_head};
+use super::tasks::task_of;
+use super::{Stop, exit, interrupt};
 
 /// The arguments of `resume`.
 #[derive(Debug, clap::Args)]
@@ -235,7 +238,7 @@ fn resumed(recorded: &Recorded) -> String {
 fn damaged(folder: &Utf8Path, error: &LedgerError, next: &Next) -> Stop {
     Stop {
         message: format!(
-            "{folder}/state.jsonl: {error}; a killed run leaves nothing of this kind: restore the file, or start over with `{}`",
+            "{folder}/state.jsonl: {error}; an interruption does not cause this: restore the file, or start over with `{}`",
             next.over
         ),
         code: exit::DRIFT,

@@ -19,11 +19,13 @@ use crate::inputs::Project;
 use crate::proposal::{self as proposals, Refusal};
 use crate::task::PARTIAL_ENDING;
 
+use super::ci::refuse_in_ci;
 use super::diff::print_diff;
+use super::found;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries};
 use super::run::name_signers;
-use super::{Stop, exit, refuse_in_ci};
+use super::{Stop, exit};
 
 /// The arguments of `review`.
 #[derive(Debug, clap::Args)]
@@ -291,7 +293,7 @@ fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, 
     }
     if !is_folder(folder)? {
         if project::is_cut_short(folder) {
-            let message = format!("{folder}: {}", project::unfinished(folder));
+            let message = format!("{folder}: {}", found::unfinished(folder));
             return Err(Stop { message, code: exit::INTERRUPTED });
         }
         project::must_be_folder(folder, "name a run or a folder of runs")?;
@@ -299,7 +301,7 @@ fn find(folder: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Utf8PathBuf>, 
     let proposals = Claim::finish_below(folder, |target, claim| left(target, claim, terminal))?;
     if proposals.is_empty() {
         // Where no run is, nothing was looked at, and that is never green.
-        project::find_runs(folder)?;
+        found::find_runs(folder)?;
     }
     Ok(proposals)
 }

@@ -7,35 +7,28 @@ use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::agent::RunError;
 use crate::event::{Record, TerminalReason};
-use crate::evidence::compare::differing_fields;
 use crate::evidence::expect::Observed;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::{
     Claim, Settlement, Staging, Standing, WriteError, has_replaced, is_folder, proposal,
 };
-use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
-use crate::governor::Halt;
-use crate::host::HostFault;
+use crate::evidence::{MANIFEST, REPORT, TRACE};
 use crate::inputs::{Inputs, Library};
-use crate::isolation::{Refused, Status, confined};
-use crate::ledger::LedgerError;
+use crate::isolation::{Status, confined};
 use crate::policy::path::probe;
 use crate::proposal::signers;
-use crate::replay::as_record;
 use crate::run::Course;
 
+use super::ci::{in_ci, refuse_in_ci};
+use super::failed::Failed;
 use super::next::{self, Next};
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
 use super::project::{self, Libraries, TaskPath};
 use super::steps::{self, Steps};
-use super::{
-    Stop, attributes, check, checked, destination, exit, in_ci, interrupt, refuse_in_ci, tasks,
-    typos,
-};
+use super::{Stop, again, attributes, checked, destination, exit, interrupt, tasks, typos};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -89,7 +82,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         destination::refuse_inputs(out)?;
     }
     let tasks: Vec<tasks::Named> = match args.tasks.as_slice() {
-        [] => vec![Ok(project::default_task()?)],
+        [] => vec![Ok(tasks::default_task()?)],
         named => tasks::named(named)?,
     };
     if args.out.is_some() && tasks.len() > 1 {
@@ -149,7 +142,7 @@ fn run_one(
         terminal.note(&format!("  warning: {}", escape(&rewritten)));
     }
     // What a human settled in the run that is there cannot be found out by executing again.
-    let recovery = check::settled_in(&target);
+    let recovery = again::settled_in(&target);
     let course = Course { interrupt: Some(interrupt), recovery, ..Course::fresh() };
     let done = match execute(
         inputs,
@@ -196,7 +189,7 @@ fn refuse_other_seed(
     library: &Library,
     target: &Utf8Path,
 ) -> Result<(), Stop> {
-    let (Some(asked), Some(there)) = (args.seed, check::seed_of(target)) else { return Ok(()) };
+    let (Some(asked), Some(there)) = (args.seed, again::seed_of(target)) else { return Ok(()) };
     let own = library.load(&task.path, None)?.task.seed;
     if asked == own || asked == there {
         return Ok(());
@@ -345,84 +338,6 @@ pub(super) struct Done {
     status: Status,
 }
 
-/// Why a run did not come to its end.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub(super) enum Failed {
-    /// It ran into this.
-    Run(#[from] RunError),
-    /// Its files could not be written.
-    Write(#[from] WriteError),
-    /// The kernel does not offer what policy asks for. Nothing was done.
-    Refused(#[from] Refused),
-}
-
-impl Failed {
-    /// Whether what is recorded can be resumed.
-    fn is_resumable(&self) -> bool {
-        match self {
-            // An event that may not be recorded would come again, however often it is resumed.
-            Self::Run(RunError::Ledger(LedgerError::Grammar { .. })) => false,
-            Self::Run(RunError::Ledger(_) | RunError::InDoubt(_) | RunError::Host(_))
-            | Self::Write(_) => true,
-            Self::Run(RunError::Llm(_)) | Self::Refused(_) => false,
-        }
-    }
-
-    /// What to tell, with how to resume the run; `None` where nothing of it is kept.
-    pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path, next: Option<&Next>) -> Stop {
-        let resume = match next {
-            Some(next) => format!("continue with `{}`", next.resume),
-            None => "repeat the command".to_owned(),
-        };
-        let error = match self {
-            Self::Refused(refused) => return refused.into(),
-            Self::Write(WriteError::Io { path, source }) => {
-                RunError::Host(HostFault::new(path, "written", source))
-            }
-            Self::Write(error) => {
-                let Stop { message, code } = Stop::from(error);
-                return Stop { message: format!("{message}; fix that, then {resume}"), code };
-            }
-            Self::Run(error) => error,
-        };
-        if let Some(fault) = fault(&error) {
-            let message = format!("{fault}; {}, then {resume}", fault.remedy());
-            return Stop { message, code: exit::HOST };
-        }
-        let Some(next) = next else { return stop(inputs, &error) };
-        match &error {
-            RunError::Ledger(LedgerError::Interrupted) => {
-                Stop { message: format!("{target}: {error}; {resume}"), code: exit::INTERRUPTED }
-            }
-            RunError::Ledger(LedgerError::Diverged(divergence)) => {
-                let fields = differing_fields(&divergence.recorded, &as_record(divergence));
-                let fields: String = fields
-                    .iter()
-                    .map(|(pointer, was, is)| format!("\n  {pointer}: recorded {was}, now {is}"))
-                    .collect();
-                Stop {
-                    message: format!(
-                        "{target}: {error}; restore the inputs, or start over with `{}`{fields}",
-                        next.over
-                    ),
-                    code: exit::DRIFT,
-                }
-            }
-            RunError::InDoubt(Halt::InDoubt { call_id, arguments, idempotency_key, .. }) => Stop {
-                message: format!(
-                    "{target}: {error}\narguments {arguments}, idempotency key {idempotency_key}\nfind out whether it took place, then resume the run with\n  {resume} --settle {call_id}=took-place --reason \"how you know\"\n  {resume} --settle {call_id}=did-not --reason \"how you know\"",
-                    resume = next.resume
-                ),
-                code: exit::WAITS,
-            },
-            RunError::Ledger(_) | RunError::Llm(_) | RunError::InDoubt(_) | RunError::Host(_) => {
-                stop(inputs, &error)
-            }
-        }
-    }
-}
-
 /// How much of a ledger is there when a run begins.
 #[derive(Debug, Default)]
 pub(super) struct Begun {
@@ -472,27 +387,6 @@ pub(super) fn execute(
     staging.write(REPORT, &recorded.report)?;
     staging.write(MANIFEST, &recorded.manifest)?;
     Ok(Done { summary: recorded.summary, observed, status })
-}
-
-/// Why a run has no evidence, where nothing of it is kept.
-pub(super) fn stop(inputs: &Inputs, error: &RunError) -> Stop {
-    let id = &inputs.task.id;
-    if let Some(fault) = fault(error) {
-        let message = format!("task {id}: {fault}; {}", fault.remedy());
-        return Stop { message, code: exit::HOST };
-    }
-    let code = if matches!(error, RunError::InDoubt(_)) { exit::WAITS } else { exit::USAGE };
-    Stop { message: format!("task {id}: {error}"), code }
-}
-
-/// The machine's refusal behind an error, if that is what it is.
-fn fault(error: &RunError) -> Option<HostFault> {
-    match error {
-        RunError::Host(fault) => Some(fault.clone()),
-        RunError::Ledger(LedgerError::Sink(error)) => Some(HostFault::of(error, STATE, "written")),
-        RunError::Ledger(LedgerError::Read(error)) => Some(HostFault::of(error, STATE, "read")),
-        RunError::Ledger(_) | RunError::Llm(_) | RunError::InDoubt(_) => None,
-    }
 }
 
 fn print_outcome(summary: &Summary, unmet: &[String], terminal: &mut Terminal) -> Result<(), Stop> {

@@ -4,7 +4,7 @@
 use std::io;
 
 use camino::Utf8PathBuf;
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
@@ -12,7 +12,7 @@ use crate::file::make_folders;
 
 use super::destination::{self, Content, Destination};
 use super::output::Terminal;
-use super::{Cli, Stop, exit};
+use super::{Stop, exit};
 
 /// The arguments of `completions`.
 #[derive(Debug, clap::Args)]
@@ -34,17 +34,21 @@ pub struct ManArgs {
     folder: Utf8PathBuf,
 }
 
-pub(super) fn completions(args: &CompletionsArgs, terminal: &mut Terminal) -> Result<u8, Stop> {
+pub(super) fn completions(
+    args: &CompletionsArgs,
+    mut command: Command,
+    terminal: &mut Terminal,
+) -> Result<u8, Stop> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "gatedrun", &mut script);
+    clap_complete::generate(args.shell, &mut command, "gatedrun", &mut script);
     terminal.line(String::from_utf8_lossy(&script).trim_end())?;
     Ok(exit::OK)
 }
 
-pub(super) fn man(args: &ManArgs, terminal: &mut Terminal) -> Result<u8, Stop> {
+pub(super) fn man(args: &ManArgs, command: Command, terminal: &mut Terminal) -> Result<u8, Stop> {
     let folder = &args.folder;
     destination::folder(folder, Content::Page)?;
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = command.disable_help_subcommand(true);
     command.build();
     let pages = pages(command).map_err(|error| Stop::writing(folder, &error))?;
     make_folders(folder).map_err(|error| Stop::writing(folder, &error))?;
@@ -62,7 +66,7 @@ pub(super) fn man(args: &ManArgs, terminal: &mut Terminal) -> Result<u8, Stop> {
 }
 
 /// The pages of a command and of all its subcommands, by their files' names.
-fn pages(command: clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
+fn pages(command: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut made = Vec::new();
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()).cloned() {
         made.extend(pages(below)?);

@@ -23,11 +23,12 @@ use crate::ledger::{LedgerError, Reader};
 use crate::problem::{Problem, Problems};
 use crate::task::Task;
 
-use super::check::task_of;
+use super::found::{self, how_to_go_on, named_run};
 use super::next;
 use super::output::{Terminal, Tone};
-use super::project::{self, Libraries, NamedRun, named_run};
+use super::project::{Libraries, NamedRun};
 use super::steps::{self, StepRow, Steps};
+use super::tasks::task_of;
 use super::{Stop, exit};
 
 /// The arguments of `show`.
@@ -136,7 +137,7 @@ fn read(path: &Utf8Path, terminal: &Terminal) -> Result<Read, Stop> {
 
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let run = named_run(&args.run)?;
-    project::note_replacement(&run.name, terminal);
+    found::note_replacement(&run.name, terminal);
     // The ledger and the signatures are those of one run.
     let read_once = || {
         let read = read(&run.folder.join(STATE), terminal)?;
@@ -163,7 +164,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             expectations,
             signed_by: signed_by.as_deref(),
             isolation: &isolation,
-            unfinished: run.is_unfinished().then(|| run.how_to_go_on()),
+            unfinished: run.is_unfinished().then(|| how_to_go_on(&run)),
             error: read.error.as_deref(),
         })?;
     } else {
@@ -284,7 +285,7 @@ fn print_standing(
         return Ok(terminal.line(&format!("  next: `gatedrun verify {name}`"))?);
     }
     if run.is_unfinished() {
-        return Ok(terminal.line(&format!("  {}", run.how_to_go_on()))?);
+        return Ok(terminal.line(&format!("  {}", how_to_go_on(run)))?);
     }
     let check = next::check(name);
     Ok(terminal.line(&format!(

@@ -22,8 +22,9 @@ use crate::inputs::{Library, Project};
 use crate::ledger::LedgerError;
 
 use super::destination::{Content, Destination, create_both};
+use super::found::{finished, named_run};
 use super::output::Terminal;
-use super::project::{named_run, run};
+use super::project::run;
 use super::{Stop, exit};
 
 /// How long another process that changes the run is waited for.
@@ -90,7 +91,7 @@ pub(super) fn sign(args: &SignArgs, terminal: &mut Terminal) -> Result<u8, Stop>
     let mut code = exit::OK;
     for folder in &args.runs {
         // A run that cannot be signed leaves the others their signatures.
-        let signed = named_run(folder).and_then(|named| named.finished());
+        let signed = named_run(folder).and_then(finished);
         match signed.and_then(|folder| sign_one(&folder, &key, args.json, terminal)) {
             Ok(()) => {}
             Err(stop) => {

@@ -2,15 +2,12 @@
 
 use std::ffi::OsString;
 
-use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::problem::{QUOTED_CHARS_MAX, cut, nearest_within};
 
-use super::Cli;
-
 /// An error about the command line, with the option that was probably meant.
-pub fn explained(mut error: clap::Error, args: &[OsString]) -> clap::Error {
+pub fn explained(mut error: clap::Error, args: &[OsString], command: clap::Command) -> clap::Error {
     shorten(&mut error);
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
@@ -23,7 +20,7 @@ pub fn explained(mut error: clap::Error, args: &[OsString]) -> clap::Error {
     };
     let name = given.split('=').next().unwrap_or_default();
     let Some(name) = name.strip_prefix("--") else { return error };
-    let known = options(args);
+    let known = options(args, command);
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     // An option is short, and what is typed for it is often longer: `--output` for `--out`.
     let near = |known: &str| known.len().max(name.len()) / 2;
@@ -63,8 +60,7 @@ fn shorten(error: &mut clap::Error) {
 }
 
 /// The long options of the command that these arguments name.
-fn options(args: &[OsString]) -> Vec<String> {
-    let mut command = Cli::command();
+fn options(args: &[OsString], mut command: clap::Command) -> Vec<String> {
     command.build();
     let mut named = &command;
     for arg in args.iter().skip(1) {

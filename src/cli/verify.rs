@@ -17,8 +17,9 @@ use crate::evidence::verify::{
 use crate::file;
 use crate::inputs::{Library, Project};
 
+use super::found::{self, Item};
 use super::output::{Terminal, Tone};
-use super::project::{self, Item};
+use super::project;
 use super::{Stop, exit};
 
 /// What verifying does not show, whatever its verdict.
@@ -69,7 +70,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     let mut items = Vec::new();
     for path in &args.paths {
-        let found = project::find_runs(path)?;
+        let found = found::find_runs(path)?;
         found.note_unfinished(terminal);
         // Where there is nothing else, they are what was asked for.
         let unfinished = found.only_unfinished().iter().cloned().map(Item::Run);

@@ -320,8 +320,10 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
         Err(misfit) => return unread(Problem::new(file, &misfit.what).at(misfit.at())),
     };
     let amend = match manifest.generator.as_str() {
-        build::GENERATOR => "build the manifest again with `gatedrun corpus build`",
-        _ => "correct manifest.json",
+        build::GENERATOR => {
+            format!("discard the edit with `gatedrun corpus build {name} --force`")
+        }
+        _ => "correct manifest.json".to_owned(),
     };
     let (mut problems, mut rewritten) = (Vec::new(), Vec::new());
     let mut listed = BTreeMap::new();

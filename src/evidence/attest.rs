@@ -341,8 +341,9 @@ pub fn check(
 ) -> Result<Vec<Signed>, AttestError> {
     let malformed = |what: String| AttestError::Malformed(what);
     let wrong = |what: String| AttestError::Wrong(what);
-    let read: Envelope = serde_json::from_slice(bytes)
-        .map_err(|error| malformed(format!("not a DSSE envelope: {error}")))?;
+    let not_one = |what: &str| malformed(format!("not a DSSE envelope: {what}"));
+    let value = json::parse(bytes).map_err(|error| not_one(&error.to_string()))?;
+    let read: Envelope = json::typed(value).map_err(|misfit| not_one(&misfit.what))?;
     let count = read.signatures.len();
     if !(1..=SIGNATURES_MAX).contains(&count) {
         let what = format!("{count} signatures found, expected 1 to {SIGNATURES_MAX}");

@@ -107,7 +107,7 @@ pub enum WriteError {
     )]
     Nameless(Utf8PathBuf),
     /// A name that means something else.
-    #[error("{path}: names that end in {ending:?} are the program's own; choose another name")]
+    #[error("{path}: names that end in {ending:?} are reserved; choose another name")]
     Reserved {
         /// The folder.
         path: Utf8PathBuf,

@@ -1,0 +1,270 @@
+//! The runs at a path, be they finished, cut short or half replaced, and what to say of each.
+
+use std::path::PathBuf;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use walkdir::WalkDir;
+
+use crate::evidence::WORK;
+use crate::evidence::text::counted;
+use crate::evidence::write::{interrupted, is_beside, swap_beside, swapped, target_of};
+use crate::file;
+use crate::task::PARTIAL_ENDING;
+
+use super::next;
+use super::output::Terminal;
+use super::project::{
+    NOT_BEGUN, NamedRun, half_replaced, is_lock, is_run, refuse_interrupted, run_at, run_path,
+};
+use super::refused::Refused;
+use super::{Stop, exit};
+
+/// The run that a user named: by its folder, or, where it was cut short, by its name with or
+/// without `.partial`.
+///
+/// # Errors
+/// No run at the path; the message suggests what was probably meant.
+pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
+    let path = run_path(path)?;
+    refuse_interrupted(&path)?;
+    if let Some(run) = run_at(&path)? {
+        return Ok(run);
+    }
+    let what = if is_lock(&path) {
+        NOT_BEGUN.to_owned()
+    } else if let Some(name) = path.as_str().strip_suffix(PARTIAL_ENDING)
+        && is_run(Utf8Path::new(name))?
+    {
+        format!("no such folder; the run is finished: {name}")
+    } else if file::is_folder(&path)? {
+        "not a run's folder; name one, such as runs/canonical/v1".to_owned()
+    } else if is_run(&Utf8Path::new("runs").join(&path))? {
+        format!("no such folder; did you mean runs/{path}?")
+    } else {
+        "no such folder; name a run's folder, or make a run with `gatedrun run TASK`".to_owned()
+    };
+    Err(Stop::usage(format!("{path}: {what}")))
+}
+
+/// Says that a replacement of a run was interrupted, where the run is in its place: it is read as it
+/// is there.
+pub fn note_replacement(target: &Utf8Path, terminal: &mut Terminal) {
+    if target.symlink_metadata().is_ok()
+        && let Ok(Some(swap)) = swap_beside(target)
+    {
+        terminal.note(&left_behind(target, &swap));
+    }
+}
+
+/// What to say of a run beside which a replacement has left something.
+fn left_behind(target: &Utf8Path, swap: &Utf8Path) -> String {
+    format!(
+        "{target}: a replacement of this run was interrupted, or is not finished yet, and left {swap}; repeat the command that was interrupted, or finish it with `gatedrun review {target}`"
+    )
+}
+
+/// What was found where runs were looked for.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The runs, and what may hold runs and is not looked into, in order.
+    pub items: Vec<Item>,
+    /// The folders of runs that have not ended, in order.
+    pub unfinished: Vec<Utf8PathBuf>,
+    /// What to say of runs that are in their places, and beside which a replacement was interrupted.
+    replaced: Vec<String>,
+}
+
+/// What was found in a place where a run may be.
+#[derive(Debug)]
+pub enum Item {
+    /// A run's folder.
+    Run(Utf8PathBuf),
+    /// What is not looked into: one such neighbour hides no other's verdict.
+    Refused(Refused),
+}
+
+impl Found {
+    /// The runs alone, in order.
+    pub fn runs(&self) -> Vec<Utf8PathBuf> {
+        let run = |item: &Item| match item {
+            Item::Run(run) => Some(run.clone()),
+            Item::Refused(_) => None,
+        };
+        self.items.iter().filter_map(run).collect()
+    }
+
+    /// What is not looked into, in order.
+    pub fn refused(&self) -> impl Iterator<Item = &Refused> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Run(_) => None,
+            Item::Refused(refused) => Some(refused),
+        })
+    }
+
+    /// The unfinished runs, if there are no finished ones; else none.
+    pub fn only_unfinished(&self) -> &[Utf8PathBuf] {
+        if self.items.is_empty() { &self.unfinished } else { &[] }
+    }
+
+    /// Says for which runs a replacement was interrupted that are in their places.
+    pub fn note_replacements(&self, terminal: &mut Terminal) {
+        self.replaced.iter().for_each(|what| terminal.note(what));
+    }
+
+    /// Reports the unfinished runs and the interrupted replacements beside others.
+    pub fn note_unfinished(&self, terminal: &mut Terminal) {
+        self.note_replacements(terminal);
+        if self.items.is_empty() || self.unfinished.is_empty() {
+            return;
+        }
+        let count = counted(self.unfinished.len(), "unfinished run", "unfinished runs");
+        let names: Vec<&str> = self.unfinished.iter().map(|run| run.as_str()).collect();
+        let resume = match self.unfinished.as_slice() {
+            [one] => next::resume(&target_of(one)),
+            _ => "gatedrun resume NAME".to_owned(),
+        };
+        terminal.note(&format!("{count}: {}; continue with `{resume}`", names.join(", ")));
+    }
+}
+
+/// What to say of a run that has not ended, to who needs one that has.
+pub fn unfinished(partial: &Utf8Path) -> String {
+    let name = partial.as_str().trim_end_matches('/').trim_end_matches(PARTIAL_ENDING);
+    format!(
+        "the run was interrupted or is still being made; continue it with `{}`",
+        next::resume(Utf8Path::new(name))
+    )
+}
+
+/// The run folders at or below a path, in order.
+///
+/// # Errors
+/// That the path does not exist, or holds no run.
+pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
+    let path = &run_path(path)?;
+    refuse_interrupted(path)?;
+    if let Some(run) = run_at(path)? {
+        let swap = swap_beside(&run.name).ok().flatten().filter(|_| !run.is_unfinished());
+        let replaced = swap.map(|swap| left_behind(&run.name, &swap)).into_iter().collect();
+        return Ok(if run.is_unfinished() {
+            Found { unfinished: vec![run.folder], ..Found::default() }
+        } else {
+            Found { items: vec![Item::Run(run.folder)], replaced, ..Found::default() }
+        });
+    }
+    if file::at(path)?.is_none() {
+        return Err(Stop::usage(format!("{path}: no such folder; name a run or a folder of runs")));
+    }
+    if is_lock(path) {
+        return Err(Stop::usage(format!("{path}: {NOT_BEGUN}")));
+    }
+    let mut found = Found::default();
+    let mut within: Option<PathBuf> = None;
+    let mut walk = WalkDir::new(path).sort_by_file_name().into_iter();
+    while let Some(entry) = walk.next() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                if error.depth() == 0 {
+                    let refused = Refused::unread(&error, path, "cannot be read");
+                    let message = format!("{path}: {}", refused.what);
+                    return Err(Stop { message, code: refused.code(exit::USAGE) });
+                }
+                let what = "cannot be read, so its contents are unknown";
+                found.items.push(Item::Refused(Refused::unread(&error, path, what)));
+                continue;
+            }
+        };
+        let is_in_run = within.as_ref().is_some_and(|run| entry.path().starts_with(run));
+        let is_folder = entry.file_type().is_dir();
+        let is_link = entry.path_is_symlink() && entry.depth() > 0;
+        // What lies in a run is for its own verdict, but for another run.
+        if is_link && !is_in_run && entry.path().metadata().map_or(true, |to| to.is_dir()) {
+            let what = "a link, which is not followed; name its target, or replace the link with the run itself";
+            found.refuse(entry.path().to_string_lossy().into_owned(), what);
+            continue;
+        }
+        if !is_folder {
+            continue;
+        }
+        let Some(folder) = Utf8Path::from_path(entry.path()) else {
+            if !is_in_run {
+                let what = "the name is not UTF-8, so the folder was skipped; rename it";
+                found.refuse(entry.path().to_string_lossy().into_owned(), what);
+            }
+            walk.skip_current_dir();
+            continue;
+        };
+        let name = folder.file_name().unwrap_or_default();
+        // What a run wrote is in it; a folder of runs may have that name too.
+        let is_work = name == WORK && folder.parent().map_or(Ok(false), is_run)?;
+        let is_partial = name.ends_with(PARTIAL_ENDING) && entry.depth() > 0;
+        if is_work || is_beside(name) && entry.depth() > 0 {
+            let place = if is_partial { Some(target_of(folder)) } else { swapped(folder) };
+            let half = place.filter(|_| !is_in_run).and_then(|target| {
+                let swap = interrupted(&target).ok().flatten()?;
+                Some((target, swap))
+            });
+            let is_whole = is_partial && is_run(folder)?;
+            if let Some((target, swap)) = half.filter(|_| !is_whole) {
+                if swap == *folder {
+                    let what = half_replaced(&target, &swap);
+                    found.refuse(target.into_string(), what);
+                }
+            } else if let Some(target) = swapped(folder).filter(|_| !is_in_run) {
+                found.replaced.push(left_behind(&target, folder));
+            } else if is_partial && !is_in_run && !is_lock(folder) {
+                found.unfinished.push(folder.to_owned());
+            }
+            walk.skip_current_dir();
+        } else if is_run(folder)? {
+            found.items.push(Item::Run(folder.to_owned()));
+            if !is_in_run {
+                within = Some(entry.path().to_owned());
+            }
+        }
+    }
+    if found.items.is_empty() && found.unfinished.is_empty() {
+        return Err(Stop::usage(format!(
+            "{path}: no run found; make one with `gatedrun run TASK`"
+        )));
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn refuse(&mut self, path: String, what: impl Into<String>) {
+        self.items.push(Item::Refused(Refused::new(path, what)));
+    }
+}
+
+/// As [`find_runs`] of a whole project, which may have none.
+///
+/// # Errors
+/// That the folder cannot be read.
+pub fn find_all_runs(runs: &Utf8Path) -> Result<Found, Stop> {
+    if file::at(runs)?.is_none() {
+        return Ok(Found::default());
+    }
+    match find_runs(runs) {
+        Err(stop) if stop.code == exit::USAGE && file::is_folder(runs)? => Ok(Found::default()),
+        found => found,
+    }
+}
+
+/// How to continue a run that was cut short.
+pub fn how_to_go_on(run: &NamedRun) -> String {
+    format!("the run is unfinished; resume it with `{}`", next::resume(&run.name))
+}
+
+/// The folder of a run that must be finished.
+///
+/// # Errors
+/// It is not.
+pub fn finished(run: NamedRun) -> Result<Utf8PathBuf, Stop> {
+    if run.is_unfinished() {
+        let message = format!("{}: {}", run.name, how_to_go_on(&run));
+        return Err(Stop { message, code: exit::INTERRUPTED });
+    }
+    Ok(run.folder)
+}
