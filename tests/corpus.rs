@@ -176,3 +176,20 @@ fn a_corpus_may_be_a_link_as_a_whole() {
         std::fs::remove_file(folder.path().join("data/corpus/v1")).unwrap();
     }
 }
+
+#[test]
+fn what_is_advised_for_an_edited_corpus_works() {
+    for seed in ["20310101", "7"] {
+        let folder = Folder::new();
+        let ran = folder.gatedrun(&["corpus", "build", "notes", "--seed", seed]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        folder.write("notes/op-01.md", "edited\n");
+        let ran = folder.gatedrun(&["corpus", "check", "notes"]);
+        assert_eq!(ran.code, 1, "{}", ran.all());
+        let advice = ran.err.split("discard the edit with `gatedrun ").nth(1).unwrap();
+        let command: Vec<&str> = advice.split('`').next().unwrap().split(' ').collect();
+        assert_eq!(folder.gatedrun(&command).code, 0, "{command:?}");
+        let ran = folder.gatedrun(&["corpus", "check", "notes"]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+    }
+}

@@ -19,9 +19,6 @@ use super::destination::{self, Content, Destination, is_temporary};
 use super::output::{Terminal, Tone};
 use super::{Stop, exit, project, typos};
 
-/// What a manifest says of who made the documents, where this program did.
-const GENERATOR: &str = "gatedrun corpus build";
-
 /// The subcommands of `corpus`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -141,7 +138,7 @@ fn refuse_other(folder: &Utf8Path, files: &BTreeMap<String, Vec<u8>>) -> Result<
 fn is_built(folder: &Utf8Path) -> bool {
     let bytes = at_hand(&folder.join(MANIFEST)).unwrap_or_default();
     let manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    manifest.get("generator").is_some_and(|generator| generator == GENERATOR)
+    manifest.get("generator").is_some_and(|generator| generator == build::GENERATOR)
 }
 
 /// The content of a file of the corpus; nothing if the file is unreadable.
@@ -216,7 +213,7 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
 fn compare_with_generator(folder: &Utf8Path) -> Result<bool, Stop> {
     let Some(bytes) = held(&folder.join(MANIFEST))? else { return Ok(false) };
     let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(false) };
-    if manifest.generator != GENERATOR {
+    if manifest.generator != build::GENERATOR {
         return Ok(false);
     }
     for (name, made) in build::files(manifest.seed) {
@@ -224,10 +221,11 @@ fn compare_with_generator(folder: &Utf8Path) -> Result<bool, Stop> {
         let found = held(&path)?.unwrap_or_default();
         if found != made {
             let message = format!(
-                "{path}: has SHA-256 {}, but the generator writes {} for seed {}; build it again with `gatedrun corpus build`",
+                "{path}: has SHA-256 {}, but the generator writes {} for seed {}; build it again with `{}`",
                 Digest::of(&found),
                 Digest::of(&made),
-                manifest.seed
+                manifest.seed,
+                build::again(folder.as_str(), manifest.seed)
             );
             return Err(Stop { message, code: exit::DRIFT });
         }

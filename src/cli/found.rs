@@ -101,7 +101,7 @@ impl Found {
         })
     }
 
-    /// The unfinished runs, if there are no finished ones; else none.
+    /// The unfinished runs, where nothing else was found; otherwise empty.
     pub fn only_unfinished(&self) -> &[Utf8PathBuf] {
         if self.items.is_empty() { &self.unfinished } else { &[] }
     }

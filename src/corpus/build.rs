@@ -13,13 +13,19 @@ use crate::derive;
 use crate::json::{self, Digest};
 
 /// What made a manifest that this program wrote.
-pub(super) const GENERATOR: &str = "gatedrun corpus build";
+pub const GENERATOR: &str = "gatedrun corpus build";
 
 /// How many documents the corpus holds.
 pub const DOCUMENTS: usize = 25;
 
 /// The seed of the committed corpus.
 pub const SEED: u64 = 20_310_101;
+
+/// The command that writes a corpus again, whatever was changed in it.
+pub fn again(folder: &str, seed: u64) -> String {
+    let seed = if seed == SEED { String::new() } else { format!(" --seed {seed}") };
+    format!("gatedrun corpus build {folder}{seed} --force")
+}
 
 /// The documents that carry a planted instruction, by number.
 const PLANTED: [usize; 2] = [13, 21];

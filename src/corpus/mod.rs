@@ -305,7 +305,7 @@ fn read_bounded(path: &Utf8Path) -> Result<Vec<u8>, Unread> {
 pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>>) -> Vec<Problem> {
     let (file, bytes) = (&format!("{name}/{MANIFEST}"), manifest);
     let unread = |problem: Problem| {
-        let problem = problem.remedy("build it again with `gatedrun corpus build`");
+        let problem = problem.remedy("restore it from version control");
         json::located(problem.into(), bytes).0
     };
     let value = match json::parse(bytes) {
@@ -319,11 +319,11 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
         Ok(manifest) => manifest,
         Err(misfit) => return unread(Problem::new(file, &misfit.what).at(misfit.at())),
     };
-    let amend = match manifest.generator.as_str() {
+    let (amend, list) = match manifest.generator.as_str() {
         build::GENERATOR => {
-            format!("discard the edit with `gatedrun corpus build {name} --force`")
+            (format!("discard the edit with `{}`", build::again(name, manifest.seed)), "")
         }
-        _ => "correct manifest.json".to_owned(),
+        _ => ("correct manifest.json".to_owned(), ", or list it in manifest.json"),
     };
     let (mut problems, mut rewritten) = (Vec::new(), Vec::new());
     let mut listed = BTreeMap::new();
@@ -376,7 +376,7 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
                 format!("{name}/{path}"),
                 "it is there, but the manifest does not list it",
             )
-            .remedy(format!("remove it, or {amend}")),
+            .remedy(format!("remove it{list}")),
         );
     }
     problems

@@ -68,6 +68,16 @@ impl Violation {
     }
 }
 
+/// The values that an `enum` allows, in a list, and which of them was probably meant.
+fn choice(options: &Value, found: &Value) -> (String, String) {
+    let options = options.as_array().map_or(&[][..], Vec::as_slice);
+    let names: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
+    let meant = found.as_str().and_then(|name| nearest(name, &names));
+    let hint = meant.map_or_else(String::new, |known| format!(" (did you mean {known:?}?)"));
+    let listed: Vec<String> = options.iter().map(Value::to_string).collect();
+    (listed.join(", "), hint)
+}
+
 pub(super) fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Violation {
     let path = error.instance_path().to_string();
     let pointer = if path.is_empty() { "/".to_owned() } else { path };
@@ -89,13 +99,8 @@ pub(super) fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value)
             Some(format!("expected {}, found {}", wanted(kind), shown(error.instance())))
         }
         ValidationErrorKind::Enum { options } => {
-            let options = options.as_array().map_or(&[][..], Vec::as_slice);
-            let names: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
-            let hint = error.instance().as_str().and_then(|name| nearest(name, &names));
-            let hint = hint.map_or_else(String::new, |known| format!(" (did you mean {known:?}?)"));
-            let listed: Vec<String> = options.iter().map(Value::to_string).collect();
-            let found = shown(error.instance());
-            Some(format!("expected one of {}, found {found}{hint}", listed.join(", ")))
+            let (listed, hint) = choice(options, error.instance());
+            Some(format!("expected one of {listed}, found {}{hint}", shown(error.instance())))
         }
         ValidationErrorKind::AdditionalProperties { .. } => match unknown.as_slice() {
             [name] => meant_by(name).map(|meant| unknown_key(name, &[meant])),
@@ -219,12 +224,7 @@ fn describe(error: &jsonschema::ValidationError<'_>, schema: &Value) -> String {
             format!("{} where {wanted} is expected", type_name(error.instance()))
         }
         ValidationErrorKind::Enum { options } => {
-            let options = options.as_array().map_or(&[][..], Vec::as_slice);
-            let names: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
-            let hint = error.instance().as_str().and_then(|name| nearest(name, &names));
-            let hint = hint.map_or_else(String::new, |known| format!(" (did you mean {known:?}?)"));
-            let listed: Vec<String> = options.iter().map(Value::to_string).collect();
-            let listed = listed.join(", ");
+            let (listed, hint) = choice(options, error.instance());
             format!("{}{hint} is not one of {}", shown(error.instance()), cut(&listed))
         }
         ValidationErrorKind::Constant { expected_value } => {
