@@ -183,6 +183,8 @@ fn what_is_advised_for_an_edited_corpus_works() {
         let folder = Folder::new();
         let ran = folder.gatedrun(&["corpus", "build", "notes", "--seed", seed]);
         assert_eq!(ran.code, 0, "{}", ran.all());
+        let both = || ["notes/op-01.md", "notes/manifest.json"].map(|path| folder.read(path));
+        let built = both();
         folder.write("notes/op-01.md", "edited\n");
         let ran = folder.gatedrun(&["corpus", "check", "notes"]);
         assert_eq!(ran.code, 1, "{}", ran.all());
@@ -191,5 +193,7 @@ fn what_is_advised_for_an_edited_corpus_works() {
         assert_eq!(folder.gatedrun(&command).code, 0, "{command:?}");
         let ran = folder.gatedrun(&["corpus", "check", "notes"]);
         assert_eq!(ran.code, 0, "{}", ran.all());
+        // The same corpus, and not one of another seed.
+        assert!(both() == built, "{command:?}");
     }
 }
