@@ -221,7 +221,7 @@ def surroundings(run, root, s, unfinished):
     place = re.sub(r"\.(partial|new)$", "", "/".join(parts[at:]))
     known = os.path.isdir("/".join(parts[:at - 1] + ["tasks"])) or root and os.path.isfile(f"{root}/tasks/{place}.json")
     if at and known and place != s["run"]["task"]:
-        add("tampered", STATE, None, f"this is the run of {s['run']['task']}, and it lies in the place of {place}")
+        add("tampered", STATE, None, f"this is the run of {s['run']['task']}, and it is in the place of {place}")
     for i in s["run"]["inputs"] if root else []:
         if (data := read(root, i["path"], "unconfirmed", True)) is not None and sha(data) != i["sha256"]:
             add("inputs_differ", i["path"], None, REWRITTEN if rewritten(data, i["sha256"]) else "it is not the file that the run was made with")

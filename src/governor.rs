@@ -596,7 +596,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         Ok(output)
     }
 
-    /// The outcome of a call, with its result cut to policy's bound.
+    /// The outcome of a call, with its result cut to the policy's limit.
     fn finished(&self, allowed: &Allowed, outcome: Result<Output, ToolError>) -> ToolFinished {
         let bytes_max = usize::try_from(self.gate.policy().results.max_bytes).unwrap_or(usize::MAX);
         let mut finished = ToolFinished {

@@ -135,6 +135,24 @@ impl Library {
     /// # Errors
     /// Everything that is wrong with any of them.
     pub fn load(&self, task_path: &str, seed: Option<u64>) -> Result<Inputs, Problems> {
+        self.load_named(task_path, seed).map_err(|problems| self.as_typed(problems))
+    }
+
+    /// Problems with the paths of their files from the working folder on, from where a user opens them.
+    fn as_typed(&self, mut problems: Problems) -> Problems {
+        if let Project::Folder(root) = &self.project {
+            for problem in &mut problems.0 {
+                let is_of_project = !problem.file.starts_with(BUILTIN)
+                    && !Utf8Path::new(&problem.file).starts_with(root);
+                if is_of_project {
+                    problem.file = root.join(&problem.file).into_string();
+                }
+            }
+        }
+        problems
+    }
+
+    fn load_named(&self, task_path: &str, seed: Option<u64>) -> Result<Inputs, Problems> {
         let task_bytes = self.read(task_path)?;
         let mut task = Task::load(task_path, &task_bytes)?;
         let located = |problems| json::located(problems, &task_bytes);
@@ -234,9 +252,12 @@ impl Library {
                 .remedy("give a path below the project's root, without \"..\"")
         };
         let in_runs = self.holds_runs(&task.corpus).then(|| {
-            Problem::new(path, format!("the corpus {:?} is, holds or lies in runs/", task.corpus))
-                .at("/corpus")
-                .remedy("put the documents into a folder of their own: every run changes runs/")
+            Problem::new(
+                path,
+                format!("the corpus {:?} is runs/, or contains it, or is in it", task.corpus),
+            )
+            .at("/corpus")
+            .remedy("put the documents into a folder of their own: every run changes runs/")
         });
         let hosts = task.fixtures.keys().filter_map(|host| {
             let (what, remedy) = listed::check_host(host).err()?;
@@ -272,7 +293,7 @@ impl Library {
     fn check_nesting(&self, task: &Task, path: &str) -> Result<(), Problem> {
         let nested = |other: &str| {
             let what = format!(
-                "the runs of this task and of {other} would lie one in the other, and a run's folder holds one run"
+                "of the runs of this task and of {other} one would be in the other, and a run's folder holds one run"
             );
             Err(Problem::new(path, what).at("/id").remedy("rename one of the two"))
         };
@@ -449,7 +470,7 @@ impl Library {
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Problem> {
         match self.locate(path) {
             Located::Builtin(inner) => builtin::file(inner).map(<[u8]>::to_vec).ok_or_else(|| {
-                Problem::new(path, "nothing of that name is built in")
+                Problem::new(format!("{BUILTIN}{inner}"), "nothing of that name is built in")
                     .remedy("name a file of the project")
             }),
             Located::File(full) => read_file(&full, path),

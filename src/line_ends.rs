@@ -54,7 +54,7 @@ impl Rewriting {
     pub fn remedy(self, pattern: &str) -> String {
         match self {
             Self::LineEnds => {
-                format!("add `{pattern} -text` to .gitattributes and check out again")
+                format!("make sure that .gitattributes has `{pattern} -text`, and check out again")
             }
             Self::WhiteSpace => {
                 format!("restore the file, and exclude {pattern} from such tools")

@@ -64,6 +64,12 @@ impl Problem {
         self
     }
 
+    /// Says how to fix it, unless that was said.
+    #[must_use]
+    pub fn or_remedy(self, remedy: &str) -> Self {
+        if self.remedy.is_empty() { self.remedy(remedy) } else { self }
+    }
+
     /// Says how to fix it.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {

@@ -367,7 +367,7 @@ impl Task {
                 .map_or_else(String::new, |known| format!("did you mean {known:?}? "));
             Problem::new(path, format!("unknown tool {name:?}"))
                 .at(at)
-                .remedy(format!("{hint}the tools are {}", tools.join(", ")))
+                .remedy(format!("{hint}the contracts describe {}", tools.join(", ")))
         };
         let mut problems = Vec::new();
         for (index, fault) in self.faults.iter().enumerate() {

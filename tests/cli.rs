@@ -392,8 +392,12 @@ fn show_reads_a_run_that_was_cut_short_and_refuses_a_damaged_one() {
     let good = folder.read(&path);
     folder.write(&path, &good[..good.len() / 2]);
     let ran = folder.gatedrun(&["show", RUN]);
-    assert_eq!(ran.code, 0, "{}", ran.all());
-    assert!(ran.out.contains("cut short after"), "{}", ran.all());
+    assert_eq!(ran.code, 5, "{}", ran.all());
+    assert!(ran.out.contains("step 1 "), "what was recorded is shown: {}", ran.all());
+    assert!(ran.err.contains("the ledger ends before the run does"), "{}", ran.all());
+    folder.write(&path, "");
+    let ran = folder.gatedrun(&["show", RUN]);
+    assert!(ran.code == 5 && ran.err.contains("before the run does"), "{}", ran.all());
     folder.write(&path, [b"{}\n".as_slice(), &good].concat());
     let ran = folder.gatedrun(&["show", RUN]);
     assert_eq!(ran.code, 5, "{}", ran.all());

@@ -547,13 +547,13 @@ fn diff_holds_no_more_than_it_may() {
     let runs = ["a", "b"].map(|name| folder.path().join("runs/test").join(name));
     let diff = |bytes_max| diff_within(bytes_max, &runs[0], &runs[1]).unwrap();
     let whole = diff(1 << 20);
-    assert_eq!((whole.left_out, whole.steps.len()), ((0, 0), 4));
+    assert_eq!((whole.omitted, whole.steps.len()), ((0, 0), 4));
     // What is left out is a run's end, and what else is reported of it stays.
     let mut last = usize::MAX;
     for bytes_max in (0..20_000).rev().step_by(100) {
         let part = diff(bytes_max);
-        let held = |steps: usize, left_out: u64| steps as u64 - left_out;
-        let kept = held(4, part.left_out.0).max(held(3, part.left_out.1));
+        let held = |steps: usize, omitted: u64| steps as u64 - omitted;
+        let kept = held(4, part.omitted.0).max(held(3, part.omitted.1));
         assert_eq!(part.steps.len() as u64, kept, "{bytes_max}: {part:#?}");
         assert!(part.steps.len() <= last);
         assert_eq!(part.outcome, whole.outcome);

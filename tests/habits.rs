@@ -196,7 +196,17 @@ fn list_names_every_task_and_run_and_how_it_stands() {
     insta::assert_snapshot!("list", folder.gatedrun(&["list"]).all());
     folder.edit("runs/canonical/orphan/state.jsonl", "\"seq\":2,", "\"seq\":two,");
     let ran = folder.gatedrun(&["list"]);
-    assert!(ran.code == 6 && ran.out.contains("state.jsonl: "), "{}", ran.all());
+    assert!(ran.code == 5 && ran.out.contains("state.jsonl: "), "{}", ran.all());
+    let whole = folder.read(&format!("{RUN}/state.jsonl"));
+    let lines = whole.split_inclusive(|byte| *byte == b'\n');
+    let cut = lines.take(3).flatten().copied().collect::<Vec<u8>>();
+    folder.write("runs/canonical/orphan/state.jsonl", cut);
+    let ran = folder.gatedrun(&["list"]);
+    assert!(ran.code == 5 && ran.out.contains("the ledger ends before"), "{}", ran.all());
+    std::fs::remove_dir_all(folder.path().join("runs/canonical/orphan")).unwrap();
+    folder.write("tasks/canonical/new.json", "{\n  oops");
+    let ran = folder.gatedrun(&["list"]);
+    assert!(ran.code == 2 && ran.out.contains("new.json: line 2, column 3"), "{}", ran.all());
     let ran = folder.gatedrun(&["list", "data"]);
     assert!(ran.code == 2 && ran.err.contains("name a project's folder"), "{}", ran.all());
 }
@@ -410,4 +420,98 @@ fn an_error_says_what_is_so_and_what_to_write() {
     assert_eq!(folder.gatedrun(&["check", "mine", "--task", "tasks/canonical/v1.json"]).code, 0);
     let help = Folder::new().gatedrun(&[]);
     assert!(help.code == 2 && help.err.starts_with("Run an LLM agent"), "{}", help.all());
+}
+
+#[test]
+fn a_run_of_another_seed_is_not_offered_for_review() {
+    let folder = with_run();
+    let ran = folder.gatedrun(&["run", TASK, "--seed", "3"]);
+    assert!(ran.code == 1 && ran.out.contains("cannot be accepted: the run in"), "{}", ran.all());
+    assert!(ran.out.contains("--out") && !ran.out.contains("gatedrun review"), "{}", ran.all());
+    let ran = folder.gatedrun(&["run", TASK, "--seed", "3", "--out", "seed-3"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    // The next step that is named confirms the run.
+    let ran = folder.gatedrun(&["show", "seed-3"]);
+    let next = "gatedrun verify seed-3 --project .";
+    assert!(ran.out.contains(next), "{}", ran.all());
+    let ran = folder.gatedrun(&["verify", "seed-3"]);
+    assert!(ran.code == 6 && ran.out.contains("`--project .`"), "{}", ran.all());
+    let args: Vec<&str> = next.split(' ').skip(1).collect();
+    let ran = folder.gatedrun(&args);
+    assert!(ran.code == 0 && ran.out.contains("verified"), "{}", ran.all());
+}
+
+#[test]
+fn what_is_built_in_needs_no_project() {
+    let folder = Folder::new();
+    assert_eq!(folder.gatedrun(&["run", "--out", "here"]).code, 0);
+    let ran = folder.gatedrun(&["verify", "here"]);
+    assert!(ran.code == 0 && ran.out.contains("here: verified"), "{}", ran.all());
+    let ledger = String::from_utf8(folder.read("here/state.jsonl")).unwrap();
+    // A path without the prefix is one of a project, whatever else has it.
+    assert!(ledger.contains("builtin:policy/v1.yaml"));
+    let (project, out) = (Folder::project(), folder.path().join("there"));
+    assert_eq!(project.gatedrun(&["run", TASK, "--out", out.as_str()]).code, 0);
+    let ran = folder.gatedrun(&["verify", "there"]);
+    assert!(ran.code == 6 && ran.out.contains("--project"), "{}", ran.all());
+}
+
+#[test]
+fn a_project_with_other_tasks_has_no_task_of_its_own_accord() {
+    let folder = Folder::project();
+    let task = String::from_utf8(folder.read(TASK)).unwrap();
+    folder.write("tasks/mine.json", task.replace("canonical/v1", "mine"));
+    std::fs::remove_file(folder.path().join(TASK)).unwrap();
+    let ran = folder.gatedrun(&["run"]);
+    assert!(ran.code == 2 && ran.err.contains("for example tasks/mine.json"), "{}", ran.all());
+    assert!(!folder.path().join("runs").exists());
+    assert_eq!(folder.gatedrun(&["run", "builtin:tasks/canonical/v1.json"]).code, 0);
+    let empty = Folder::new();
+    std::fs::create_dir(empty.path().join("runs")).unwrap();
+    let ran = empty.gatedrun(&["regression"]);
+    assert!(ran.code == 2 && ran.err.contains(".: nothing was checked"), "{}", ran.all());
+}
+
+#[test]
+fn an_error_in_a_file_names_it_by_a_path_that_opens() {
+    let (folder, other) = (Folder::project(), Folder::new());
+    folder.edit("policy/v1.yaml", "version: 1", "version: 7");
+    let task = folder.path().join(TASK);
+    let ran = other.gatedrun(&["run", task.as_str()]);
+    let named = format!("{}: line ", folder.path().join("policy/v1.yaml"));
+    assert!(ran.code == 2 && ran.err.contains(&named), "{}", ran.all());
+}
+
+#[test]
+fn a_key_of_the_wrong_kind_is_told_apart() {
+    let folder = with_run();
+    folder.gatedrun(&["keygen", "k.pem"]);
+    let ran = folder.gatedrun(&["verify", RUN, "--key", "k.pem"]);
+    assert!(ran.code == 2 && ran.err.contains("this is a private key"), "{}", ran.all());
+    let ran = folder.gatedrun(&["verify", RUN, "--key", "none.pem"]);
+    assert!(ran.code == 2 && ran.err.contains("name a public key"), "{}", ran.all());
+    let ran = folder.gatedrun(&["sign", RUN, "--key", "none.pem"]);
+    assert!(ran.code == 2 && ran.err.contains("gatedrun keygen"), "{}", ran.all());
+    let long = "x".repeat(300);
+    for command in ["verify", "show", "check", "replay"] {
+        let ran = folder.gatedrun(&[command, &long]);
+        assert!(ran.code == 2 && ran.err.contains("no such"), "{command}: {}", ran.all());
+    }
+}
+
+#[test]
+fn what_needs_a_call_and_has_none_is_refused() {
+    let folder = Folder::project();
+    let policy = "policy/v1.yaml";
+    for option in [["--fixtures", "fixtures.local=corpus"], ["--task", TASK]] {
+        let ran = folder
+            .gatedrun(&[["policy", "explain", policy], [option[0], option[1], "-q"]].concat());
+        assert!(ran.code == 2 && ran.err.contains("add the call"), "{}", ran.all());
+    }
+    let call = r#"{"tool": "read", "args": {"path": "corpus/op-01.md"}}"#;
+    let ran = folder.gatedrun(&["policy", "explain", policy, call]);
+    assert!(ran.code == 2 && ran.err.contains("rename \"args\" to \"arguments\""), "{}", ran.all());
+    // Other keys are the caller's own.
+    let call = r#"{"tool": "read", "arguments": {"path": "corpus/op-01.md"}, "args": 1}"#;
+    assert_eq!(folder.gatedrun(&["policy", "explain", policy, call]).code, 0);
 }

@@ -468,7 +468,7 @@ fn a_folder_full_of_strangers_is_told_in_part() {
     }
     let found = forged.verify();
     assert_eq!(found.verdict, Verdict::Tampered);
-    assert_eq!((found.findings.len(), found.findings_untold), (FINDINGS_MAX, 50));
+    assert_eq!((found.findings.len(), found.findings_omitted), (FINDINGS_MAX, 50));
     let ran = forged.folder.gatedrun(&["verify", "run", "--project", root().as_str()]);
     assert!(ran.code == 1 && ran.out.ends_with("  and 50 more\n"), "{}", ran.all());
 }

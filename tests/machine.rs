@@ -143,8 +143,8 @@ fn outputs_go_to_regular_files_only() {
             ("new/", "\"new/\": not the name of a file"),
             ("nowhere/x", "the folder nowhere does not exist"),
             ("file/x", "file/x: cannot write: a part of its path is not a folder"),
-            ("runs/canonical/v1/x.json", "it lies in the folder of the run"),
-            ("runs/canonical/v1/manifest.json", "it lies in the folder of the run"),
+            ("runs/canonical/v1/x.json", "it is in the folder of the run"),
+            ("runs/canonical/v1/manifest.json", "it is in the folder of the run"),
         ] {
             let ran = folder.gatedrun(&[&command[..], &[option, name]].concat());
             assert_eq!(ran.code, 2, "{option} {name}: {}", ran.all());

@@ -255,11 +255,11 @@ fn the_service_gives_each_line_one_answer_and_outlives_them_all() {
         (&b"junk"[..], "expected", Value::Null),
         (b"", "", Value::Null),
         (b"   ", "", Value::Null),
-        (b"[]", "expected an object, found a list of 0", Value::Null),
+        (b"[]", "expected an object, found an array of 0", Value::Null),
         (b"null", "expected an object, found null", Value::Null),
         (b"{}", "\"tool\" is missing", Value::Null),
         (br#"{"call_id": "b"}"#, "\"tool\" is missing", json!("b")),
-        (br#"{"call_id": "b", "tool": 5}"#, "tool: expected a text", json!("b")),
+        (br#"{"call_id": "b", "tool": 5}"#, "tool: expected a string", json!("b")),
         (br#"{"call_id": 7, "tool": "search"}"#, "call_id", json!(7)),
         (br#"{"tool":"a","tool":"b"}"#, "duplicate key", Value::Null),
         (br#"{"tool":"search","arguments":{"query":"\ud800"}}"#, "", Value::Null),
@@ -555,7 +555,7 @@ fn messages_are_bounded_in_order_and_give_their_reason() {
         let verdict: Value = serde_json::from_str(&json.out).unwrap();
         let listed = verdict["findings"].as_array().unwrap().len() as u64;
         assert!(listed <= 100, "{listed}");
-        let total = listed + verdict["omitted"].as_u64().unwrap();
+        let total = listed + verdict["findings_omitted"].as_u64().unwrap();
         let noun = if total == 1 { "finding" } else { "findings" };
         assert!(ran.err.ends_with(&format!("{total} {noun}\n")), "{total}: {}", ran.err);
     }

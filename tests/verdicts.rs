@@ -183,7 +183,7 @@ fn a_run_inside_another_is_named_in_both() {
     }
     let ran = folder.gatedrun(&["verify"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
-    for part in ["  b: another run lies in this one", "  deep/down: another run lies in this one"] {
+    for part in ["  b: another run is in this one", "  deep/down: another run is in this one"] {
         assert!(ran.out.contains(part), "{part}: {}", ran.all());
     }
     assert!(!ran.out.contains("b/manifest.json"), "{}", ran.all());
@@ -462,7 +462,7 @@ fn a_run_in_anothers_place_is_found_in_a_foreign_tree_too() {
     for named in ["foreign/runs", "foreign/runs/", "foreign", "foreign/runs/on_deny/mixed"] {
         let ran = verify(named);
         assert_eq!(ran.code, 1, "{named}: {}", ran.all());
-        assert!(ran.out.contains("it lies in the place of \"on_deny/mixed\""), "{}", ran.all());
+        assert!(ran.out.contains("it is in the place of \"on_deny/mixed\""), "{}", ran.all());
     }
     symlink("foreign/runs", folder.path().join("link")).unwrap();
     assert_eq!(verify("link").code, 1);

@@ -26,6 +26,10 @@ const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The longest id of a call, in bytes: it stands in every answer.
 const CALL_ID_BYTES_MAX: usize = 1024;
 
+/// What other protocols call the arguments of a call.
+const ARGUMENTS_ELSEWHERE: [&str; 6] =
+    ["args", "argument", "input", "params", "parameters", "tool_input"];
+
 /// How long a text in an answer may be, in characters, whatever a caller wrote in its call.
 const ANSWER_CHARS_MAX: usize = 4096;
 
@@ -113,8 +117,12 @@ fn call(bytes: &[u8], number: u64) -> Result<ProposedCall, String> {
             ));
         }
         Value::String(call_id) => call_id,
-        _ => return Err("call_id: expected a text; write it in double quotes".to_owned()),
+        _ => return Err("call_id: expected a string; write it in double quotes".to_owned()),
     };
+    let other = ARGUMENTS_ELSEWHERE.into_iter().find(|key| call.contains_key(*key));
+    if let Some(other) = other.filter(|_| !call.contains_key("arguments")) {
+        return Err(format!("\"arguments\" is missing; rename {other:?} to \"arguments\""));
+    }
     match (call.remove("tool"), call.remove("arguments")) {
         // No tool has a name so long that it is cut.
         (Some(Value::String(tool)), arguments) => Ok(ProposedCall {
@@ -124,7 +132,7 @@ fn call(bytes: &[u8], number: u64) -> Result<ProposedCall, String> {
         }),
         (None, _) => Err("\"tool\" is missing".to_owned()),
         (Some(_), _) => {
-            Err("tool: expected a text; write the tool's name in double quotes".to_owned())
+            Err("tool: expected a string; write the tool's name in double quotes".to_owned())
         }
     }
 }

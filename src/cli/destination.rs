@@ -422,7 +422,7 @@ fn refuse_run(named: &Utf8Path, folder: &Utf8Path) -> Result<(), Stop> {
     };
     match folder.ancestors().find(|folder| is_run(folder) || is_beside_run(folder)) {
         Some(run) => Err(Stop::usage(format!(
-            "{named}: it lies in the folder of the run {run}, which holds nothing but evidence; choose a name elsewhere"
+            "{named}: it is in the folder of the run {run}, which holds only evidence; choose a name elsewhere"
         ))),
         None => Ok(()),
     }
@@ -447,7 +447,7 @@ pub(super) fn refuse_kept(
     let within = KEPT.into_iter().find(|kept| within.is_some_and(|part| part.as_str() == *kept));
     match within.filter(|kept| content.home() != Some(kept)) {
         Some(kept) => Err(Stop::usage(format!(
-            "{named}: it lies in {kept}/ of the project, which holds {}; choose a name elsewhere",
+            "{named}: it is in {kept}/ of the project, which holds {}; choose a name elsewhere",
             if kept == "runs" { "nothing but runs" } else { "what runs are made from" }
         ))),
         None => Ok(()),

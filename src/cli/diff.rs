@@ -87,7 +87,7 @@ pub(super) fn print_diff(
             print_narrow(pair, terminal)?;
         }
     }
-    let (left_a, left_b) = diff.left_out;
+    let (left_a, left_b) = diff.omitted;
     if left_a.max(left_b) > 0 {
         terminal
             .line(&format!("{left_a} and {left_b} more steps: too many to compare step by step"))?;

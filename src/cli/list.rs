@@ -13,10 +13,12 @@ use crate::evidence::summary::{Summary, word};
 use crate::evidence::text::terminal as escape;
 use crate::evidence::write::{interrupted, proposal};
 use crate::evidence::{ATTESTATION, STATE, open};
-use crate::file::said;
+use crate::file::{self, said};
 use crate::host::HostFault;
+use crate::inputs::read_file;
 use crate::ledger::{LedgerError, Reader};
-use crate::task::PARTIAL_ENDING;
+use crate::problem::Problems;
+use crate::task::{PARTIAL_ENDING, Task};
 
 use super::found;
 use super::output::{Terminal, Tone};
@@ -91,9 +93,9 @@ pub(super) struct Row {
     events: u64,
     /// Why the ledger cannot be read completely.
     error: Option<String>,
-    /// Whether the machine refused to read it.
+    /// The exit code that the error is.
     #[serde(skip)]
-    is_host: bool,
+    code: u8,
     #[serde(skip)]
     name: String,
 }
@@ -103,13 +105,30 @@ impl Row {
         let (run, task, end, error) = (None, None, None, None);
         let (decisions, signed, events) = (BTreeMap::new(), false, 0);
         let name = name.to_owned();
-        let is_host = false;
-        Self { run, task, standing, end, decisions, signed, events, error, is_host, name }
+        Self { run, task, standing, end, decisions, signed, events, error, code: exit::OK, name }
     }
 
-    fn refused(Refused { path, what, is_host }: &Refused) -> Self {
-        let (run, error, is_host) = (Some(path.clone()), Some(what.clone()), *is_host);
-        Self { run, error, is_host, ..Self::of(path, Standing::Unreadable) }
+    fn refused(refused: &Refused) -> Self {
+        let Refused { path, what, .. } = refused;
+        let (run, error) = (Some(path.clone()), Some(what.clone()));
+        let code = refused.code(exit::UNCONFIRMED);
+        Self { run, error, code, ..Self::of(path, Standing::Unreadable) }
+    }
+}
+
+impl Row {
+    /// Names the row's task, and says why it cannot be loaded where that is so.
+    fn read_task(&mut self, root: &Utf8Path) {
+        let path = root.join("tasks").join(format!("{}.json", self.name));
+        let loaded = read_file(&path, path.as_str())
+            .map_err(Problems::from)
+            .and_then(|bytes| Task::load(path.as_str(), &bytes));
+        self.task = Some(path.into_string());
+        let Err(problems) = loaded else { return };
+        self.code = exit::worse(self.code, Stop::from(problems.clone()).code);
+        let first = problems.in_order().first().map(ToString::to_string);
+        let told = [self.error.take(), first].into_iter().flatten().collect::<Vec<_>>();
+        self.error = Some(told.join("; "));
     }
 }
 
@@ -127,12 +146,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     } else {
         print(&rows, terminal)?;
     }
-    let code = |row: &Row| match &row.error {
-        None => exit::OK,
-        Some(_) if row.is_host => exit::HOST,
-        Some(_) => exit::UNCONFIRMED,
-    };
-    Ok(rows.iter().fold(exit::OK, |worst, row| exit::worse(worst, code(row))))
+    Ok(rows.iter().fold(exit::OK, |worst, row| exit::worse(worst, row.code)))
 }
 
 fn rows(root: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Row>, Stop> {
@@ -149,20 +163,18 @@ fn rows(root: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Row>, Stop> {
         progress.item(folder, number, total);
         let name = folder.strip_prefix(root.join("runs")).unwrap_or(folder).as_str();
         let id = name.strip_suffix(PARTIAL_ENDING).unwrap_or(name);
-        let task = tasks.iter().any(|task| task == id).then(|| task_path(root, id));
-        let standing = match (&task, id == name) {
+        let standing = match (tasks.iter().any(|task| task == id), id == name) {
             (_, false) => Standing::Unfinished,
-            (Some(_), true) => Standing::Committed,
-            (None, true) if is_builtin(folder, id) => Standing::BuiltIn,
-            (None, true) => Standing::NoTask,
+            (true, true) => Standing::Committed,
+            (false, true) if is_builtin(folder, id) => Standing::BuiltIn,
+            (false, true) => Standing::NoTask,
         };
         known.insert(id.to_owned());
-        rows.push(read(folder, Row { task, ..Row::of(id, standing) }));
+        rows.push(read(folder, Row::of(id, standing)));
     }
     for id in runs_proposed(root, &known, &tasks) {
         let folder = proposal(&root.join("runs").join(&id));
-        let task = tasks.contains(&id).then(|| task_path(root, &id));
-        rows.push(read(&folder, Row { task, ..Row::of(&id, Standing::Proposal) }));
+        rows.push(read(&folder, Row::of(&id, Standing::Proposal)));
         known.insert(id);
     }
     let is_interrupted = |id: &str| {
@@ -173,8 +185,12 @@ fn rows(root: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Row>, Stop> {
     let is_unknown = found.refused().any(|refused| refused.is_host);
     let without = tasks.iter().filter(|id| !known.contains(*id) && !is_interrupted(id));
     for id in without.filter(|_| !is_unknown) {
-        let task = Some(task_path(root, id));
-        rows.push(Row { task, ..Row::of(id, Standing::NoRun) });
+        rows.push(Row::of(id, Standing::NoRun));
+    }
+    for row in &mut rows {
+        if tasks.contains(&row.name) {
+            row.read_task(root);
+        }
     }
     // A proposal follows the run that it may replace.
     rows.sort_by(|a, b| (&a.name, a.standing as u8).cmp(&(&b.name, b.standing as u8)));
@@ -186,10 +202,6 @@ fn is_builtin(run: &Utf8Path, id: &str) -> bool {
     builtin::file(&format!("tasks/{id}.json")).is_some() && project::is_builtin(run)
 }
 
-fn task_path(root: &Utf8Path, id: &str) -> String {
-    root.join("tasks").join(format!("{id}.json")).into_string()
-}
-
 /// The runs and tasks beside which a proposal lies.
 fn runs_proposed(root: &Utf8Path, runs: &BTreeSet<String>, tasks: &[String]) -> BTreeSet<String> {
     let is_proposed = |id: &&String| proposal(&root.join("runs").join(id)).is_dir();
@@ -199,13 +211,12 @@ fn runs_proposed(root: &Utf8Path, runs: &BTreeSet<String>, tasks: &[String]) -> 
 /// Fills in what the ledger says.
 fn read(folder: &Utf8Path, mut row: Row) -> Row {
     row.run = Some(folder.to_string());
-    row.signed = folder.join(ATTESTATION).exists();
+    row.signed = matches!(file::at(&folder.join(ATTESTATION)), Ok(Some(_)));
     let mut summary = Summary::default();
     let path = folder.join(STATE);
-    let mut is_host = false;
-    let mut unread = |error: &io::Error| {
-        is_host = HostFault::is_one(error);
-        said(error)
+    let unread = |error: &io::Error| match HostFault::is_one(error) {
+        true => (said(error), exit::HOST),
+        false => (said(error), exit::MALFORMED),
     };
     let result = open::open(&path).map_err(|error| unread(&error)).and_then(|file| {
         let mut reader = Reader::new(file);
@@ -214,14 +225,23 @@ fn read(folder: &Utf8Path, mut row: Row) -> Row {
                 Ok(Some(record)) => summary.push(&record),
                 Ok(None) => return Ok(()),
                 Err(LedgerError::Read(error)) => return Err(unread(&error)),
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err((error.to_string(), exit::MALFORMED)),
             }
         }
     });
-    row.is_host = is_host;
+    let is_unfinished = row.standing == Standing::Unfinished;
     // A run that was cut short before its first event has no ledger.
-    let is_begun = row.standing != Standing::Unfinished || path.exists();
-    row.error = result.err().filter(|_| is_begun).map(|what| format!("{STATE}: {what}"));
+    let is_begun = !is_unfinished || !matches!(file::at(&path), Ok(None));
+    let ends = match &result {
+        Ok(()) if !is_unfinished && summary.finished.is_none() => Err((
+            "the ledger ends before the run does: it was cut short".to_owned(),
+            exit::MALFORMED,
+        )),
+        other => other.clone(),
+    };
+    if let Some((what, code)) = ends.err().filter(|_| is_begun) {
+        (row.error, row.code) = (Some(format!("{STATE}: {what}")), code);
+    }
     row.end = summary.finished.as_ref().map(|finished| finished.terminal_reason.as_str());
     row.events = summary.records;
     row.decisions = summary

@@ -49,6 +49,20 @@ pub(super) fn check(name: &Utf8Path) -> String {
     with_task("check", name, name)
 }
 
+/// How to check the evidence of a run; for one that is in no project, with the inputs of the project
+/// here.
+pub(super) fn verify(name: &Utf8Path) -> String {
+    let base = format!("gatedrun verify {name}");
+    let here = project::root(Utf8Path::new(".")).ok().flatten();
+    match here {
+        Some(root) if project::run(name).is_none() && !project::is_builtin(name) => {
+            let root = if root == "" { Utf8Path::new(".") } else { &root };
+            format!("{base} --project {root}")
+        }
+        _ => base,
+    }
+}
+
 /// A command about the run of this name, with the task that the ledger in `folder` names where its
 /// place does not say it.
 fn with_task(command: &str, name: &Utf8Path, folder: &Utf8Path) -> String {

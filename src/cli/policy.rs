@@ -147,10 +147,7 @@ fn load(named: &Named) -> Result<(Policy, Arc<Contracts>), Problems> {
 
 /// Reads a file that a user named; `remedy` says what to name.
 fn named_file(path: &Utf8Path, remedy: &str) -> Result<Vec<u8>, Problem> {
-    read_file(path, path.as_str()).map_err(|problem| match problem.remedy.as_str() {
-        "" => problem.remedy(remedy),
-        _ => problem,
-    })
+    read_file(path, path.as_str()).map_err(|problem| problem.or_remedy(remedy))
 }
 
 /// Loads the policy, with the document that states it.
@@ -254,7 +251,7 @@ fn check(args: &Check, terminal: &mut Terminal) -> Result<u8, Stop> {
             policy_version,
             examples,
             findings: listed,
-            omitted,
+            findings_omitted: omitted,
             warnings,
         })?;
         return Ok(exit::USAGE);
@@ -295,7 +292,7 @@ fn good(
             policy_version: Some(&policy.version),
             examples: Some(examples),
             findings: Vec::new(),
-            omitted: 0,
+            findings_omitted: 0,
             warnings,
         })?);
     }
@@ -382,7 +379,7 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
                             arguments: &subject.arguments,
                             what: &what,
                         })?;
-                    } else {
+                    } else if failed <= FAILURES_SHOWN_MAX {
                         let note = match case.note.as_str() {
                             "" => String::new(),
                             note => format!("{}: ", escape(&cut(note))),
@@ -407,10 +404,16 @@ fn test(args: &Test, terminal: &mut Terminal) -> Result<u8, Stop> {
         }
     }
     if !args.json {
+        if let more @ 1.. = failed.saturating_sub(FAILURES_SHOWN_MAX) {
+            terminal.line(&format!("and {more} more failed; --json prints all of them"))?;
+        }
         terminal.line(&format!("{passed} passed, {failed} failed"))?;
     }
     Ok(if failed == 0 { exit::OK } else { exit::DRIFT })
 }
+
+/// How many rows that fail are shown.
+const FAILURES_SHOWN_MAX: usize = 50;
 
 /// Prints the policy that holds, key by key.
 fn effective(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
@@ -446,7 +449,14 @@ fn effective(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
 const COLUMN_CHARS_MAX: usize = 48;
 
 fn explain(args: &Explain, terminal: &mut Terminal) -> Result<u8, Stop> {
-    let Some(call) = &args.call else { return effective(args, terminal) };
+    let Some(call) = &args.call else {
+        if args.world.task.is_some() || !args.world.fixtures.is_empty() {
+            return Err(Stop::usage(
+                "--task and --fixtures say how to decide a call; add the call, or remove the option",
+            ));
+        }
+        return effective(args, terminal);
+    };
     let loaded = load_within(&args.named, &args.world)?;
     let call = decide::read_call(call.as_bytes(), 1).map_err(|no_call| {
         Stop::usage(format!(
@@ -493,7 +503,7 @@ pub(super) struct Checked<'a> {
     /// What must be fixed before the policy can be loaded.
     findings: Vec<&'a Problem>,
     /// How many more findings there are.
-    omitted: usize,
+    findings_omitted: usize,
     /// What is valid but probably not intended.
     warnings: &'a [Problem],
 }

@@ -8,10 +8,10 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::event::{Event, InputRole, RunStarted};
 use crate::evidence::verify::place;
-use crate::evidence::write::{interrupted, is_only_lock, target_of};
+use crate::evidence::write::{WriteError, interrupted, is_only_lock, target_of};
 use crate::evidence::{FILES, MANIFEST, STATE, manifest, open, origin};
 use crate::file;
-use crate::host::HostFault;
+use crate::host::{HostFault, is_about_the_name};
 use crate::inputs::{BUILTIN, Library, Project};
 use crate::ledger::{LINE_BYTES_MAX, Reader};
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
@@ -60,7 +60,12 @@ pub fn refuse_interrupted(run: &Utf8Path) -> Result<(), Stop> {
     if target.file_name().is_none() || is_run(run)? {
         return Ok(());
     }
-    match interrupted(&target)? {
+    let interrupted = match interrupted(&target) {
+        // Of a name that no file can have there is no replacement.
+        Err(WriteError::Io { source, .. }) if is_about_the_name(&source) => None,
+        interrupted => interrupted?,
+    };
+    match interrupted {
         Some(swap) => {
             let message = format!("{target}: {}", half_replaced(&target, &swap));
             Err(Stop { message, code: exit::INTERRUPTED })

@@ -201,7 +201,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     if tasks.is_empty() && !is_unknown {
         // Nothing checked is never green.
         return Err(Stop::usage(format!(
-            "{}: no tasks in {}; name a project's folder",
+            "{}: nothing was checked: the project has no tasks in {}/; add one, or name another project's folder",
             if project == "" { Utf8Path::new(".") } else { project },
             project.join("tasks")
         )));

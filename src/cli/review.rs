@@ -219,8 +219,7 @@ pub(super) fn accept(
     claim.accept()?;
     settled(target, Tone::Good, "accepted", Some(change.to_string()), json, terminal)?;
     if at_home.is_none() {
-        terminal
-            .note(&format!("  {target}: it lies in no project, so its inputs were not compared"));
+        terminal.note(&format!("  {target}: it is in no project, so its inputs were not compared"));
     }
     name_signers(target, &claim, terminal)?;
     Ok(true)

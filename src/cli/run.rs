@@ -37,7 +37,7 @@ use super::{Stop, again, attributes, checked, destination, exit, interrupt, task
 )]
 pub struct Args {
     /// Task files, or folders of tasks. If none is named: tasks/canonical/v1.json, or the built-in copy
-    /// if the project has none
+    /// where there are no tasks
     #[arg(value_name = "TASK or FOLDER")]
     tasks: Vec<Utf8PathBuf>,
     /// Use this seed instead of the task's own
@@ -132,8 +132,12 @@ fn run_one(
     if args.accept && args.out.is_some() {
         refuse_other_task(id, &target)?;
     }
-    if args.accept && args.out.is_none() {
-        refuse_other_seed(args, task, library, &target)?;
+    let of_other_seed = match args.out {
+        None => of_other_seed(args, task, library, &target)?,
+        Some(_) => None,
+    };
+    if let (true, Some(seed), Some(why)) = (args.accept, args.seed, &of_other_seed) {
+        return Err(Stop::usage(format!("--accept with --seed {seed}: {why}")));
     }
     let mut staging =
         Staging::begin(&target, args.discard_partial).map_err(|error| unwritable(error, &next))?;
@@ -166,6 +170,7 @@ fn run_one(
         json: args.json,
         // A run that nobody asked to put elsewhere is evidence-to-be, and CI cannot make evidence.
         may_create: args.out.is_some() || !in_ci(),
+        unacceptable: of_other_seed,
     };
     conclude(inputs, &target, staging, &done, &wants, terminal)
 }
@@ -181,23 +186,23 @@ fn refuse_other_task(id: &str, target: &Utf8Path) -> Result<(), Stop> {
     }
 }
 
-/// Refuses to put a run of another seed in the place of the committed run: `check` would make that of
-/// the task's seed.
-fn refuse_other_seed(
+/// Why a run of another seed cannot be put in the place of the committed run: `check` would make that
+/// of the task's seed.
+fn of_other_seed(
     args: &Args,
     task: &TaskPath,
     library: &Library,
     target: &Utf8Path,
-) -> Result<(), Stop> {
-    let (Some(asked), Some(there)) = (args.seed, again::seed_of(target)) else { return Ok(()) };
+) -> Result<Option<String>, Stop> {
+    let (Some(asked), Some(there)) = (args.seed, again::seed_of(target)) else { return Ok(None) };
     let own = library.load(&task.path, None)?.task.seed;
-    if asked == own || asked == there {
-        return Ok(());
-    }
-    Err(Stop::usage(format!(
-        "--accept with --seed {asked}: the run in {target} has seed {there}, and the task has seed {own}; change `seed` in {}, or name another folder with --out",
-        task.path
-    )))
+    let is_other = asked != own && asked != there;
+    Ok(is_other.then(|| {
+        format!(
+            "the run in {target} has seed {there}, and the task has seed {own}; change `seed` in {}, or name another folder with --out",
+            task.path
+        )
+    }))
 }
 
 /// Why a run cannot be begun; where the place stands in the way, that it can be elsewhere.
@@ -230,6 +235,8 @@ pub(super) struct Wants {
     pub(super) accept: bool,
     pub(super) json: bool,
     pub(super) may_create: bool,
+    /// Why the run could not be accepted as a proposal.
+    pub(super) unacceptable: Option<String>,
 }
 
 /// Puts a finished run where it belongs, and says how it went.
@@ -294,7 +301,7 @@ pub(super) fn conclude(
     } else {
         print_outcome(summary, &unmet, terminal)?;
         terminal.note(&format!("  isolation by the kernel: {}", status.as_str()));
-        print_place(target, place.as_deref(), word, terminal)?;
+        print_place(target, place.as_deref(), (word, wants.unacceptable.as_deref()), terminal)?;
     }
     if word == "proposed" && standing == Standing::Different && !wants.json {
         checked::print_differences(target, place.as_deref().unwrap_or(target), terminal)?;
@@ -425,7 +432,7 @@ fn print_outcome(summary: &Summary, unmet: &[String], terminal: &mut Terminal) -
 fn print_place(
     target: &Utf8Path,
     place: Option<&Utf8Path>,
-    word: &str,
+    (word, unacceptable): (&str, Option<&str>),
     terminal: &mut Terminal,
 ) -> Result<(), Stop> {
     let path = place.unwrap_or(target);
@@ -438,6 +445,9 @@ fn print_place(
                 "a proposal; {target} does not exist yet; accept it with `{}`",
                 next::review(target)
             )
+        }
+        _ if let Some(why) = unacceptable => {
+            format!("a proposal that cannot be accepted: {why}")
         }
         _ => format!("a proposal beside {target}; review it with `{}`", next::review(target)),
     };

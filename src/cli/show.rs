@@ -93,7 +93,9 @@ struct Read {
     error: Option<String>,
 }
 
-fn read(path: &Utf8Path, terminal: &Terminal) -> Result<Read, Stop> {
+/// Reads the ledger of a run; one that has ended says so in its last line.
+fn read(run: &NamedRun, terminal: &Terminal) -> Result<Read, Stop> {
+    let (path, is_unfinished) = (&run.folder.join(STATE), run.is_unfinished());
     let unread = |error: &io::Error| Stop::from(HostFault::of(error, path.as_str(), "read"));
     let file = open::open(path).map_err(|error| match HostFault::is_one(&error) {
         true => unread(&error),
@@ -115,6 +117,11 @@ fn read(path: &Utf8Path, terminal: &Terminal) -> Result<Read, Stop> {
                 }
                 read.lines.extend(steps::notice(&record, terminal));
                 read.head = Some(reader.head());
+            }
+            Ok(None) if !is_unfinished && read.summary.finished.is_none() => {
+                let what = "the ledger ends before the run does: it was cut short";
+                read.error = Some(format!("{path}: {what}"));
+                break;
             }
             Ok(None) => break,
             Err(LedgerError::Read(error)) if HostFault::is_one(&error) => {
@@ -140,7 +147,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     found::note_replacement(&run.name, terminal);
     // The ledger and the signatures are those of one run.
     let read_once = || {
-        let read = read(&run.folder.join(STATE), terminal)?;
+        let read = read(&run, terminal)?;
         let mut unread = Vec::new();
         let expectations = expectations(&run, &read, &mut unread);
         let signed_by = signed_by(&run.folder, &mut unread);
@@ -282,15 +289,14 @@ fn print_standing(
     }
     let name = &run.name;
     if read.error.is_some() {
-        return Ok(terminal.line(&format!("  next: `gatedrun verify {name}`"))?);
+        return Ok(terminal.line(&format!("  next: `{}`", next::verify(name)))?);
     }
     if run.is_unfinished() {
         return Ok(terminal.line(&format!("  {}", how_to_go_on(run)))?);
     }
-    let check = next::check(name);
-    Ok(terminal.line(&format!(
-        "  next: `gatedrun verify {name}` checks the evidence, `{check}` runs the task again"
-    ))?)
+    let (verify, check) = (next::verify(name), next::check(name));
+    Ok(terminal
+        .line(&format!("  next: `{verify}` checks the evidence, `{check}` runs the task again"))?)
 }
 
 /// Whether the run is what its task expects, where the current task is the one that it was made
@@ -309,7 +315,7 @@ fn expectations(run: &NamedRun, read: &Read, unread: &mut Vec<Problem>) -> Expec
         return unknown("the ledger names no task");
     };
     let Ok((project, _)) = task_of(&run.name, None) else {
-        return unknown("the run does not lie below runs/ of a project");
+        return unknown("the run is not below runs/ of a project");
     };
     let bytes = match Libraries::default().get(&project).read(&input.path) {
         Ok(bytes) => bytes,

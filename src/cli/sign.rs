@@ -188,7 +188,10 @@ fn claim(folder: &Utf8Path) -> Result<Claim, Stop> {
 
 /// Reads a private key from a file, and warns of one that others can read.
 pub(super) fn signing_key(path: &Utf8Path, terminal: &mut Terminal) -> Result<SigningKey, Stop> {
-    let unread = |unread: file::Unread| Stop::from(unread.problem(path.as_str()));
+    let unread = |unread: file::Unread| {
+        let problem = unread.problem(path.as_str());
+        Stop::from(problem.or_remedy("name a private key; make one with `gatedrun keygen`"))
+    };
     let file = file::open(path).map_err(unread)?;
     let pem = file::read_open(&file, KEY_BYTES_MAX).map_err(unread)?;
     let key = String::from_utf8(pem)

@@ -134,15 +134,28 @@ fn task_in_manifest(run: &Utf8Path) -> Option<String> {
     Some(task.get("path")?.as_str()?.to_owned())
 }
 
-/// The task that runs when none is named: the project's own canonical task, or, where there is none,
-/// the one in the program.
+/// The task that runs when none is named: the project's own canonical task, or, in a folder without
+/// tasks, the one in the program.
 ///
 /// # Errors
-/// The project's is not a file.
+/// The project's is not a file, or the project has other tasks only: one of those is meant.
 pub fn default_task() -> Result<TaskPath, Stop> {
     let own = upwards(Utf8Path::new(builtin::TASK));
     if file::at(&own)?.is_some() {
         return task(&own);
+    }
+    let root = project::root(Utf8Path::new("."))?.unwrap_or_default();
+    let (ids, refused) = find_tasks(&root, "");
+    if let Some(refused) = refused.first() {
+        let message = format!("{}: {}", refused.path, refused.what);
+        return Err(Stop { message, code: refused.code(exit::USAGE) });
+    }
+    if let Some(first) = ids.first() {
+        let first = root.join("tasks").join(format!("{first}.json"));
+        return Err(Stop::usage(format!(
+            "{own}: no such file; name one of the project's tasks, for example {first}, or {BUILTIN}{}",
+            builtin::TASK
+        )));
     }
     Ok(TaskPath { project: Project::Builtin, path: builtin::TASK.to_owned() })
 }

@@ -120,7 +120,7 @@ pub(super) fn code(verdict: Verdict) -> u8 {
 
 fn public_key(path: &Utf8Path) -> Result<VerifyingKey, Stop> {
     let pem = file::read(path, attest::KEY_BYTES_MAX)
-        .map_err(|unread| Stop::from(unread.problem(path.as_str())))?;
+        .map_err(|unread| unread.problem(path.as_str()).or_remedy("name a public key, in PEM"))?;
     String::from_utf8(pem)
         .map_err(|_| "not UTF-8".to_owned())
         .and_then(|pem| attest::verifying_key(&pem))
@@ -277,8 +277,8 @@ fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) ->
     for finding in &verification.findings {
         print_finding(finding, terminal)?;
     }
-    if verification.findings_untold > 0 {
-        terminal.line(&format!("  and {} more", verification.findings_untold))?;
+    if verification.findings_omitted > 0 {
+        terminal.line(&format!("  and {} more", verification.findings_omitted))?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ impl ToolError {
 }
 
 words! {
-    /// The names of errors: a closed set, each with one source, one category and one answer to
+    /// The names of errors: a closed set. Each has one source, one category, and says
     /// whether trying again can help.
     pub enum ErrorClass with ErrorFacts {
         /// The service did not answer this time.
@@ -140,9 +140,9 @@ words! {
         Agent => "agent",
         /// A rule of policy.
         Guardrail => "guardrail",
-        /// The time.
+        /// The time limit.
         Timeout => "timeout",
-        /// What lies between here and a host.
+        /// The network between here and a host.
         Network => "network",
     }
 }

@@ -100,7 +100,7 @@ pub struct RunStarted {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LlmIdentity {
-    /// How its replies come about.
+    /// Where its replies come from.
     pub path: ExecutionPath,
     /// The provider's name, as OpenTelemetry's `gen_ai.provider.name`.
     pub provider: String,
@@ -109,7 +109,7 @@ pub struct LlmIdentity {
 }
 
 words! {
-    /// How an LLM's replies come about.
+    /// Where an LLM's replies come from.
     pub enum ExecutionPath {
         /// A deterministic stand-in: no model is asked.
         Stub => "stub",
@@ -255,7 +255,7 @@ pub struct GateDecided {
     pub effects: Vec<Effect>,
     /// The decision.
     pub decision: Decision,
-    /// The rule that decided, or that warns; null for an allow, which every rule has to give.
+    /// The rule that decided, or that warns; null for an allow, to which every rule must agree.
     pub rule_id: Option<Rule>,
     /// The error's name, where it denies.
     pub error_class: Option<ErrorClass>,
@@ -278,7 +278,7 @@ pub struct ToolStarted {
     pub tool: String,
     /// The arguments that fit the contract, defaults filled in.
     pub arguments: Value,
-    /// The key under which doing it again is doing it once.
+    /// The idempotency key: a repeat under the same key has no further effect.
     pub idempotency_key: String,
 }
 
@@ -339,7 +339,7 @@ pub struct ToolFinished {
     pub call_id: String,
     /// Whether there is a result.
     pub ok: bool,
-    /// The result, cut to policy's bound; null if there is none.
+    /// The result, cut to the policy's limit; null if there is none.
     pub result: Option<JsonText>,
     /// Size in bytes of the whole result as canonical JSON; 0 if there is none.
     pub bytes: u64,

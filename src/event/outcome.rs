@@ -21,7 +21,7 @@ words! {
     pub enum FailureMode {
         /// F1: an attempt or a call failed, in a foreseen way; the run continues.
         ToolCallFailure => "tool_call_failure",
-        /// F2: a failure that may pass did not, and no attempt is left.
+        /// F2: a failure that may be temporary persisted, and no attempts are left.
         RetryExhaustion => "retry_exhaustion",
         /// F3: the arguments do not fit the tool's contract.
         SchemaMismatch => "schema_mismatch",

@@ -466,6 +466,11 @@ pub fn signing_key(pem: &str) -> Result<SigningKey, String> {
 /// # Errors
 /// Why it is none, in words.
 pub fn verifying_key(pem: &str) -> Result<VerifyingKey, String> {
-    VerifyingKey::from_public_key_pem(pem)
-        .map_err(|_| "not an Ed25519 public key in PEM (\"BEGIN PUBLIC KEY\")".to_owned())
+    VerifyingKey::from_public_key_pem(pem).map_err(|_| {
+        let what = match pem.contains("PRIVATE KEY-----") {
+            true => "this is a private key; name the public one, which `gatedrun keygen` wrote beside it as NAME.pub.pem",
+            false => "not an Ed25519 public key in PEM (\"BEGIN PUBLIC KEY\")",
+        };
+        what.to_owned()
+    })
 }

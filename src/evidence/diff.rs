@@ -31,7 +31,7 @@ pub struct Diff {
     pub steps: Vec<StepPair>,
     /// How many steps of the first and of the second run are not among them: the steps
     /// that are held have a limited size.
-    pub left_out: (u64, u64),
+    pub omitted: (u64, u64),
     /// What else of the two differs: counts, cost, outcome, answer.
     pub outcome: Vec<Difference>,
     /// Every file that differs, the ledger only where no event does.
@@ -207,7 +207,7 @@ fn diff_once(bytes_max: usize, a: &Utf8Path, b: &Utf8Path) -> Result<Diff, Unrea
         files,
         first: found,
         steps: aligned_steps(&first.steps, &second.steps),
-        left_out: (first.left_out, second.left_out),
+        omitted: (first.omitted, second.omitted),
         outcome: outcomes(&first.summary, &second.summary),
     })
 }
@@ -303,7 +303,7 @@ struct Side<R> {
     steps: Vec<StepView>,
     /// How many bytes more may be held.
     room: usize,
-    left_out: u64,
+    omitted: u64,
 }
 
 impl<R: Read> Side<R> {
@@ -314,7 +314,7 @@ impl<R: Read> Side<R> {
             open: StepView::default(),
             steps: Vec::new(),
             room,
-            left_out: 0,
+            omitted: 0,
         }
     }
 
@@ -328,10 +328,10 @@ impl<R: Read> Side<R> {
         self.summary.push(&record);
         let begins = matches!(record.event, Event::StepStarted(_));
         match self.room.checked_sub(self.reader.line().len()) {
-            _ if self.left_out > 0 => self.left_out += u64::from(begins),
+            _ if self.omitted > 0 => self.omitted += u64::from(begins),
             None if begins || self.open.step > 0 => {
                 self.open = StepView::default();
-                self.left_out = 1;
+                self.omitted = 1;
             }
             None => {}
             Some(room) => {

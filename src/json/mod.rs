@@ -167,7 +167,7 @@ fn plain(message: &str) -> &str {
         "invalid escape" => "not JSON: an unknown escape; write a backslash as `\\\\`",
         "invalid number" => "not JSON: not a number; a string needs double quotes",
         "number out of range" => {
-            "a number too large for any reader; write a smaller one, or a string where one may stand"
+            "a number too large for any reader; write a smaller one, or a string if the schema allows one"
         }
         "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
             "half of a surrogate pair; write the character itself, or both halves"
@@ -201,6 +201,10 @@ pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
         let message = "a byte order mark; save the file as UTF-8 without one".to_owned();
         return Err(JsonError { line: 1, column: 1, message });
     }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        let message = "UTF-16; save the file as UTF-8".to_owned();
+        return Err(JsonError { line: 1, column: 1, message });
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let Strict(value) = Strict::deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -223,7 +227,7 @@ fn wide(integer: &str) -> String {
         format!("larger than {}", i64::MAX)
     };
     format!(
-        "the integer {integer} is {beyond}; write a smaller one, or a string where one may stand"
+        "the integer {integer} is {beyond}; write a smaller one, or a string if the schema allows one"
     )
 }
 

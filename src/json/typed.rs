@@ -37,7 +37,7 @@ pub struct Misfit {
 /// let read = |value| gatedrun::json::typed::<Size>(value);
 /// assert_eq!(read(serde_json::json!({"width": 3})).unwrap().width, 3);
 /// let misfit = read(serde_json::json!([3])).err().unwrap();
-/// assert_eq!(misfit.what, "expected an object, found a list of 1");
+/// assert_eq!(misfit.what, "expected an object, found an array of 1");
 /// let misfit = read(serde_json::json!({"width": -1})).err().unwrap();
 /// assert_eq!((misfit.pointer.as_str(), misfit.what.as_str()), ("/width", "expected a whole number from 0, found -1"));
 /// ```
@@ -52,7 +52,7 @@ pub fn shown(value: &Value) -> String {
             let cut: String = text.chars().take(SHOWN_BYTES_MAX / 2).collect();
             format!("a text of {} characters ({cut:?}…)", text.chars().count())
         }
-        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Array(items) => format!("an array of {}", items.len()),
         Value::Object(_) => "an object".to_owned(),
         short => short.to_string(),
     }
@@ -119,7 +119,7 @@ impl de::Error for Misfit {
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        Self::expected(&expected.to_string(), &format!("a list of {length}"))
+        Self::expected(&expected.to_string(), &format!("an array of {length}"))
     }
 
     fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {

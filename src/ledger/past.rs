@@ -94,7 +94,7 @@ pub(super) enum Taken {
     Computed {
         /// The number.
         seq: u64,
-        /// The time.
+        /// The time limit.
         at_ns: u64,
     },
     /// This was recorded, and is what counts.

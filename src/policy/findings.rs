@@ -384,12 +384,15 @@ impl<'a> Findings<'a> {
                 let (what, remedy) = match nearest(&name, self.tools) {
                     _ if name.contains(['*', '?']) => (
                         format!("{name:?} is a pattern, and a tool is listed by its name"),
-                        format!("list each tool; the tools are {tools}"),
+                        format!("list each tool; the contracts describe {tools}"),
                     ),
                     Some(known) => {
                         (format!("unknown tool {name:?}"), format!("rename it to {known}"))
                     }
-                    None => (format!("unknown tool {name:?}"), format!("the tools are {tools}")),
+                    None => (
+                        format!("unknown tool {name:?}"),
+                        format!("the contracts describe {tools}"),
+                    ),
                 };
                 self.add_first(&format!("{list}/{index}"), &what, &remedy);
             }

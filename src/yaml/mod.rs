@@ -183,13 +183,26 @@ fn place(marker: &Marker) -> Place {
 /// What the parser refuses. A text that begins with `*` is the one of which the place says what to
 /// write: whoever means every host or tool is told so there.
 fn refused(error: &ScanError, text: &str, builder: &Builder) -> YamlError {
-    let at = place(error.marker());
+    let at = match refused::is_tab(error.kind()) {
+        // The parser stops before the tab or behind it.
+        true => tab_at(text, place(error.marker())),
+        false => place(error.marker()),
+    };
     let word = match error.kind() {
         ErrorKind::MissingAnchorOrAliasName => word_at(text, at),
         _ => String::new(),
     };
     let pointer = if word.is_empty() { String::new() } else { builder.next_pointer() };
     YamlError { place: Some(at), pointer, message: refused::words(error.kind()).into_owned(), word }
+}
+
+/// The tab that the parser means by a place: on this line, or on the next one that has any.
+fn tab_at(text: &str, near: Place) -> Place {
+    let first = usize::try_from(near.line - 1).unwrap_or(usize::MAX);
+    let mut lines = text.lines().zip(1_u64..).skip(first);
+    let tab =
+        lines.find_map(|(line, number)| Some((number, line.chars().position(|c| c == '\t')?)));
+    tab.map_or(near, |(line, column)| Place { line, column: column as u64 + 1 })
 }
 
 /// The word that begins at a place.

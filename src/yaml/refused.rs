@@ -28,6 +28,18 @@ pub(super) fn words(kind: &Kind) -> Cow<'static, str> {
     }
 }
 
+/// Whether the parser refuses a tab.
+pub(super) fn is_tab(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::TabNotAllowed
+            | Kind::TabInBlockIndentation
+            | Kind::TabInIndentation
+            | Kind::TabInPlainScalar
+            | Kind::TabAtBlockScalarStart
+    )
+}
+
 fn plain(kind: &Kind) -> &'static str {
     match kind {
         Kind::DirectiveDisallowed => "directives (%YAML, %TAG) are not supported; remove the line",
@@ -63,11 +75,7 @@ fn plain(kind: &Kind) -> &'static str {
         Kind::SimpleKeyExpected | Kind::InvalidSimpleKey | Kind::MappingKeyNotAllowed => {
             "a key is one line of at most 1024 characters, followed by `: `"
         }
-        Kind::TabNotAllowed
-        | Kind::TabInBlockIndentation
-        | Kind::TabInIndentation
-        | Kind::TabInPlainScalar
-        | Kind::TabAtBlockScalarStart => "a tab is not allowed here; indent with spaces",
+        kind if is_tab(kind) => "a tab is not allowed here; indent with spaces",
         Kind::RecursionLimitExceeded => "nested too deep; write it with fewer levels",
         Kind::UnknownQuotedScalarEscape => {
             "an unknown escape in double quotes; write a backslash as `\\\\`"

@@ -108,7 +108,7 @@ fn look_into(
                     let (what, cause) = unread(error, Cause::Contents);
                     differs(&path, &what, cause);
                 } else if matches!(has_ledger, Ok(true)) {
-                    let what = "another run lies in this one; move one of the two to another place";
+                    let what = "another run is in this one; move one of the two to another place";
                     differs(&path, what, Cause::Contents);
                     nested = Some(path);
                 } else if !is_folder || !holds_a_run(folder, &path) {

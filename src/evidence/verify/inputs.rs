@@ -7,7 +7,7 @@ use camino::Utf8Path;
 
 use crate::corpus;
 use crate::event::{CorpusIdentity, InputRole, RunStarted};
-use crate::inputs::Library;
+use crate::inputs::{BUILTIN, Library, Project};
 use crate::json::Digest;
 use crate::line_ends::{Rewriting, pattern};
 use crate::policy::spec::Policy;
@@ -21,8 +21,12 @@ impl Check<'_> {
     /// The current inputs, by their digests.
     pub(super) fn inputs(&mut self, ledger: &Ledger) {
         let Some(started) = &ledger.recorded.summary.started else { return };
-        let Some(project) = self.asked.project else {
-            let what = "the run lies in no project, so there are no inputs to compare; name the project with --project";
+        // What is built into the program needs no project.
+        let is_builtin = started.corpus.name.starts_with(BUILTIN)
+            && started.inputs.iter().all(|input| input.path.starts_with(BUILTIN));
+        let builtin = is_builtin.then(|| Library::new(Project::Builtin));
+        let Some(project) = self.asked.project.or(builtin.as_ref()) else {
+            let what = "the run is not below runs/ of a project, so its inputs were not compared; name the project, as in `--project .`";
             self.add(Verdict::Unconfirmed, Cause::InputUnread, STATE, what);
             return;
         };

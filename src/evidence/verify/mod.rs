@@ -93,9 +93,9 @@ pub enum Cause {
     Facts,
     /// A file is not what the ledger is projected to.
     Projection,
-    /// A file that the run did not write lies in the folder, or one that it wrote differs.
+    /// A file that the run did not write is in the folder, or one that it wrote differs.
     Contents,
-    /// The run lies in another run's place.
+    /// The run is in another run's place.
     Place,
     /// The run did not end.
     Unfinished,
@@ -173,7 +173,7 @@ pub struct Verification {
     /// What was found, the ledger's first; at most 100.
     pub findings: Vec<Finding>,
     /// How many more there are, which are not listed.
-    pub findings_untold: u64,
+    pub findings_omitted: u64,
     /// Who vouches for it.
     pub signature: SignatureState,
     /// Every signature that it bears, unless one of them is wrong.
@@ -197,7 +197,7 @@ impl Verification {
         Self {
             verdict: finding.verdict,
             findings: vec![finding],
-            findings_untold: 0,
+            findings_omitted: 0,
             signature: SignatureState::None,
             signatures: Vec::new(),
             records: 0,
@@ -276,7 +276,7 @@ fn verify_held(folder: &Folder, asked: &Asked<'_>) -> Verification {
     // What git or an editor did to the ends of lines is told from what was done to the text: with
     // the ends of lines as they were written, the evidence holds.
     let trimmed = Check::run(folder, asked, true);
-    let is_rewritten = trimmed.findings_untold == 0
+    let is_rewritten = trimmed.findings_omitted == 0
         && trimmed.findings.iter().all(|finding| {
             finding.verdict < Verdict::Malformed
                 || matches!(finding.cause, Cause::LineEnds | Cause::WhiteSpace)
@@ -329,7 +329,7 @@ impl<'a> Check<'a> {
         Verification {
             verdict: check.verdict,
             findings: check.findings,
-            findings_untold: check.untold,
+            findings_omitted: check.untold,
             signature,
             signatures,
             records: ledger.as_ref().map_or(0, |ledger| ledger.recorded.summary.records),

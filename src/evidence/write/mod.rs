@@ -115,7 +115,7 @@ pub enum WriteError {
         ending: &'static str,
     },
     /// One of two runs would lie in the other.
-    #[error("{inner}: lies in {outer}, and a run's folder holds one run; name another folder")]
+    #[error("{inner}: it is in {outer}, and a run's folder holds one run; name another folder")]
     Nested {
         /// The one that would be inside.
         inner: Utf8PathBuf,
