@@ -123,7 +123,7 @@ fn url_decision_by_size_of_the_list(bencher: Bencher<'_, '_>, (hosts, prefixes):
     let policy = std::fs::read_to_string(root().join("policy/variants/continue.yaml")).unwrap();
     let policy = policy.replace("    - host: fixtures.local\n      schemes: [https]\n", &list);
     let library = Library::new(Project::Folder(root()));
-    let contracts = library.contracts("tools").unwrap().0;
+    let contracts = library.contracts("tools").unwrap().contracts;
     let policy = policy::load("bench", policy.as_bytes(), &contracts).unwrap();
     let judge = Judge::new(&policy, &contracts);
     let mut gate = judge.gate();

@@ -28,7 +28,7 @@ NEXT = dict(rule.split(": ") for rule in (  # the state after an event, by the s
     "settled tool_finished: deciding|deciding step_finished: between|deciding step_finished cut: stopping|"
     "between run_finished: finished|stopping run_finished: finished").split("|"))
 WRONG = (OSError, KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError)
-REWRITTEN = "only line ends or white space at the ends of lines differ"
+REWRITTEN, UNKNOWN = "only line ends or white space at the ends of lines differ", "the {} has format {}, and this verifier reads format 1"
 VERDICTS = ["verified", "unconfirmed", "inputs_differ", "unfinished", "malformed", "tampered", "unread"]  # the worst is the run's
 found, trimming = [], {}  # (verdict, file, line, what), the first that was found first; the files that were read trimmed
 def add(verdict, file, line, what, stop=False):
@@ -64,7 +64,9 @@ def read(folder, name, verdict="malformed", follow=False):
 def parse(line):  # a record, and whether it is written as the ledger writes; an error where it is none
     record = json.loads(line.decode(), parse_constant=int)
     written = in_order(record) and dump(record) == line
-    return (record, written) if record["event"].get("format", 1) == 1 else int("the format is unknown")
+    if (number := record["event"].get("format", 1)) != 1:
+        raise ValueError(UNKNOWN.format("ledger", number))
+    return record, written
 def work_path(text):  # a path of the run's own folder as the policy reads it; None where it is not one
     if not isinstance(text, str) or len(text.encode("utf8", "replace")) > 1024 or re.search(r"[\x00-\x1f\x7f-\x9f\\]", text) or text[:1] == "/" or text[-1:] == "/":
         return None
@@ -187,6 +189,8 @@ def projections(run, records, head, s):
         stated = json.loads(data[MANIFEST])
         if not {head, sha(data[STATE])} & {*re.findall("[0-9a-f]{64}", data[MANIFEST].decode("latin1"))}:
             add("tampered", STATE, len(records), "it is not the last line that the manifest promises")
+        elif stated["format"] != 1:
+            add("malformed", MANIFEST, None, UNKNOWN.format("manifest", stated["format"]), True)
         elif stated != due or dump(stated, indent=2, separators=None) + b"\n" != data[MANIFEST]:
             add("tampered", MANIFEST, None, f"it is not what ledger and files make it; of another digest: {other or 'no file'}")
         spans = json.loads(data[TRACE])["resourceSpans"][0]["scopeSpans"][0]["spans"]

@@ -10,6 +10,11 @@ use crate::host::HostFault;
 use crate::ledger::LedgerError;
 use crate::llm::{Conversation, Llm, LlmError, Message, Reply};
 
+/// The version of the agent, which a run states: of the loop, and of what it asks and records. It
+/// changes where the behaviour of a run may change, and stays where a release of the program changes
+/// nothing of that: such a release makes the same bytes.
+pub const VERSION: &str = "0.1.0";
+
 /// Why a run could not be carried to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {

@@ -163,31 +163,22 @@ fn check_shape(path: &str, text: &Value) -> Vec<Problem> {
 pub struct Contracts(BTreeMap<String, Contract>);
 
 impl Contracts {
-    /// Collects contracts; every name once, and each one a tool that `implemented` names.
+    /// Collects contracts; every name once.
     ///
     /// # Errors
-    /// All names that occur twice or that nothing implements.
-    pub fn new(contracts: Vec<Contract>, implemented: &[&str]) -> Result<Self, Problems> {
+    /// All names that occur twice.
+    pub fn new(contracts: Vec<Contract>) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let mut map: BTreeMap<String, Contract> = BTreeMap::new();
         for contract in contracts {
-            if !implemented.contains(&contract.name.as_str()) {
-                problems.push(
-                    Problem::new(
-                        &contract.path,
-                        format!("no tool implements {:?}", cut(&contract.name)),
-                    )
-                    .at("/name")
-                    .remedy(format!("the tools are {}", implemented.join(", "))),
+            if let Some(first) = map.get(&contract.name) {
+                let what = format!(
+                    "{:?} has a contract already, {}",
+                    cut(&contract.name),
+                    cut(&first.path)
                 );
-            } else if let Some(first) = map.get(&contract.name) {
                 problems.push(
-                    Problem::new(
-                        &contract.path,
-                        format!("{:?} has a contract already, {}", contract.name, cut(&first.path)),
-                    )
-                    .at("/name")
-                    .remedy("keep one of the two"),
+                    Problem::new(&contract.path, what).at("/name").remedy("keep one of the two"),
                 );
             } else {
                 map.insert(contract.name.clone(), contract);

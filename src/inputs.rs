@@ -10,9 +10,11 @@ use std::sync::Arc;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use walkdir::WalkDir;
 
+use crate::agent;
 use crate::builtin;
 use crate::contract::{Contract, Contracts};
 use crate::corpus::{self, Corpus};
+use crate::derive;
 use crate::event::{Input, InputRole, RunStarted};
 use crate::file;
 use crate::host::HostFault;
@@ -21,7 +23,7 @@ use crate::line_ends::{Rewriting, pattern};
 use crate::policy::{self, listed, meta, spec::Policy};
 use crate::problem::{Problem, Problems, cut};
 use crate::task::{LlmSpec, Task, reserved_ending};
-use crate::{derive, tools};
+use crate::tools::Builtin;
 
 /// What the name of a file begins with that is built into the program.
 pub const BUILTIN: &str = "builtin:";
@@ -38,6 +40,8 @@ pub struct Inputs {
     pub policy: Arc<Policy>,
     /// The contracts.
     pub contracts: Arc<Contracts>,
+    /// What executes their tools.
+    pub tools: Arc<Builtin>,
     /// The corpus.
     pub corpus: Arc<Corpus>,
     /// The system prompt.
@@ -78,7 +82,7 @@ impl Inputs {
         RunStarted {
             format: crate::event::FORMAT,
             run_id: self.run_id(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_version: agent::VERSION.to_owned(),
             task: self.task.id.clone(),
             title: self.task.title.clone(),
             question: self.task.question.clone(),
@@ -100,8 +104,16 @@ pub enum Project {
     Builtin,
 }
 
-/// Contracts, and what the ledger says of their files.
-pub type Loaded = (Arc<Contracts>, Vec<Input>);
+/// The contracts of a folder, bound to what executes them.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The contracts.
+    pub contracts: Arc<Contracts>,
+    /// What executes their tools.
+    pub tools: Arc<Builtin>,
+    /// What the ledger says of their files.
+    pub inputs: Vec<Input>,
+}
 
 /// Loads inputs, each one once.
 #[derive(Debug)]
@@ -187,7 +199,7 @@ impl Library {
             .map_err(|e| keep(Err(named(e.into(), "prompt", &task.prompt))))
             .ok();
         let mut policy = None;
-        if let Some((contracts, _)) = &contracts {
+        if let Some(Loaded { contracts, .. }) = &contracts {
             let names = contracts.names();
             keep(task.check_tools(task_path, &names).map_err(located));
             policy = self
@@ -195,7 +207,7 @@ impl Library {
                 .map_err(|e| keep(Err(named(e, "policy", &task.policy))))
                 .ok();
         }
-        let (Some((contracts, contract_inputs)), Some(corpus), Some(prompt), Some(policy), true) =
+        let (Some(loaded), Some(corpus), Some(prompt), Some(policy), true) =
             (contracts, corpus, prompt, policy, problems.is_empty())
         else {
             return Err(Problems(problems));
@@ -209,7 +221,7 @@ impl Library {
             input(InputRole::Task, &self.name(task_path), task.sha256),
             input(InputRole::Policy, &self.name(&task.policy), policy.sha256),
         ];
-        list.extend(contract_inputs);
+        list.extend(loaded.inputs.clone());
         list.push(input(
             InputRole::Prompt,
             &self.name(&task.prompt),
@@ -219,7 +231,8 @@ impl Library {
             let path = format!("{}/{}", self.name(&task.corpus), corpus::MANIFEST);
             list.push(input(InputRole::CorpusManifest, &path, sha256));
         }
-        Ok(Inputs { task, policy, contracts, corpus, prompt, list })
+        let Loaded { contracts, tools, .. } = loaded;
+        Ok(Inputs { task, policy, contracts, tools, corpus, prompt, list })
     }
 
     /// The name of an input in evidence: the same wherever the project's folder is, and one by which
@@ -322,8 +335,8 @@ impl Library {
     /// # Errors
     /// Everything that is wrong with any of them.
     pub fn contracts(&self, path: &str) -> Result<Loaded, Problems> {
-        if let Some((contracts, inputs)) = self.contracts.borrow().get(path) {
-            return Ok((Arc::clone(contracts), inputs.clone()));
+        if let Some(loaded) = self.contracts.borrow().get(path) {
+            return Ok(loaded.clone());
         }
         let mut problems = Vec::new();
         let mut contracts = Vec::new();
@@ -354,8 +367,8 @@ impl Library {
             );
         }
         Problems::check(problems, ())?;
-        let contracts = Contracts::new(contracts, &tools::names()).map_err(located)?;
-        tools::check_effects(&contracts).map_err(located)?;
+        let contracts = Contracts::new(contracts).map_err(located)?;
+        let tools = Arc::new(Builtin::bind(&contracts).map_err(located)?);
         let inputs: Vec<Input> = contracts
             .iter()
             .map(|contract| Input {
@@ -364,11 +377,9 @@ impl Library {
                 sha256: contract.sha256,
             })
             .collect();
-        let contracts = Arc::new(contracts);
-        self.contracts
-            .borrow_mut()
-            .insert(path.to_owned(), (Arc::clone(&contracts), inputs.clone()));
-        Ok((contracts, inputs))
+        let loaded = Loaded { contracts: Arc::new(contracts), tools, inputs };
+        self.contracts.borrow_mut().insert(path.to_owned(), loaded.clone());
+        Ok(loaded)
     }
 
     /// A policy of the project.

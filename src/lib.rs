@@ -23,6 +23,7 @@ pub mod corpus;
 pub mod policy;
 pub mod clock;
 pub mod ledger;
+pub mod executor;
 pub mod tools;
 pub mod llm;
 pub mod retry;

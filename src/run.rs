@@ -10,6 +10,7 @@ use crate::agent::{Agent, RunError};
 use crate::clock::Clock;
 use crate::event::{Event, Record};
 use crate::evidence::recorder::{Recorded, Recorder};
+use crate::executor::faulty::Faulty;
 use crate::governor::{Governor, Recovery};
 use crate::inputs::{self, Inputs};
 use crate::ledger::{Ledger, LedgerError, Past, Push};
@@ -90,7 +91,8 @@ pub fn drive(
         .labelled(version);
     let ledger = Ledger::new(Clock::logical(), past, sink).interrupted_by(course.interrupt);
     let seed = inputs.task.seed;
-    let governor = Governor::new(gate, &inputs.task.faults, seed, ledger, course.recovery);
+    let executor = Faulty::new(&*inputs.tools, &inputs.task.faults);
+    let governor = Governor::new(gate, &executor, seed, ledger, course.recovery);
     let opening = [
         Message::System {
             text: &inputs.prompt,

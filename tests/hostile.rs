@@ -268,7 +268,7 @@ fn a_step_that_ends_before_its_calls_were_decided_needs_a_reason() {
 #[test]
 fn the_budget_of_time_is_recomputed() {
     let library = Library::new(Project::Folder(root()));
-    let (contracts, _) = library.contracts("tools").unwrap();
+    let contracts = library.contracts("tools").unwrap().contracts;
     let budget = library.policy("policy/v1.yaml", &contracts).unwrap().rules.loop_budget;
     let held_to = |max_elapsed_ms: u64, records: &[Record]| {
         let mut facts = Facts::default();

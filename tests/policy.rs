@@ -554,7 +554,7 @@ fn shared() -> &'static (Policy, Contracts, Arc<Corpus>) {
     static SHARED: std::sync::OnceLock<(Policy, Contracts, Arc<Corpus>)> =
         std::sync::OnceLock::new();
     SHARED.get_or_init(|| {
-        let names = gatedrun::tools::names();
+        let names: Vec<&str> = gatedrun::tools::TOOLS.iter().map(|tool| tool.name).collect();
         let contracts = names
             .iter()
             .map(|name| {
@@ -562,7 +562,7 @@ fn shared() -> &'static (Policy, Contracts, Arc<Corpus>) {
                 gatedrun::contract::Contract::load(&path, &file(&path)).unwrap()
             })
             .collect();
-        let contracts = Contracts::new(contracts, &names).unwrap();
+        let contracts = Contracts::new(contracts).unwrap();
         let policy = policy::load("policy/v1.yaml", &file("policy/v1.yaml"), &contracts).unwrap();
         let corpus = Corpus::load(&root().join("data/corpus/v1"), "data/corpus/v1").unwrap();
         (policy, contracts, Arc::new(corpus))

@@ -11,12 +11,12 @@ use serde_json::Value;
 use crate::support::{Folder, file, text};
 
 fn contracts() -> Contracts {
-    let names = gatedrun::tools::names();
+    let names: Vec<&str> = gatedrun::tools::TOOLS.iter().map(|tool| tool.name).collect();
     let load = |name: &&str| {
         let path = format!("tools/{name}.json");
         gatedrun::contract::Contract::load(&path, &file(&path)).unwrap()
     };
-    Contracts::new(names.iter().map(load).collect(), &names).unwrap()
+    Contracts::new(names.iter().map(load).collect()).unwrap()
 }
 
 /// The rows of a table.

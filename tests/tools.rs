@@ -2,7 +2,8 @@ use std::process::{Command, Stdio};
 
 use gatedrun::corpus::Corpus;
 use gatedrun::event::{AttemptOutcome, Event, FailureMode, TerminalReason};
-use gatedrun::tools::{bound, search, summarize};
+use gatedrun::executor::bound;
+use gatedrun::tools::{search, summarize};
 use serde_json::{Value, json};
 
 use crate::support::{Folder, Ran, root, run, scripted, text};

@@ -153,7 +153,7 @@ fn named_file(path: &Utf8Path, remedy: &str) -> Result<Vec<u8>, Problem> {
 /// Loads the policy, with the document that states it.
 fn read(named: &Named) -> Result<(Policy, Document, Arc<Contracts>), Problems> {
     let library = Library::new(Project::Folder(Utf8PathBuf::new()));
-    let contracts = library.contracts(&named.contracts)?.0;
+    let contracts = library.contracts(&named.contracts)?.contracts;
     let path = named.policy.as_str();
     let bytes = match path.strip_prefix("builtin:") {
         Some(_) => library.read(path)?,

@@ -76,7 +76,7 @@ pub struct RunStarted {
     pub format: u32,
     /// The run's id, derived from seed and task.
     pub run_id: String,
-    /// The version of the program that ran the agent.
+    /// The version of the agent: it changes only where the behaviour of a run may change.
     pub agent_version: String,
     /// The task's id, which is also its path under `tasks/` and the run's under `runs/`.
     pub task: String,

@@ -16,7 +16,8 @@ use crate::policy::path::{Mount, MountPath};
 
 use super::summary::{Outcome, Summary};
 
-/// The version of the manifest's own format.
+/// The version of the projections: of what trace, report and manifest make of a ledger. A manifest
+/// states that by which it was written.
 pub const MANIFEST_FORMAT: u32 = 1;
 
 /// The manifest.
@@ -35,6 +36,15 @@ pub struct Manifest<'a> {
     ledger: Ledger,
     files: BTreeMap<&'static str, FileDigest>,
     work: &'a BTreeMap<String, FileDigest>,
+}
+
+/// The version of the projections that a manifest states.
+pub fn format_of(bytes: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        format: u64,
+    }
+    serde_json::from_slice(bytes).ok().map(|manifest: Manifest| manifest.format)
 }
 
 /// Whether these bytes are the manifest of a run, of whatever format. Whether it is right is not

@@ -5,11 +5,22 @@
 
 use serde::Serialize;
 
-use crate::event::{ErrorClass, ToolError};
-use crate::policy::capability::FetchCapability;
+use crate::event::{Effect, ErrorClass, ToolError};
+use crate::executor::Output;
+use crate::policy::capability::{FetchCapability, Grant};
 use crate::policy::path::Failure;
 
-use super::{Output, result};
+use super::tool::{Tool, misfit, result};
+
+/// The tool.
+pub const TOOL: Tool = Tool {
+    name: "fetch",
+    effect: Effect::FetchUrl,
+    run: |allowed, _| match allowed.grants() {
+        [Grant::Fetch(target)] => run(target),
+        _ => Err(misfit(allowed)),
+    },
+};
 
 #[derive(Serialize)]
 struct Fetched<'a> {

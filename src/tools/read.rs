@@ -2,9 +2,22 @@
 
 use serde::Serialize;
 
+use crate::event::Effect;
+use crate::executor::Output;
+use crate::policy::capability::Grant;
 use crate::policy::path::{Failure, ReadCapability};
 
-use super::{Output, result};
+use super::tool::{Tool, misfit, result};
+
+/// The tool.
+pub const TOOL: Tool = Tool {
+    name: "read",
+    effect: Effect::ReadPath,
+    run: |allowed, _| match allowed.grants() {
+        [Grant::Read(file)] => run(file),
+        _ => Err(misfit(allowed)),
+    },
+};
 
 #[derive(Serialize)]
 struct Content<'a> {

@@ -4,9 +4,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::Corpus;
 use crate::corpus::index::Hit;
+use crate::event::Effect;
+use crate::executor::Output;
+use crate::policy::capability::Grant;
 use crate::policy::path::Failure;
 
-use super::{Output, result};
+use super::tool::{Tool, arguments, misfit, result};
+
+/// The tool.
+pub const TOOL: Tool = Tool {
+    name: "search",
+    effect: Effect::SearchCorpus,
+    run: |allowed, _| match allowed.grants() {
+        [Grant::Corpus(corpus)] => run(corpus, &arguments(allowed)?),
+        _ => Err(misfit(allowed)),
+    },
+};
 
 /// How many characters of a document a snippet shows.
 const SNIPPET_CHARS: usize = 160;

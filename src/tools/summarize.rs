@@ -6,9 +6,22 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Effect;
+use crate::executor::Output;
+use crate::policy::capability::Grant;
 use crate::policy::path::Failure;
 
-use super::{Output, result};
+use super::tool::{Tool, arguments, misfit, result};
+
+/// The tool.
+pub const TOOL: Tool = Tool {
+    name: "summarize",
+    effect: Effect::Compute,
+    run: |allowed, _| match allowed.grants() {
+        [Grant::Compute] => run(&arguments(allowed)?),
+        _ => Err(misfit(allowed)),
+    },
+};
 
 /// Abbreviations that are followed by the rest of their sentence, without their last full stop.
 const ABBREVIATIONS: [&str; 36] = [

@@ -2,10 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Effect;
+use crate::executor::Output;
 use crate::json::Digest;
+use crate::policy::capability::Grant;
 use crate::policy::path::{Failure, WriteCapability};
 
-use super::{Output, result};
+use super::tool::{Tool, arguments, misfit, result};
+
+/// The tool.
+pub const TOOL: Tool = Tool {
+    name: "write",
+    effect: Effect::WritePath,
+    run: |allowed, key| match allowed.grants() {
+        [Grant::Write(target)] => run(target, &arguments(allowed)?, key),
+        _ => Err(misfit(allowed)),
+    },
+};
 
 /// The arguments, without the path: that is the capability.
 #[derive(Debug, Deserialize)]

@@ -154,6 +154,6 @@ pub fn policy(project: &Library, started: &RunStarted) -> Option<Arc<Policy>> {
         return None;
     }
     let folder = Utf8Path::new(&contract.path).parent()?;
-    let (contracts, _) = project.contracts(folder.as_str()).ok()?;
+    let contracts = project.contracts(folder.as_str()).ok()?.contracts;
     project.policy(&policy.path, &contracts).ok()
 }

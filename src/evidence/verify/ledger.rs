@@ -11,7 +11,7 @@ use crate::line_ends::trimmed;
 
 use super::super::compare::{self, Comparison, Difference};
 use super::super::facts::Facts;
-use super::super::manifest::FileDigest;
+use super::super::manifest::{self, FileDigest, MANIFEST_FORMAT};
 use super::super::recorder::{Recorded, Recorder};
 use super::super::text::shortened;
 use super::super::{ATTESTATION, MANIFEST, REPORT, STATE, TRACE};
@@ -275,6 +275,16 @@ impl Check<'_> {
                 )
             };
             self.add_line(Verdict::Tampered, Cause::Ledger, ledger.last_line, what);
+            return;
+        }
+        // What another version projects is not what this one does, and says nothing of the evidence.
+        let stated = self.read(MANIFEST, LINE_BYTES_MAX as u64).ok();
+        let format = stated.and_then(|bytes| manifest::format_of(&bytes));
+        if let Some(format) = format.filter(|format| *format != u64::from(MANIFEST_FORMAT)) {
+            let what = format!(
+                "the manifest has format {format}, and this program reads format {MANIFEST_FORMAT}; use a version of the program that reads that format"
+            );
+            self.add(Verdict::Malformed, Cause::Format, MANIFEST, what);
             return;
         }
         if let Some(difference) = &ledger.trace

@@ -1,30 +1,33 @@
 //! One call on its way to the world: gate, intent, attempts, outcome, each in the ledger before
 //! the next. The governor does not know who proposes the call.
 
-use std::io;
+mod settled;
+mod outcome;
 
 use serde_json::Value;
 
 use crate::clock::TICK_NS;
 use crate::derive;
 use crate::event::{
-    AttemptOutcome, Decision, Detail, Effect, EffectState, ErrorClass, Event, FailureMode,
-    GateDecided, LlmReplied, ProposedCall, Record, Rule, RuleFacts, Subject, TerminalReason,
-    ToolAttempted, ToolError, ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
+    AttemptOutcome, Decision, Detail, Effect, EffectState, ErrorClass, Event, GateDecided,
+    LlmReplied, ProposedCall, Record, Subject, ToolAttempted, ToolError, ToolFinished,
+    ToolReconciled, ToolStarted, Totals, Usage,
 };
+use crate::executor::{Attempted, Executor, Output};
 use crate::host::HostFault;
-use crate::json::{self, Digest, JsonText};
-use crate::ledger::{Ledger, LedgerError, Reader};
-use crate::policy::call::{Denied, OnDeny, Standing};
+use crate::json::JsonText;
+use crate::ledger::{Ledger, LedgerError};
+use crate::policy::call::{Denied, Standing};
 use crate::policy::capability::{Allowed, Opening, Unopened};
 use crate::policy::gate::{Gate, Verdict};
-use crate::policy::path::Failure;
 use crate::policy::rules::loop_budget::Warning;
 use crate::policy::rules::progress::StepState;
 use crate::retry;
-use crate::task::Fault;
-use crate::tools::faults::Attempted;
-use crate::tools::{self, Output};
+
+use outcome::{attempt_outcome, end_of, refused, settled};
+
+pub use outcome::{End, Handled};
+pub use settled::{Recovery, Settled};
 
 /// What the record of an event takes of the logical time, in milliseconds.
 const TICK_MS: u64 = TICK_NS / 1_000_000;
@@ -35,73 +38,12 @@ const TICK_MS: u64 = TICK_NS / 1_000_000;
 /// was recorded; replies and results are taken from there.
 pub struct Governor<'a, 'l> {
     gate: Gate<'a>,
-    faults: &'a [Fault],
+    executor: &'a dyn Executor,
     seed: u64,
     ledger: Ledger<'l>,
     totals: Totals,
     state: StepState,
     recovery: Recovery,
-}
-
-/// How to continue from what was recorded before.
-#[derive(Debug, Clone, Default)]
-pub struct Recovery {
-    /// What somebody says about the call that is in doubt.
-    pub reconciled: Option<ToolReconciled>,
-    /// Whether recorded writes are done again, for a folder that does not have them.
-    pub rebuild: bool,
-    /// What was settled in an earlier record of the same run: executing again cannot find it out.
-    pub settled: Vec<Settled>,
-}
-
-/// What somebody said about a call in doubt, and about which of its attempts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
-    /// The attempt, from 1.
-    pub attempt: u32,
-    /// Whether the attempt had ended and was on record; if not, the run was cut short before that.
-    pub has_ended: bool,
-    /// What was said.
-    pub reconciled: ToolReconciled,
-}
-
-impl Recovery {
-    /// What a ledger says was settled, as far as it can be read.
-    pub fn settled_in(ledger: impl io::Read) -> Self {
-        let (mut reader, mut settled) = (Reader::trusting(ledger), Vec::new());
-        let (mut attempt, mut has_ended) = (1, false);
-        while let Ok(Some(record)) = reader.next_record() {
-            match record.event {
-                Event::ToolStarted(_) => (attempt, has_ended) = (1, false),
-                Event::ToolAttempted(attempted) => {
-                    has_ended = attempted.outcome == AttemptOutcome::InDoubt;
-                    attempt = attempted.attempt.saturating_add(u32::from(!has_ended));
-                }
-                Event::ToolReconciled(reconciled) => {
-                    settled.push(Settled { attempt, has_ended, reconciled });
-                    attempt = attempt.saturating_add(u32::from(has_ended));
-                    has_ended = false;
-                }
-                _ => {}
-            }
-        }
-        Self { settled, ..Self::default() }
-    }
-
-    /// Takes what was settled about an attempt of a call that `has_ended` or not.
-    fn take_settled(
-        &mut self,
-        call_id: &str,
-        attempt: u32,
-        has_ended: bool,
-    ) -> Option<ToolReconciled> {
-        let is_it = |one: &Settled| {
-            (one.attempt, one.has_ended) == (attempt, has_ended)
-                && one.reconciled.call_id == call_id
-        };
-        let at = self.settled.iter().position(is_it)?;
-        Some(self.settled.remove(at).reconciled)
-    }
 }
 
 /// Why a call cannot be carried further.
@@ -152,43 +94,17 @@ enum Settlement {
     },
 }
 
-/// What became of a call, for the proposer and for the loop.
-#[derive(Debug)]
-pub struct Handled {
-    /// The result as recorded, if there is one.
-    pub result: Option<JsonText>,
-    /// Why there is none, in words that its proposer may read.
-    pub error: Option<String>,
-    /// The failure mode that it showed.
-    pub failure_mode: Option<FailureMode>,
-    /// Why the run ends with it, if it does.
-    pub end: Option<End>,
-}
-
-/// Why a run ends.
-#[derive(Debug, Clone, PartialEq)]
-pub struct End {
-    /// The reason.
-    pub terminal_reason: TerminalReason,
-    /// The rule that ended it.
-    pub rule_id: Option<Rule>,
-    /// The failure mode that ended it.
-    pub failure_mode: Option<FailureMode>,
-    /// The final answer.
-    pub answer: Option<String>,
-}
-
 impl<'a, 'l> Governor<'a, 'l> {
     /// A governor at the start of a run.
     pub fn new(
         gate: Gate<'a>,
-        faults: &'a [Fault],
+        executor: &'a dyn Executor,
         seed: u64,
         ledger: Ledger<'l>,
         recovery: Recovery,
     ) -> Self {
         let (totals, state) = (Totals::default(), StepState::default());
-        Self { gate, faults, seed, ledger, totals, state, recovery }
+        Self { gate, executor, seed, ledger, totals, state, recovery }
     }
 
     /// Records an event of the loop's own, and gives it back.
@@ -351,7 +267,7 @@ impl<'a, 'l> Governor<'a, 'l> {
             let allowed = &running.allowed;
             let outcome = outcome.and_then(|output| match recorded {
                 Some(_) => Ok(output),
-                None => self.checked(allowed, output),
+                None => outcome::checked(self.gate.contracts().get(allowed.tool()), output),
             });
             let doubtful = outcome.as_ref().err().filter(|error| {
                 let effect = error.class.facts().effect;
@@ -364,7 +280,7 @@ impl<'a, 'l> Governor<'a, 'l> {
                         continue;
                     }
                     Settlement::Failed { error, is_affordable } => {
-                        let finished = self.finished(&running.allowed, Err(error));
+                        let finished = self.finished(&running, Err(error));
                         return Ok(self.finish(step, attempt, finished, is_affordable)?);
                     }
                 }
@@ -389,7 +305,7 @@ impl<'a, 'l> Governor<'a, 'l> {
                 }),
             )?;
             if backoff_ms.is_none() {
-                let finished = recorded.unwrap_or_else(|| self.finished(allowed, outcome));
+                let finished = recorded.unwrap_or_else(|| self.finished(&running, outcome));
                 return Ok(self.finish(step, attempt, finished, is_affordable)?);
             }
             attempt += 1;
@@ -485,7 +401,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         let trusted = self.ledger.past().is_trusting().then_some(bytes_max);
         let pick = |next: &Record, then: Option<&Record>| recorded_attempt(next, then, trusted);
         if let Some(recorded) = self.ledger.recorded(true, pick)? {
-            self.rebuild(running, &recorded.attempted)?;
+            self.rebuild(running, attempt, &recorded.attempted)?;
             return Ok(recorded);
         }
         while let Some(settled) =
@@ -518,7 +434,7 @@ impl<'a, 'l> Governor<'a, 'l> {
                 }
             }
         }
-        let attempted = tools::faults::run(self.faults, &running.allowed, attempt, &running.key)?;
+        let attempted = self.executor.attempt(&running.allowed, attempt, &running.key)?;
         Ok(Attempt::of(attempted))
     }
 
@@ -555,7 +471,12 @@ impl<'a, 'l> Governor<'a, 'l> {
     }
 
     /// Does a recorded write again where its folder does not have it.
-    fn rebuild(&self, running: &mut Running<'_>, recorded: &Attempted) -> Result<(), HostFault> {
+    fn rebuild(
+        &self,
+        running: &mut Running<'_>,
+        attempt: u32,
+        recorded: &Attempted,
+    ) -> Result<(), HostFault> {
         let writes = self.gate.contracts().get(running.allowed.tool()).is_some_and(|contract| {
             contract.effects.iter().any(|effect| effect.effect == Effect::WritePath)
         });
@@ -566,75 +487,13 @@ impl<'a, 'l> Governor<'a, 'l> {
         match self.gate.reopen(running.call, &mut running.allowed) {
             Err(Unopened::Denied(_)) => Ok(()),
             Err(Unopened::Host(fault)) => Err(fault),
-            Ok(()) => match tools::run(&running.allowed, &running.key) {
-                Err(Failure::Host(fault)) => Err(fault),
-                Ok(_) | Err(Failure::Tool(_)) => Ok(()),
-            },
+            Ok(()) => self.executor.attempt(&running.allowed, attempt, &running.key).map(drop),
         }
     }
 
-    /// A result that fits the contract, or the error that it does not.
-    fn checked(&self, allowed: &Allowed, output: Output) -> Result<Output, ToolError> {
-        let violations = self
-            .gate
-            .contracts()
-            .get(allowed.tool())
-            .map_or_else(Vec::new, |contract| contract.output_violations(&output.result));
-        match violations.into_iter().next() {
-            None => {}
-            Some(first) => {
-                let what =
-                    format!("the result breaks its contract at {}: {}", first.pointer, first.what);
-                return Err(ToolError::new(ErrorClass::OutputSchema, what));
-            }
-        }
-        // Its digest would be that of another result too.
-        if let Some((pointer, number)) = json::rounded(&output.result) {
-            let what = format!("the result at {pointer}: {}", json::rounded_words(number));
-            return Err(ToolError::new(ErrorClass::OutputSchema, what));
-        }
-        Ok(output)
-    }
-
-    /// The outcome of a call, with its result cut to the policy's limit.
-    fn finished(&self, allowed: &Allowed, outcome: Result<Output, ToolError>) -> ToolFinished {
-        let bytes_max = usize::try_from(self.gate.policy().results.max_bytes).unwrap_or(usize::MAX);
-        let mut finished = ToolFinished {
-            call_id: allowed.call_id().to_owned(),
-            ok: false,
-            result: None,
-            bytes: 0,
-            sha256: None,
-            cut: false,
-            origin: None,
-            error: None,
-        };
-        match outcome {
-            Ok(Output { mut result, origin }) => {
-                let whole = JsonText::of(&result);
-                let canonical = whole.canonical();
-                let bytes = canonical.len();
-                finished.bytes = bytes as u64;
-                finished.sha256 = Some(Digest::of(&canonical));
-                finished.origin = origin;
-                finished.cut = bytes > bytes_max;
-                drop(canonical);
-                if !finished.cut {
-                    finished.ok = true;
-                    finished.result = Some(whole);
-                } else if tools::bound::cut(&mut result, bytes, bytes_max) {
-                    finished.ok = true;
-                    finished.result = Some(JsonText::of(&result));
-                } else {
-                    let message = format!(
-                        "the result has {bytes} bytes and no text that could be cut; results.max_bytes is {bytes_max}"
-                    );
-                    finished.error = Some(ToolError::new(ErrorClass::TooLarge, message));
-                }
-            }
-            Err(error) => finished.error = Some(error),
-        }
-        finished
+    fn finished(&self, running: &Running<'_>, outcome: Result<Output, ToolError>) -> ToolFinished {
+        let bytes_max = self.gate.policy().results.max_bytes;
+        outcome::finished(running.allowed.call_id(), outcome, bytes_max)
     }
 
     fn finish(
@@ -705,55 +564,4 @@ fn in_doubt(running: &Running<'_>, cause: String) -> Halt {
         arguments: Box::new(running.call.arguments.clone()),
         idempotency_key: running.key.clone(),
     }
-}
-
-/// Why a run ends with a denial.
-fn end_of(denied: &Denied) -> End {
-    let RuleFacts { terminal_reason, failure_mode, .. } = denied.rule.facts();
-    End { terminal_reason, rule_id: Some(denied.rule), failure_mode, answer: None }
-}
-
-/// What a denied call means for its proposer and for the run.
-fn refused(denied: &Denied) -> Handled {
-    let end = end_of(denied);
-    let error = Some(format!("denied by {}: {}", denied.rule.as_str(), denied.reason));
-    let failure_mode = end.failure_mode;
-    let end = (denied.on_deny == OnDeny::Terminate).then_some(end);
-    Handled { result: None, error, failure_mode, end }
-}
-
-fn attempt_outcome(outcome: &Result<Output, ToolError>, backoff_ms: Option<u64>) -> AttemptOutcome {
-    match (outcome, backoff_ms) {
-        (Ok(_), _) => AttemptOutcome::Success,
-        (Err(_), Some(_)) => AttemptOutcome::TransientFailure,
-        (Err(error), None) if error.retryable => AttemptOutcome::Exhausted,
-        (Err(_), None) => AttemptOutcome::Failed,
-    }
-}
-
-/// What an executed call means for its proposer and for the run; the result itself is added once
-/// it is recorded.
-///
-/// A failure that may pass ends the run where no attempt is left. Where a budget has no room for
-/// another one, that budget ends it, at what the run asks for next.
-fn settled(finished: &ToolFinished, attempts: u32, is_affordable: bool) -> Handled {
-    let Some(error) = &finished.error else {
-        let failure_mode = (attempts > 1).then_some(FailureMode::ToolCallFailure);
-        return Handled { result: None, error: None, failure_mode, end: None };
-    };
-    let failure_mode = if error.retryable && is_affordable {
-        FailureMode::RetryExhaustion
-    } else if error.class.facts().is_unforeseen {
-        FailureMode::CataloguedUnhandled
-    } else {
-        FailureMode::ToolCallFailure
-    };
-    let end = (failure_mode != FailureMode::ToolCallFailure).then_some(End {
-        terminal_reason: TerminalReason::FailureModeTerminal,
-        rule_id: None,
-        failure_mode: Some(failure_mode),
-        answer: None,
-    });
-    let error = Some(format!("{}: {}", error.class.as_str(), error.message));
-    Handled { result: None, error, failure_mode: Some(failure_mode), end }
 }

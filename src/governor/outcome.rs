@@ -1,0 +1,155 @@
+//! What becomes of a call: the result as it is recorded, and what it means for the proposer and the run.
+
+use crate::contract::Contract;
+use crate::event::{
+    AttemptOutcome, ErrorClass, FailureMode, Rule, RuleFacts, TerminalReason, ToolError,
+    ToolFinished,
+};
+use crate::executor::{Output, bound};
+use crate::json::{self, Digest, JsonText};
+use crate::policy::call::{Denied, OnDeny};
+
+/// What became of a call, for the proposer and for the loop.
+#[derive(Debug)]
+pub struct Handled {
+    /// The result as recorded, if there is one.
+    pub result: Option<JsonText>,
+    /// Why there is none, in words that its proposer may read.
+    pub error: Option<String>,
+    /// The failure mode that it showed.
+    pub failure_mode: Option<FailureMode>,
+    /// Why the run ends with it, if it does.
+    pub end: Option<End>,
+}
+
+/// Why a run ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    /// The reason.
+    pub terminal_reason: TerminalReason,
+    /// The rule that ended it.
+    pub rule_id: Option<Rule>,
+    /// The failure mode that ended it.
+    pub failure_mode: Option<FailureMode>,
+    /// The final answer.
+    pub answer: Option<String>,
+}
+
+/// A result that fits the contract, or the error that it does not.
+pub(super) fn checked(contract: Option<&Contract>, output: Output) -> Result<Output, ToolError> {
+    let violations =
+        contract.map_or_else(Vec::new, |contract| contract.output_violations(&output.result));
+    match violations.into_iter().next() {
+        None => {}
+        Some(first) => {
+            let what =
+                format!("the result breaks its contract at {}: {}", first.pointer, first.what);
+            return Err(ToolError::new(ErrorClass::OutputSchema, what));
+        }
+    }
+    // Its digest would be that of another result too.
+    if let Some((pointer, number)) = json::rounded(&output.result) {
+        let what = format!("the result at {pointer}: {}", json::rounded_words(number));
+        return Err(ToolError::new(ErrorClass::OutputSchema, what));
+    }
+    Ok(output)
+}
+
+/// The outcome of a call, with its result cut to the policy's limit.
+pub(super) fn finished(
+    call_id: &str,
+    outcome: Result<Output, ToolError>,
+    bytes_max: u64,
+) -> ToolFinished {
+    let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+    let mut finished = ToolFinished {
+        call_id: call_id.to_owned(),
+        ok: false,
+        result: None,
+        bytes: 0,
+        sha256: None,
+        cut: false,
+        origin: None,
+        error: None,
+    };
+    match outcome {
+        Ok(Output { mut result, origin }) => {
+            let whole = JsonText::of(&result);
+            let canonical = whole.canonical();
+            let bytes = canonical.len();
+            finished.bytes = bytes as u64;
+            finished.sha256 = Some(Digest::of(&canonical));
+            finished.origin = origin;
+            finished.cut = bytes > bytes_max;
+            drop(canonical);
+            if !finished.cut {
+                finished.ok = true;
+                finished.result = Some(whole);
+            } else if bound::cut(&mut result, bytes, bytes_max) {
+                finished.ok = true;
+                finished.result = Some(JsonText::of(&result));
+            } else {
+                let message = format!(
+                    "the result has {bytes} bytes and no text that could be cut; results.max_bytes is {bytes_max}"
+                );
+                finished.error = Some(ToolError::new(ErrorClass::TooLarge, message));
+            }
+        }
+        Err(error) => finished.error = Some(error),
+    }
+    finished
+}
+
+/// Why a run ends with a denial.
+pub(super) fn end_of(denied: &Denied) -> End {
+    let RuleFacts { terminal_reason, failure_mode, .. } = denied.rule.facts();
+    End { terminal_reason, rule_id: Some(denied.rule), failure_mode, answer: None }
+}
+
+/// What a denied call means for its proposer and for the run.
+pub(super) fn refused(denied: &Denied) -> Handled {
+    let end = end_of(denied);
+    let error = Some(format!("denied by {}: {}", denied.rule.as_str(), denied.reason));
+    let failure_mode = end.failure_mode;
+    let end = (denied.on_deny == OnDeny::Terminate).then_some(end);
+    Handled { result: None, error, failure_mode, end }
+}
+
+pub(super) fn attempt_outcome(
+    outcome: &Result<Output, ToolError>,
+    backoff_ms: Option<u64>,
+) -> AttemptOutcome {
+    match (outcome, backoff_ms) {
+        (Ok(_), _) => AttemptOutcome::Success,
+        (Err(_), Some(_)) => AttemptOutcome::TransientFailure,
+        (Err(error), None) if error.retryable => AttemptOutcome::Exhausted,
+        (Err(_), None) => AttemptOutcome::Failed,
+    }
+}
+
+/// What an executed call means for its proposer and for the run; the result itself is added once
+/// it is recorded.
+///
+/// A failure that may pass ends the run where no attempt is left. Where a budget has no room for
+/// another one, that budget ends it, at what the run asks for next.
+pub(super) fn settled(finished: &ToolFinished, attempts: u32, is_affordable: bool) -> Handled {
+    let Some(error) = &finished.error else {
+        let failure_mode = (attempts > 1).then_some(FailureMode::ToolCallFailure);
+        return Handled { result: None, error: None, failure_mode, end: None };
+    };
+    let failure_mode = if error.retryable && is_affordable {
+        FailureMode::RetryExhaustion
+    } else if error.class.facts().is_unforeseen {
+        FailureMode::CataloguedUnhandled
+    } else {
+        FailureMode::ToolCallFailure
+    };
+    let end = (failure_mode != FailureMode::ToolCallFailure).then_some(End {
+        terminal_reason: TerminalReason::FailureModeTerminal,
+        rule_id: None,
+        failure_mode: Some(failure_mode),
+        answer: None,
+    });
+    let error = Some(format!("{}: {}", error.class.as_str(), error.message));
+    Handled { result: None, error, failure_mode: Some(failure_mode), end }
+}
