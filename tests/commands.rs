@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Ran, copy, file, in_doubt, root};
+use crate::support::{Folder, Ran, committed_runs, copy, file, in_doubt, root};
 
 const TASK: &str = "tasks/canonical/v1.json";
 const RUN: &str = "runs/canonical/v1";
@@ -674,4 +674,70 @@ fn a_run_that_cannot_be_tried_does_not_hide_what_the_others_come_to() {
     folder.write("policy/none.yaml", "{");
     let ran = folder.gatedrun(&["replay", all[0], "--policy", "policy/none.yaml", "--json"]);
     assert!(ran.code == 2 && !ran.out.contains("failed"), "{}", ran.all());
+}
+
+#[test]
+fn tasks_run_side_by_side_are_printed_one_after_the_other() {
+    let (one, two) = (Folder::project(), Folder::project());
+    let mut printed = Vec::new();
+    for (folder, jobs) in [(&one, "1"), (&two, "3")] {
+        copy(root().join("tasks").as_std_path(), folder.path().join("tasks").as_std_path());
+        folder.write("tasks/budgets/broken.json", "{");
+        let first = folder.gatedrun(&["run", "tasks", "--jobs", jobs]);
+        let second = folder.gatedrun(&["run", "tasks", "--jobs", jobs, "--json"]);
+        assert_eq!((first.code, second.code), (2, 2), "{}", first.all());
+        printed.push((first.out, first.err, second.out, second.err));
+        let verified = folder.gatedrun(&["verify"]);
+        assert!(verified.code == 0 && verified.out.contains("24 runs: 24 verified"));
+    }
+    assert_eq!(printed[0], printed[1]);
+    assert!(printed[0].1.contains("broken.json: line 1"), "{}", printed[0].1);
+    for id in committed_runs() {
+        let ledger = format!("runs/{id}/state.jsonl");
+        assert_eq!(one.read(&ledger), two.read(&ledger));
+    }
+    // What is said before its turn may be more than waits.
+    let one = Folder::lenient_project();
+    long(&one, 2_000);
+    let ran = one.gatedrun(&["run", TASK, "tasks/test/long.json", "--jobs", "2"]);
+    let steps = ran.out.lines().filter(|line| line.starts_with("  step ")).count();
+    assert_eq!(steps, 5 + 2_001, "{}", ran.err);
+    let starts =
+        |line: &&str| line.starts_with("canonical/v1  ") || line.starts_with("test/long  ");
+    let heads: Vec<&str> = ran.out.lines().filter(starts).collect();
+    assert!(heads[0].starts_with("canonical") && heads[1].starts_with("test"), "{heads:?}");
+    // Of one place the runs come one after the other.
+    let ran = one.gatedrun(&["run", TASK, TASK, "--jobs", "2"]);
+    assert!(!ran.err.contains("lock"), "{}", ran.all());
+    let ran = one.gatedrun(&["run", TASK, "--jobs", "0"]);
+    assert!(ran.code == 2 && ran.err.contains("a whole number from 1"), "{}", ran.all());
+}
+
+#[test]
+fn a_signal_ends_all_runs_that_are_under_way_and_begins_no_other() {
+    let folder = Folder::lenient_project();
+    long(&folder, 20_000);
+    let task = String::from_utf8(folder.read("tasks/test/long.json")).unwrap();
+    for number in 2..=4 {
+        let id = format!("test/long{number}");
+        folder.write(&format!("tasks/{id}.json"), task.replace("test/long", &id));
+    }
+    let child = folder.spawn_piped(&["run", "tasks/test", "--jobs", "2", "--json"]);
+    let begun =
+        |id: &str| folder.path().join(format!("runs/test/{id}.partial/state.jsonl")).exists();
+    let since = Instant::now();
+    while !(begun("long") && begun("long2")) {
+        assert!(since.elapsed() < Duration::from_secs(20));
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    signal(&child, "-INT");
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(7));
+    let said = String::from_utf8(ended.stdout).unwrap();
+    for id in ["long", "long2"] {
+        assert!(said.contains(&format!("gatedrun resume runs/test/{id}`")), "{said}");
+        let ran = folder.gatedrun(&["resume", &format!("runs/test/{id}"), "-q"]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+    }
+    assert!(!begun("long3") && !begun("long4"), "{said}");
 }

@@ -34,6 +34,7 @@ mod failed;
 mod stop;
 pub mod exit;
 mod typos;
+mod in_order;
 pub mod look;
 pub mod progress;
 pub mod output;

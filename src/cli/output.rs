@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::SyncSender;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -60,6 +61,19 @@ pub struct Terminal {
     /// Whether errors are results too, for a program.
     json: bool,
     progress: Progress,
+    /// Who prints, where another terminal does.
+    told: Option<SyncSender<Told>>,
+}
+
+/// What one terminal has another one print.
+#[derive(Debug)]
+pub enum Told {
+    /// A line of the result.
+    Line(String),
+    /// A line of JSON.
+    Json(String),
+    /// A line on stderr.
+    Aside(String),
 }
 
 /// What `--json` prints of an error.
@@ -108,7 +122,43 @@ impl Terminal {
         let is_watched = err.is_terminal() && !look.quiet && !json && !is_dumb(variable);
         let progress = if is_watched { Progress::on_stderr() } else { Progress::default() };
         let quiet = look.quiet;
-        Self { out, err, colour, failed: None, columns, err_columns, quiet, json, progress }
+        let (failed, told) = (None, None);
+        Self { out, err, colour, failed, columns, err_columns, quiet, json, progress, told }
+    }
+
+    /// Another terminal that looks like this one.
+    #[must_use]
+    pub fn like(&self) -> Self {
+        Self {
+            out: io::stdout(),
+            err: io::stderr(),
+            colour: self.colour,
+            failed: None,
+            columns: self.columns,
+            err_columns: self.err_columns,
+            quiet: self.quiet,
+            json: self.json,
+            progress: self.progress.clone(),
+            told: None,
+        }
+    }
+
+    /// Another terminal that looks like this one, and of which another prints what it is told.
+    #[must_use]
+    pub fn telling(&self, told: SyncSender<Told>) -> Self {
+        Self { told: Some(told), ..self.like() }
+    }
+
+    /// Prints what another terminal was told.
+    pub fn tell(&mut self, told: Told) {
+        let Ok(()) = match told {
+            Told::Line(line) => self.line(&line),
+            Told::Json(line) => self.json_line(&line),
+            Told::Aside(line) => {
+                self.say(&line);
+                Ok(())
+            }
+        };
     }
 
     /// How far the command has come, for whoever waits for it.
@@ -127,7 +177,10 @@ impl Terminal {
     /// # Errors
     /// None: see [`Printed`].
     pub fn line(&mut self, text: &str) -> Printed {
-        if self.failed.is_none() {
+        if let Some(told) = &self.told {
+            // Nobody listens where printing has stopped.
+            let _ = told.send(Told::Line(text.to_owned()));
+        } else if self.failed.is_none() {
             let Self { out, columns, progress, .. } = self;
             let written = progress.aside(|| match columns {
                 Some(columns) => writeln!(out, "{}", folded_deeper(text, *columns)),
@@ -152,8 +205,15 @@ impl Terminal {
     /// # Errors
     /// None: see [`Printed`].
     pub fn json(&mut self, value: &impl Serialize) -> Printed {
-        if self.failed.is_none() {
-            self.failed = writeln!(self.out, "{}", text::json(value)).err();
+        self.json_line(&text::json(value))
+    }
+
+    fn json_line(&mut self, line: &str) -> Printed {
+        if let Some(told) = &self.told {
+            // Nobody listens where printing has stopped.
+            let _ = told.send(Told::Json(line.to_owned()));
+        } else if self.failed.is_none() {
+            self.failed = writeln!(self.out, "{line}").err();
         }
         Ok(())
     }
@@ -212,6 +272,11 @@ impl Terminal {
 
     /// Prints a line on stderr as it is, folded where a terminal is narrower.
     pub(super) fn say(&mut self, line: &str) {
+        if let Some(told) = &self.told {
+            // Nobody listens where printing has stopped.
+            let _ = told.send(Told::Aside(line.to_owned()));
+            return;
+        }
         let Self { err, err_columns, progress, .. } = self;
         // There is nobody left to tell when stderr is gone.
         let _ = progress.aside(|| match err_columns {

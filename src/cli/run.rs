@@ -1,7 +1,9 @@
 //! `gatedrun run`: tasks executed, and their evidence written.
 
+use std::collections::HashSet;
 use std::io::BufWriter;
-use std::sync::atomic::AtomicBool;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
@@ -23,6 +25,7 @@ use crate::run::Course;
 
 use super::ci::{in_ci, refuse_in_ci};
 use super::failed::Failed;
+use super::in_order::{Work, cores, in_order};
 use super::next::{self, Next};
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
@@ -52,6 +55,9 @@ pub struct Args {
     /// Discard an interrupted run of the task and start again
     #[arg(long)]
     discard_partial: bool,
+    /// Run so many tasks at a time; what is printed stays in the order of the tasks [default: one a core]
+    #[arg(long, value_name = "N", value_parser = typos::jobs, allow_negative_numbers = true)]
+    jobs: Option<NonZero<usize>>,
     /// Print the outcomes as JSON, one line per run
     #[arg(long)]
     json: bool,
@@ -91,28 +97,73 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         ));
     }
     probe()?;
-    let mut libraries = Libraries::default();
     let interrupt = interrupt::flag()?;
     let progress = terminal.progress();
-    let (total, mut code) = (tasks.len(), exit::OK);
-    for (task, number) in tasks.into_iter().zip(1..) {
-        let ran = task.and_then(|task| {
-            progress.item(&task.path, number, total);
-            let library = libraries.get(&task.project);
-            let inputs = library.load(&task.path, args.seed)?;
-            run_one(args, &task, (&inputs, &library), &interrupt, terminal)
-        });
+    let total = tasks.len();
+    let threads = if has_twice(&tasks) { 1 } else { args.jobs.map_or_else(cores, NonZero::get) };
+    progress.item(tasks.first().map_or("", name), 1, total);
+    let mut code = exit::OK;
+    let all = All { args, tasks: &tasks, interrupt: &interrupt };
+    in_order(&all, (total, threads), terminal, |number, ran, terminal| {
+        progress.item(tasks.get(number + 1).map_or("", name), (number + 2).min(total), total);
         code = match ran {
-            Ok(one) => exit::worse(code, one),
-            // One that cannot be run hides no other, unless a signal has ended the command.
-            Err(stop) if total > 1 && stop.code != exit::INTERRUPTED => {
+            None => code,
+            Some(Ok(one)) => exit::worse(code, one),
+            Some(Err(stop)) if total == 1 => return Err(stop),
+            // One that cannot be run hides no other.
+            Some(Err(stop)) => {
                 terminal.stop(&stop);
                 exit::worse(code, stop.code)
             }
-            Err(stop) => return Err(stop),
         };
-    }
+        Ok(())
+    })?;
     Ok(code)
+}
+
+fn name(task: &tasks::Named) -> &str {
+    task.as_ref().map_or("", |task| &task.path)
+}
+
+/// Whether a task is named twice: the two runs have one place, and come one after the other.
+fn has_twice(tasks: &[tasks::Named]) -> bool {
+    let mut seen = HashSet::new();
+    let mut named = tasks.iter().flatten();
+    named.any(|task| !seen.insert((format!("{:?}", task.project), &task.path)))
+}
+
+/// The tasks of one command.
+struct All<'a> {
+    args: &'a Args,
+    tasks: &'a [tasks::Named],
+    interrupt: &'a AtomicBool,
+}
+
+impl Work for All<'_> {
+    type Shared = Libraries;
+    /// `None` where a signal has ended the command before.
+    type Result = Option<Result<u8, Stop>>;
+
+    fn shared(&self) -> Libraries {
+        Libraries::default()
+    }
+
+    fn piece(
+        &self,
+        number: usize,
+        libraries: &mut Libraries,
+        terminal: &mut Terminal,
+    ) -> Self::Result {
+        if self.interrupt.load(Ordering::Relaxed) {
+            return None;
+        }
+        let task = self.tasks.get(number)?;
+        Some(task.clone().and_then(|task| {
+            let library = libraries.get(&task.project);
+            let inputs = library.load(&task.path, self.args.seed)?;
+            run_one(self.args, &task, (&inputs, &library), self.interrupt, terminal)
+        }))
+    }
 }
 
 fn run_one(

@@ -12,7 +12,7 @@ use crate::isolation::Refused;
 use super::exit;
 
 /// Why a command stops: what to print, and the exit code.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stop {
     /// What to print on stderr; several lines for several problems.
     pub message: String,

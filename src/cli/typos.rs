@@ -1,6 +1,7 @@
 //! What a user meant who typed something else.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -67,6 +68,14 @@ fn options(args: &[OsString], mut command: clap::Command) -> Vec<String> {
         named = named.find_subcommand(arg).unwrap_or(named);
     }
     named.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
+}
+
+/// Reads how many pieces of work are done at a time.
+///
+/// # Errors
+/// What such a number is.
+pub fn jobs(text: &str) -> Result<NonZero<usize>, String> {
+    text.parse().map_err(|_| "give a whole number from 1".to_owned())
 }
 
 /// Reads a seed.

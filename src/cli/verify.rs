@@ -1,8 +1,6 @@
 //! `gatedrun verify`: evidence checked in parallel, one verdict per run.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ed25519_dalek::VerifyingKey;
@@ -18,6 +16,7 @@ use crate::file;
 use crate::inputs::{Library, Project};
 
 use super::found::{self, Item};
+use super::in_order::{Work, cores, in_order};
 use super::output::{Terminal, Tone};
 use super::project;
 use super::{Stop, exit};
@@ -78,21 +77,27 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         items.extend(all.map(|item| Named { place: place(args, path, &item), item }));
     }
     let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
-    let (progress, mut number) = (terminal.progress(), 0);
+    let progress = terminal.progress();
     // Until the first verdict there is the first run to wait for.
     progress.item(items.first().map_or("", name), 1, items.len());
-    let mut print = |run: &str, verification: &Verification| -> Result<(), Stop> {
+    let count = || progress.event();
+    let all = All { args, items: &items, keys: &keys, watch: Watch(&count) };
+    in_order(&all, (items.len(), cores()), terminal, |index, verification, terminal| {
+        let (Some(item), Some(verification)) = (items.get(index), verification) else {
+            return Ok(());
+        };
         *counts.entry(verification.verdict).or_insert(0) += 1;
-        number += 1;
-        progress.item(run, number, items.len());
+        progress.item(
+            items.get(index + 1).map_or("", name),
+            (index + 2).min(items.len()),
+            items.len(),
+        );
+        let (run, verification) = (name(item), &verification);
         if args.json {
-            let line = Line { run, verification };
-            return Ok(terminal.json(&line)?);
+            return Ok(terminal.json(&Line { run, verification })?);
         }
         print_one(run, verification, terminal)
-    };
-    let count = || progress.event();
-    in_parallel(args, &items, &keys, Watch(&count), &mut print)?;
+    })?;
     if !args.json {
         if items.len() != 1 {
             let counted =
@@ -127,57 +132,26 @@ fn public_key(path: &Utf8Path) -> Result<VerifyingKey, Stop> {
         .map_err(|what| Stop::usage(format!("{path}: {what}")))
 }
 
-/// Verifies on every core, and hands the verdicts on in the order of the runs. What waits for its
-/// turn is bounded by what the cores can be ahead of each other.
-fn in_parallel(
-    args: &Args,
-    items: &[Named],
-    keys: &[VerifyingKey],
-    watch: Watch<'_>,
-    print: &mut impl FnMut(&str, &Verification) -> Result<(), Stop>,
-) -> Result<(), Stop> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let (sender, receiver) = mpsc::sync_channel(2 * cores);
-        let mut started = 0;
-        for _ in 0..cores.min(items.len()) {
-            let (sender, next) = (sender.clone(), &next);
-            let work = move || {
-                let mut verifier = Verifier { args, keys, watch, libraries: HashMap::new() };
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(index) else { return };
-                    // Nobody listens where printing has stopped.
-                    if sender.send((index, verifier.verify(item))).is_err() {
-                        return;
-                    }
-                }
-            };
-            // A machine that has no thread left for us leaves the work to those that there are.
-            match std::thread::Builder::new().spawn_scoped(scope, work) {
-                Ok(_) => started += 1,
-                Err(_) => break,
-            }
-        }
-        drop(sender);
-        if started == 0 {
-            let mut verifier = Verifier { args, keys, watch, libraries: HashMap::new() };
-            return items.iter().try_for_each(|item| print(name(item), &verifier.verify(item)));
-        }
-        let mut waiting = BTreeMap::new();
-        let mut due = 0;
-        for (index, verification) in receiver {
-            waiting.insert(index, verification);
-            while let Some(verification) = waiting.remove(&due) {
-                if let Some(item) = items.get(due) {
-                    print(name(item), &verification)?;
-                }
-                due += 1;
-            }
-        }
-        Ok(())
-    })
+/// The runs of one command.
+struct All<'a> {
+    args: &'a Args,
+    items: &'a [Named],
+    keys: &'a [VerifyingKey],
+    watch: Watch<'a>,
+}
+
+impl<'a> Work for All<'a> {
+    type Shared = Verifier<'a>;
+    type Result = Option<Verification>;
+
+    fn shared(&self) -> Verifier<'a> {
+        let Self { args, keys, watch, .. } = *self;
+        Verifier { args, keys, watch, libraries: HashMap::new() }
+    }
+
+    fn piece(&self, number: usize, verifier: &mut Verifier<'a>, _: &mut Terminal) -> Self::Result {
+        self.items.get(number).map(|item| verifier.verify(item))
+    }
 }
 
 /// The place of a run in the project that a user named: its path below a folder `runs` that is the
