@@ -132,10 +132,12 @@ pub fn read(path: &Utf8Path, bytes_max: u64) -> Result<Vec<u8>, Unread> {
 pub fn read_open(file: &File, bytes_max: u64) -> Result<Vec<u8>, Unread> {
     let larger = || Unread::new(format!("larger than {bytes_max} bytes"));
     let failed = |error: io::Error| Unread::io(&error);
-    if file.metadata().map_err(failed)?.len() > bytes_max {
+    let stated = file.metadata().map_err(failed)?.len();
+    if stated > bytes_max {
         return Err(larger());
     }
-    let mut bytes = Vec::new();
+    // Room for all of it and for the look past its end, so that two reads are enough.
+    let mut bytes = Vec::with_capacity(usize::try_from(stated).unwrap_or(0) + 1);
     // Bounded again: it may grow while it is read, and some files do not state their size.
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > bytes_max { Err(larger()) } else { Ok(bytes) }

@@ -122,13 +122,13 @@ fn a_thousand_random_runs_change_as_they_do_when_executed() {
         };
         let (recorded, before) = run(base, &fresh("work"));
         folder.write("run/state.jsonl", &recorded.state);
-        let old = base.replace_policy(&library, &format!("policy/{name}.yaml")).unwrap();
+        let old = library.replace_policy(base, &format!("policy/{name}.yaml")).unwrap();
         let run_folder = folder.path().join("run");
         let tested = backtest(&run_folder, base, &old, Some(fresh("continued"))).unwrap();
         let _ = fresh("continued");
         let still = backtest(&run_folder, base, &old, None).unwrap();
         let (_, after) = run(base, &fresh("work"));
-        base.replace_policy(&library, ["policy/v1.yaml", "policy/lenient.yaml"][seed % 2]).unwrap();
+        library.replace_policy(base, ["policy/v1.yaml", "policy/lenient.yaml"][seed % 2]).unwrap();
         let due = executed(&before, &after);
         assert_eq!(told(&tested.changes), due, "seed {seed} under {name}: {tested:#?}");
         // Without a folder to go on in, nothing is executed, and no change is told that is none; a
@@ -196,7 +196,7 @@ fn a_warning_before_the_change_is_told_once() {
         let other = format!("  max_iterations: {iterations}\n  warn_at_percent: 60\n");
         folder.write("policy/other.yaml", limited(&other));
         let (_, before) = run(&base, &folder.path().join("work"));
-        let old = base.replace_policy(&folder.library(), "policy/other.yaml").unwrap();
+        let old = folder.library().replace_policy(&mut base, "policy/other.yaml").unwrap();
         let scratch = Some(folder.path().join("continued"));
         let tested = backtest(&folder.path().join("run"), &base, &old, scratch).unwrap();
         for part in ["work", "continued"] {
@@ -228,7 +228,7 @@ fn a_run_is_not_continued_with_another_task() {
     let tested = |task: &Value, policy: &str| {
         folder.write("tasks/test/script.json", task.to_string());
         let mut inputs = library.load("tasks/test/script.json", None).unwrap();
-        let old = inputs.replace_policy(&library, policy).unwrap();
+        let old = library.replace_policy(&mut inputs, policy).unwrap();
         let scratch = folder.path().join("continued");
         let _ = std::fs::remove_dir_all(&scratch);
         backtest(&folder.path().join("run"), &inputs, &old, Some(scratch)).unwrap()
@@ -249,7 +249,7 @@ fn what_cannot_be_continued_is_counted_as_unknown() {
     let mut base = recorded(&folder, json!(vec![call; 5]), "policy/v1.yaml");
     let text = String::from_utf8(folder.read("policy/v1.yaml")).unwrap();
     folder.write("policy/other.yaml", text.replace("max_repeats: 3", "max_repeats: 20"));
-    let old = base.replace_policy(&folder.library(), "policy/other.yaml").unwrap();
+    let old = folder.library().replace_policy(&mut base, "policy/other.yaml").unwrap();
     let run = folder.path().join("run");
     let tested = backtest(&run, &base, &old, Some(folder.path().join("continued"))).unwrap();
     assert!(matches!(tested.standing, Standing::Bounded(_)), "{tested:#?}");
@@ -272,7 +272,7 @@ fn what_was_written_before_the_change_is_there_after_it() {
         {"final_answer": "done"}
     ]);
     let mut inputs = recorded(&folder, script, "policy/lenient.yaml");
-    let before = inputs.replace_policy(&folder.library(), "policy/next.yaml").unwrap();
+    let before = folder.library().replace_policy(&mut inputs, "policy/next.yaml").unwrap();
     let work = folder.path().join("continued");
     let tested = backtest(&folder.path().join("run"), &inputs, &before, Some(work)).unwrap();
     assert!(tested.continued && tested.notes.is_empty(), "{tested:#?}");
@@ -302,7 +302,7 @@ fn a_cut_result_bounds(folder: &Folder, script: Value) {
     let ledger = String::from_utf8(folder.read("run/state.jsonl")).unwrap();
     let cut = ledger.lines().find(|line| line.contains("\"cut\":true")).expect("a cut result");
     let step: Value = serde_json::from_str(cut).unwrap();
-    let before = inputs.replace_policy(&folder.library(), "policy/v1.yaml").unwrap();
+    let before = folder.library().replace_policy(&mut inputs, "policy/v1.yaml").unwrap();
     let test = |before| {
         let work = folder.path().join("continued");
         backtest(&folder.path().join("run"), &inputs, before, Some(work)).unwrap()

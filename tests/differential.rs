@@ -297,7 +297,8 @@ fn pair(folder: &Folder, library: &Library, seed: u64) -> Option<ControlFlow<Str
         return None;
     }
     folder.write("run/state.jsonl", lines);
-    let old = inputs.replace_policy(library, &b_path).unwrap_or_else(|error| panic!("{error}"));
+    let old =
+        library.replace_policy(&mut inputs, &b_path).unwrap_or_else(|error| panic!("{error}"));
     let (_, after, ended) = execute(folder, &inputs);
     let run = folder.path().join("run");
     let scratch = folder.path().join("continued");

@@ -53,6 +53,8 @@ mod verdicts;
 mod hostile;
 /// Good evidence and bad, signed and not, and the verdict that two verifiers must come to.
 mod vectors;
+/// Mutated inputs for the gate and every parser.
+mod fuzzed;
 /// The public test suites of JSON Schema and YAML, where they were fetched.
 mod suites;
 /// Checked out by a git that rewrites line ends: one plain line, and advice that holds.

@@ -364,7 +364,7 @@ impl Trial<'_> {
         if let Some((verdict, message, code)) = unsound(&run) {
             return Ok(refused(&run, verdict, message, code));
         }
-        let before = match inputs.replace_policy(&self.here, self.policy.as_str()) {
+        let before = match self.here.replace_policy(inputs, self.policy.as_str()) {
             Ok(before) => before,
             // Where it could be loaded for another run, it is this run's contracts that do not fit.
             Err(problems) if tested(&self.tried).next().is_some() => {

@@ -123,7 +123,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         .map_err(|failed| failed.stop(&inputs, &target, Some(&next)))?;
     // What lies below runs/ is evidence-to-be, and CI cannot make evidence.
     let may_create = !in_ci() || project::run(&target).is_none();
-    let wants = Wants { accept: args.accept, json: args.json, may_create, unacceptable: None };
+    let wants =
+        Wants { accept: args.accept, json: args.json, may_create, unacceptable: None, next: None };
     conclude(&inputs, &target, staging, &done, &wants, terminal)
 }
 

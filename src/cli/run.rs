@@ -222,6 +222,7 @@ fn run_one(
         // A run that nobody asked to put elsewhere is evidence-to-be, and CI cannot make evidence.
         may_create: args.out.is_some() || !in_ci(),
         unacceptable: of_other_seed,
+        next: Some(&next),
     };
     conclude(inputs, &target, staging, &done, &wants, terminal)
 }
@@ -282,12 +283,14 @@ pub(super) fn print_head(inputs: &Inputs, json: bool, terminal: &mut Terminal) -
 }
 
 /// What the user of a run asked for.
-pub(super) struct Wants {
+pub(super) struct Wants<'a> {
     pub(super) accept: bool,
     pub(super) json: bool,
     pub(super) may_create: bool,
     /// Why the run could not be accepted as a proposal.
     pub(super) unacceptable: Option<String>,
+    /// How to continue where it cannot be put there.
+    pub(super) next: Option<&'a Next>,
 }
 
 /// Puts a finished run where it belongs, and says how it went.
@@ -296,14 +299,16 @@ pub(super) fn conclude(
     target: &Utf8Path,
     staging: Staging,
     done: &Done,
-    wants: &Wants,
+    wants: &Wants<'_>,
     terminal: &mut Terminal,
 ) -> Result<u8, Stop> {
     let id = &inputs.task.id;
     let Done { summary, observed, status } = done;
     let unmet =
         inputs.task.expected.as_ref().map_or_else(Vec::new, |expected| observed.unmet(expected));
-    let standing = staging.standing()?;
+    // The run is recorded to its end, and is not made again.
+    let unsettled = |error| Failed::Write(error).stop(inputs, target, wants.next);
+    let standing = staging.standing().map_err(unsettled)?;
     let settlement = match standing {
         // As where it replaces another run, what was proposed for its place is settled with it.
         Standing::Identical if wants.accept && unmet.is_empty() => Settlement::Confirm,
@@ -315,7 +320,7 @@ pub(super) fn conclude(
     };
     let proposal = proposal(target);
     let goes = settlement == Settlement::Confirm && is_folder(&proposal)?;
-    let place = staging.settle(settlement)?;
+    let place = staging.settle(settlement).map_err(unsettled)?;
     if goes {
         terminal.note(&format!("  {proposal}: removed; {target} is what the task makes"));
     }

@@ -20,6 +20,9 @@ use crate::host::HostFault;
 /// How much is read ahead, in bytes.
 const BUFFER_BYTES: usize = 1 << 16;
 
+/// Room for most files at once: two reads are enough for them.
+const SMALL_BYTES: usize = 8192;
+
 /// How often a reader begins again because another run was put in the place of the one in hand.
 const REPLACED_MAX: usize = 64;
 
@@ -300,7 +303,7 @@ pub fn read(path: &Utf8Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 
 /// Reads what has at most `bytes_max` bytes.
 pub(super) fn read_bounded(source: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(SMALL_BYTES);
     source.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
         return Err(io::Error::other(format!("larger than {bytes_max} bytes")));

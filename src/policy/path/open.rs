@@ -13,6 +13,9 @@ use crate::host::HostFault;
 use super::work::{Reach, WorkFolder};
 use super::{Mount, MountPath, Refusal};
 
+/// Room for most files at once: two reads are enough for them.
+const SMALL_BYTES: usize = 8192;
+
 /// The mounts of a run.
 #[derive(Debug, Clone)]
 pub struct Mounts {
@@ -166,7 +169,7 @@ impl ReadCapability {
                 Err(ToolError::new(*class, format!("{} {}", self.name, why(*class))).into())
             }
             ReadSource::File(file) => {
-                let mut bytes = Vec::new();
+                let mut bytes = Vec::with_capacity(SMALL_BYTES);
                 let mut file = file;
                 let from_start = file
                     .rewind()

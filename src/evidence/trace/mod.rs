@@ -5,75 +5,27 @@
 //! ledger: of a URL the origin is shown, and of a reason the rule. Ids are derived from the run's id
 //! and a span's position, so an added event changes no other span's id.
 
-use std::io::{self, Write};
+mod attributes;
 
-use serde_json::Value;
-use url::{Origin, Url};
+use std::io::{self, Write};
 
 use crate::derive;
 use crate::event::{
-    AttemptOutcome, Decision, Detail, ErrorClass, ErrorFacts, Event, GateDecided, LlmCalled,
-    LlmReplied, Record, Rule, RunFinished, RunStarted, StepFinished, TerminalReason, ToolAttempted,
-    ToolError, ToolFinished, ToolReconciled, ToolStarted,
+    AttemptOutcome, Decision, Event, GateDecided, LlmCalled, LlmReplied, Record, Rule, RunFinished,
+    RunStarted, StepFinished, TerminalReason, ToolAttempted, ToolFinished, ToolReconciled,
+    ToolStarted,
 };
 use crate::json::Digest;
 
-use super::text::shortened;
+use attributes::{Attributes, number, string};
+
+pub use attributes::{ATTRIBUTES, TEXT_CHARS_MAX};
 
 /// The version of OpenTelemetry's semantic conventions that attribute names follow.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.41.1";
 
-/// How many characters of a text a span has: a name that somebody made up must not be able to swell
-/// every span that repeats it.
-pub const TEXT_CHARS_MAX: usize = 1024;
-
 /// How many events the run's span tells: the default of OpenTelemetry's SDKs.
 pub const EVENTS_MAX: u64 = 128;
-
-/// Every attribute that a span can carry, and what it says. The names under `policy.` that are
-/// not listed are those of [`crate::event::Detail`].
-pub const ATTRIBUTES: &[(&str, &str)] = &[
-    ("agent.failure_mode", "the failure mode of the step or run"),
-    ("agent.llm.execution_path", "`stub`: no model was asked"),
-    ("agent.llm.request_sha256", "SHA-256 of the whole request"),
-    ("agent.policy.decision", "`allow` or `deny`"),
-    ("agent.policy.rule_id", "the rule that denied"),
-    ("agent.policy.subject", "`call` or `step`"),
-    ("agent.reconciled.took_place", "whether its effect took place"),
-    ("agent.retry.attempt", "the attempt, from 1"),
-    ("agent.retry.backoff_ms", "milliseconds until the next attempt"),
-    ("agent.retry.outcome", "`success`, `transient_failure`, `exhausted` or `failed`"),
-    ("agent.run_id", "the run"),
-    ("agent.step_index", "the step, from 1"),
-    ("agent.task", "the task's id"),
-    ("agent.terminal_reason", "why the run ended"),
-    ("agent.tool.error_category", "what kind of trouble the error is"),
-    ("agent.tool.error_class", "the error's name"),
-    ("agent.tool.error_retryable", "whether trying again can help"),
-    ("agent.tool.error_source", "the source of the error"),
-    ("agent.tool.result_bytes", "size of the whole result as canonical JSON"),
-    ("agent.tool.result_cut", "true where the LLM got less than the whole result"),
-    ("agent.tool.result_sha256", "SHA-256 of the whole result as canonical JSON"),
-    ("agent.tool_name", "the tool as proposed"),
-    ("error.type", "the error's name, or the rule or failure mode that ended the run"),
-    ("gen_ai.agent.id", "the task's id"),
-    ("gen_ai.agent.name", "`gatedrun`"),
-    ("gen_ai.agent.version", "the version of the program that ran the agent"),
-    ("gen_ai.conversation.id", "the run"),
-    ("gen_ai.operation.name", "`invoke_agent`, `chat` or `execute_tool`"),
-    ("gen_ai.provider.name", "who provides the model"),
-    ("gen_ai.request.model", "the model"),
-    ("gen_ai.request.seed", "the run's seed; absent above 2^63 - 1, which OTLP cannot express"),
-    ("gen_ai.response.finish_reasons", "`stop` for a final answer, `tool_calls` for calls"),
-    ("gen_ai.response.model", "the model that answered"),
-    ("gen_ai.tool.call.id", "the call"),
-    ("gen_ai.tool.name", "the tool"),
-    ("gen_ai.tool.type", "`function`"),
-    ("gen_ai.usage.input_tokens", "tokens of the request"),
-    ("gen_ai.usage.output_tokens", "tokens of the reply"),
-    ("openinference.span.kind", "`AGENT`, `CHAIN`, `LLM`, `TOOL` or `GUARDRAIL`"),
-    ("policy.version", "the first 12 hexadecimal digits of the policy file's SHA-256"),
-];
 
 /// The agent's name in spans.
 const AGENT: &str = "gatedrun";
@@ -202,7 +154,7 @@ impl<W: Write> Trace<W> {
         }
         let mut head = Vec::new();
         head.extend_from_slice(b"{\"resourceSpans\":[{\"resource\":{\"attributes\":[");
-        let mut attributes = Attributes { out: &mut head, any: false };
+        let mut attributes = Attributes::new(&mut head);
         attributes.text("service.name", "gatedrun");
         attributes.text("service.version", &started.agent_version);
         head.extend_from_slice(
@@ -249,7 +201,7 @@ impl<W: Write> Trace<W> {
         let head =
             format!("{{\"timeUnixNano\":\"{at_ns}\",\"name\":\"budget_warning\",\"attributes\":[");
         run.events.extend_from_slice(head.as_bytes());
-        let mut attributes = Attributes { out: &mut run.events, any: false };
+        let mut attributes = Attributes::new(&mut run.events);
         if let Some(step) = step {
             attributes.int("agent.step_index", step);
         }
@@ -514,7 +466,7 @@ impl<W: Write> Trace<W> {
         line.extend_from_slice(b"\",\"endTimeUnixNano\":\"");
         number(line, end_ns);
         line.extend_from_slice(b"\",\"attributes\":[");
-        attributes(run, self.step.number, &mut Attributes { out: line, any: false });
+        attributes(run, self.step.number, &mut Attributes::new(line));
         line.push(b']');
         if *parent == SpanId::default() && !run.events.is_empty() {
             line.extend_from_slice(b",\"events\":[");
@@ -533,159 +485,4 @@ impl<W: Write> Trace<W> {
         line.push(b'}');
         self.out.write_all(line)
     }
-}
-
-/// Writes the attributes of a span.
-struct Attributes<'a> {
-    out: &'a mut Vec<u8>,
-    any: bool,
-}
-
-impl Attributes<'_> {
-    fn key(&mut self, key: &str) {
-        if self.any {
-            self.out.push(b',');
-        }
-        self.any = true;
-        self.out.extend_from_slice(b"{\"key\":\"");
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\",\"value\":{");
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        self.key(key);
-        self.out.extend_from_slice(b"\"stringValue\":");
-        string(self.out, value);
-        self.out.extend_from_slice(b"}}");
-    }
-
-    fn digest(&mut self, key: &str, value: &Digest) {
-        self.key(key);
-        self.out.extend_from_slice(b"\"stringValue\":");
-        self.out.push(b'"');
-        self.out.extend_from_slice(&value.hex());
-        self.out.extend_from_slice(b"\"}}");
-    }
-
-    fn int(&mut self, key: &str, value: u64) {
-        self.key(key);
-        self.out.extend_from_slice(b"\"intValue\":\"");
-        number(self.out, value);
-        self.out.extend_from_slice(b"\"}}");
-    }
-
-    fn flag(&mut self, key: &str, value: bool) {
-        self.key(key);
-        self.out.extend_from_slice(if value {
-            b"\"boolValue\":true}}"
-        } else {
-            b"\"boolValue\":false}}"
-        });
-    }
-
-    fn value(&mut self, key: &str, value: &Value) {
-        match value {
-            Value::String(text) => self.text(key, text),
-            Value::Number(number) if number.as_u64().is_some() => {
-                self.int(key, number.as_u64().unwrap_or(0))
-            }
-            Value::Bool(flag) => self.flag(key, *flag),
-            Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                self.text(key, &value.to_string());
-            }
-        }
-    }
-
-    fn texts(&mut self, key: &str, values: &[&str]) {
-        self.key(key);
-        self.out.extend_from_slice(b"\"arrayValue\":{\"values\":[");
-        for (index, value) in values.iter().enumerate() {
-            self.out.extend_from_slice(if index > 0 {
-                b",{\"stringValue\":"
-            } else {
-                b"{\"stringValue\":"
-            });
-            string(self.out, value);
-            self.out.push(b'}');
-        }
-        self.out.extend_from_slice(b"]}}}");
-    }
-
-    /// OTLP's integers are signed: a larger seed is not written.
-    fn seed(&mut self, seed: u64) {
-        if i64::try_from(seed).is_ok() {
-            self.int("gen_ai.request.seed", seed);
-        }
-    }
-
-    /// A detail of a decision, unless it is content.
-    fn detail(&mut self, detail: Detail, value: &Value) {
-        match detail {
-            // It may quote the argument that the schema refuses.
-            Detail::SchemaError => {}
-            // Path and query are the agent's to fill.
-            Detail::Url => {
-                let origin = value.as_str().and_then(|url| Url::parse(url).ok());
-                if let Some(origin) = origin.map(|url| url.origin()).filter(Origin::is_tuple) {
-                    self.text(detail.attribute(), &origin.ascii_serialization());
-                }
-            }
-            Detail::RequestedTool
-            | Detail::RegistryMatch
-            | Detail::Tool
-            | Detail::Host
-            | Detail::TargetPath
-            | Detail::ResolvedPath
-            | Detail::SandboxRoot
-            | Detail::FailedPath
-            | Detail::LimitKind
-            | Detail::Iterations
-            | Detail::MaxIterations
-            | Detail::Tokens
-            | Detail::MaxTokens
-            | Detail::Repeats
-            | Detail::MaxRepeats
-            | Detail::ToolCalls
-            | Detail::Attempts
-            | Detail::MaxAttempts
-            | Detail::MaxToolCalls
-            | Detail::CostMicrousd
-            | Detail::MaxCostMicrousd
-            | Detail::ElapsedMs
-            | Detail::MaxElapsedMs
-            | Detail::WarnAtPercent
-            | Detail::Fingerprint
-            | Detail::RepeatedStates
-            | Detail::MaxRepeatedStates
-            | Detail::OpenRefused => self.value(detail.attribute(), value),
-        }
-    }
-
-    fn class(&mut self, class: ErrorClass) {
-        let ErrorFacts { source, category, retryable, .. } = class.facts();
-        self.text("error.type", class.as_str());
-        self.text("agent.tool.error_class", class.as_str());
-        self.text("agent.tool.error_source", source.as_str());
-        self.text("agent.tool.error_category", category.as_str());
-        self.flag("agent.tool.error_retryable", retryable);
-    }
-
-    fn error(&mut self, error: Option<&ToolError>) {
-        if let Some(error) = error {
-            self.class(error.class);
-        }
-    }
-}
-
-/// A number's digits: most of what a span holds besides names, so no formatter is asked.
-fn number(out: &mut Vec<u8>, value: u64) {
-    // A `Vec` never fails to be written.
-    let _ = serde_json::to_writer(out, &value);
-}
-
-/// A text in JSON, cut where it is too long.
-fn string(out: &mut Vec<u8>, text: &str) {
-    let text = shortened(text, TEXT_CHARS_MAX);
-    // A `Vec` never fails to be written, and text is always JSON.
-    let _ = serde_json::to_writer(out, &text);
 }

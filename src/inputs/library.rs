@@ -1,7 +1,4 @@
-//! Everything that a run is a function of, loaded and checked before it begins.
-//!
-//! A [`Library`] loads from one project folder or from the binary, and keeps what several tasks
-//! share. Nothing falls back: what is named is loaded, or nothing runs.
+//! The inputs of a project, from its folder or from the binary, each loaded once.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -10,90 +7,26 @@ use std::sync::Arc;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use walkdir::WalkDir;
 
-use crate::agent;
 use crate::builtin;
 use crate::contract::{Contract, Contracts};
 use crate::corpus::{self, Corpus};
-use crate::derive;
-use crate::event::{Input, InputRole, RunStarted};
+use crate::event::{Input, InputRole};
 use crate::file;
 use crate::host::HostFault;
 use crate::json::{self, Digest};
 use crate::line_ends::{Rewriting, pattern};
 use crate::policy::{self, listed, meta, spec::Policy};
 use crate::problem::{Problem, Problems, cut};
-use crate::task::{LlmSpec, Task, reserved_ending};
+use crate::task::{Task, reserved_ending};
 use crate::tools::Builtin;
+
+use super::Inputs;
 
 /// What the name of a file begins with that is built into the program.
 pub const BUILTIN: &str = "builtin:";
 
 /// The largest input file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// The inputs of a run.
-#[derive(Debug)]
-pub struct Inputs {
-    /// The task.
-    pub task: Task,
-    /// The policy.
-    pub policy: Arc<Policy>,
-    /// The contracts.
-    pub contracts: Arc<Contracts>,
-    /// What executes their tools.
-    pub tools: Arc<Builtin>,
-    /// The corpus.
-    pub corpus: Arc<Corpus>,
-    /// The system prompt.
-    pub prompt: String,
-    list: Vec<Input>,
-}
-
-impl Inputs {
-    /// The run's id: of the seed and the task, so that it outlives an edited input.
-    pub fn run_id(&self) -> String {
-        derive::run_id(self.task.seed, &self.task.id)
-    }
-
-    /// The files, by their names in evidence.
-    pub fn list(&self) -> &[Input] {
-        &self.list
-    }
-
-    /// The same inputs under another policy of the project; the policy that it replaces.
-    ///
-    /// # Errors
-    /// Everything that is wrong with the policy.
-    pub fn replace_policy(
-        &mut self,
-        library: &Library,
-        path: &str,
-    ) -> Result<Arc<Policy>, Problems> {
-        let policy = library.policy(path, &self.contracts)?;
-        for input in self.list.iter_mut().filter(|input| input.role == InputRole::Policy) {
-            input.path = library.name(path);
-            input.sha256 = policy.sha256;
-        }
-        Ok(std::mem::replace(&mut self.policy, policy))
-    }
-
-    /// The first event of a run, for this LLM.
-    pub fn started(&self, llm: crate::event::LlmIdentity) -> RunStarted {
-        RunStarted {
-            format: crate::event::FORMAT,
-            run_id: self.run_id(),
-            agent_version: agent::VERSION.to_owned(),
-            task: self.task.id.clone(),
-            title: self.task.title.clone(),
-            question: self.task.question.clone(),
-            seed: self.task.seed,
-            llm,
-            policy_version: self.policy.version.clone(),
-            corpus: self.corpus.identity.clone(),
-            inputs: self.list.clone(),
-        }
-    }
-}
 
 /// Where the inputs of a project are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -418,6 +351,19 @@ impl Library {
         }
     }
 
+    /// Puts another policy of the project into inputs; the policy that it replaces.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the policy.
+    pub fn replace_policy(&self, inputs: &mut Inputs, path: &str) -> Result<Arc<Policy>, Problems> {
+        let policy = self.policy(path, &inputs.contracts)?;
+        for input in inputs.list.iter_mut().filter(|input| input.role == InputRole::Policy) {
+            input.path = self.name(path);
+            input.sha256 = policy.sha256;
+        }
+        Ok(std::mem::replace(&mut inputs.policy, policy))
+    }
+
     /// A corpus of the project, verified against its manifest.
     ///
     /// # Errors
@@ -561,27 +507,4 @@ enum Located<'p> {
 /// That it is not there, cannot be read, is not a regular file, or is too large.
 pub fn read_file(path: &Utf8Path, name: &str) -> Result<Vec<u8>, Problem> {
     file::read(path, FILE_BYTES_MAX).map_err(|unread| unread.problem(name))
-}
-
-/// Makes the LLM that a task names.
-pub fn llm(inputs: &Inputs) -> Box<dyn crate::llm::Llm + '_> {
-    let task = &inputs.task;
-    match &task.llm {
-        LlmSpec::Script(entries) => {
-            Box::new(crate::llm::script::ScriptLlm::new(&task.id, task.seed, entries))
-        }
-        LlmSpec::Random { max_calls_per_step } => {
-            let world = crate::llm::random::World {
-                contracts: &inputs.contracts,
-                documents: inputs
-                    .corpus
-                    .documents()
-                    .iter()
-                    .map(|document| document.path.clone())
-                    .collect(),
-                hosts: task.fixtures.keys().cloned().collect(),
-            };
-            Box::new(crate::llm::random::RandomLlm::new(task.seed, *max_calls_per_step, world))
-        }
-    }
 }
