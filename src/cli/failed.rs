@@ -14,6 +14,7 @@ use crate::ledger::LedgerError;
 use crate::replay::as_record;
 
 use super::next::Next;
+use super::project;
 use super::{Stop, exit};
 
 /// Why a run did not come to its end.
@@ -43,8 +44,11 @@ impl Failed {
     /// What to tell, with how to resume the run; `None` where nothing of it is kept.
     pub(super) fn stop(self, inputs: &Inputs, target: &Utf8Path, next: Option<&Next>) -> Stop {
         let resume = match next {
-            Some(next) => format!("continue with `{}`", next.resume),
-            None => "repeat the command".to_owned(),
+            // Where nothing was recorded, nothing can be resumed.
+            Some(next) if project::is_cut_short(target) => {
+                format!("continue with `{}`", next.resume)
+            }
+            _ => "repeat the command".to_owned(),
         };
         let error = match self {
             Self::Refused(refused) => return refused.into(),

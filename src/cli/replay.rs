@@ -13,6 +13,7 @@ use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::evidence::verify::{Verdict, verify_unsigned};
 use crate::inputs::{Inputs, Library, Project};
 use crate::policy::path::probe;
+use crate::problem::{Problem, Problems};
 use crate::replay::backtest::{Untried, backtest};
 use crate::replay::tried::{Counts, Refused, Requirement, Tested, Told, Tried, tested, unmatched};
 use crate::replay::{Diverged, Place, Replay, as_record, replay_watched};
@@ -370,7 +371,10 @@ impl Trial<'_> {
             Err(problems) if tested(&self.tried).next().is_some() => {
                 return Ok(refused(&run, "failed", problems.to_string(), exit::USAGE));
             }
-            Err(problems) => return Err(problems.into()),
+            Err(Problems(problems)) => {
+                let named = |problem: Problem| problem.or_remedy("name a policy file");
+                return Err(Problems(problems.into_iter().map(named).collect()).into());
+            }
         };
         self.executed += 1;
         let work = (!self.args.recorded_only).then(|| self.scratch.folder(self.executed));
@@ -396,8 +400,8 @@ impl Trial<'_> {
 fn unsound(run: &Utf8Path) -> Option<(&'static str, String, u8)> {
     let found = verify_unsigned(run, None);
     let (word, code) = match found.verdict {
-        // Without a project, no input is available, and none is required.
-        Verdict::Verified | Verdict::Unconfirmed => return None,
+        // Without a project no input is available, and none is required.
+        Verdict::Verified | Verdict::Unconfirmed | Verdict::InputsDiffer => return None,
         Verdict::Malformed => ("unreadable", exit::MALFORMED),
         Verdict::Unread => ("unreadable", exit::HOST),
         other => (other.as_str(), exit::DRIFT),
