@@ -51,6 +51,29 @@ fn main() {
         "MiB",
     );
     evidence(&root, folder.path());
+    side_by_side(folder.path());
+}
+
+/// Many small runs in one command, one at a time and two at a time, in turns.
+fn side_by_side(folder: &Path) {
+    const RUNS: usize = 1_000;
+    let text = std::fs::read_to_string(folder.join(task(folder, 10))).unwrap();
+    std::fs::create_dir_all(folder.join("tasks/small")).unwrap();
+    for index in 0..RUNS {
+        let id = format!("small/{index}");
+        let path = folder.join(format!("tasks/{id}.json"));
+        std::fs::write(path, text.replace("\"steps/10\"", &format!("\"{id}\""))).unwrap();
+    }
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        for (jobs, times) in [("1", &mut one), ("2", &mut two)] {
+            clean(folder);
+            times.push(timed(|| run(&["run", "tasks/small", "--jobs", jobs, "-q"], folder)));
+        }
+    }
+    let (one, two) = (median(one), median(two));
+    row("1,000 runs of ten steps, one at a time", one, "ms");
+    row("the same, two at a time, against that", two / one, "times as long");
 }
 
 /// What the commands about evidence cost, each beside what it is measured against, in turns.

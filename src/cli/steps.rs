@@ -132,11 +132,7 @@ impl Steps {
                 self.open.failure_mode = finished.failure_mode.map(|mode| mode.as_str());
                 return Some(std::mem::take(&mut self.open));
             }
-            Event::RunStarted(_)
-            | Event::LlmCalled(_)
-            | Event::GateDecided(_)
-            | Event::ToolStarted(_)
-            | Event::RunFinished(_) => {}
+            _ => {}
         }
         None
     }

@@ -190,14 +190,7 @@ impl Acts {
                     act.started = Some(Digest::of(&canonical(&started.arguments)));
                 }
             }
-            Event::RunStarted(_)
-            | Event::StepStarted(_)
-            | Event::LlmCalled(_)
-            | Event::ToolAttempted(_)
-            | Event::ToolReconciled(_)
-            | Event::ToolFinished(_)
-            | Event::StepFinished(_)
-            | Event::RunFinished(_) => {}
+            _ => {}
         }
     }
 

@@ -384,12 +384,7 @@ impl<R: Read> Side<R> {
                 self.open.failure_mode = finished.failure_mode.map(|mode| mode.as_str());
                 self.steps.push(std::mem::take(&mut self.open));
             }
-            Event::RunStarted(_)
-            | Event::LlmCalled(_)
-            | Event::GateDecided(_)
-            | Event::ToolStarted(_)
-            | Event::ToolReconciled(_)
-            | Event::RunFinished(_) => {}
+            _ => {}
         }
     }
 

@@ -30,13 +30,7 @@ impl Observed {
                 self.terminal_reason = finished.terminal_reason.as_str().to_owned();
                 self.answer = finished.answer.clone();
             }
-            Event::RunStarted(_)
-            | Event::StepStarted(_)
-            | Event::LlmCalled(_)
-            | Event::LlmReplied(_)
-            | Event::ToolAttempted(_)
-            | Event::ToolReconciled(_)
-            | Event::ToolFinished(_) => {}
+            _ => {}
         }
     }
 

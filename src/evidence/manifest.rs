@@ -131,15 +131,7 @@ impl Work {
                     self.written.files.insert(path, digest);
                 }
             }
-            Event::RunStarted(_)
-            | Event::StepStarted(_)
-            | Event::LlmCalled(_)
-            | Event::LlmReplied(_)
-            | Event::GateDecided(_)
-            | Event::ToolAttempted(_)
-            | Event::ToolReconciled(_)
-            | Event::StepFinished(_)
-            | Event::RunFinished(_) => {}
+            _ => {}
         }
     }
 }

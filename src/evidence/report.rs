@@ -83,10 +83,7 @@ impl Report {
                 self.calls.clear();
                 self.untold = 0;
             }
-            Event::RunStarted(_)
-            | Event::StepStarted(_)
-            | Event::LlmCalled(_)
-            | Event::RunFinished(_) => {}
+            _ => {}
         }
     }
 

@@ -89,11 +89,7 @@ impl Summary {
                 }
             }
             Event::RunFinished(finished) => self.finished = Some(finished.clone()),
-            Event::StepStarted(_)
-            | Event::LlmCalled(_)
-            | Event::LlmReplied(_)
-            | Event::ToolStarted(_)
-            | Event::ToolReconciled(_) => {}
+            _ => {}
         }
     }
 

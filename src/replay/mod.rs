@@ -193,11 +193,7 @@ fn cause(divergence: &Divergence, beginning: Option<&Divergence>) -> String {
         Event::LlmCalled(_) => &[R::Task, R::Prompt, R::Contract],
         Event::ToolStarted(_) | Event::ToolFinished(_) => &[R::Contract, R::Policy],
         Event::ToolAttempted(_) => &[R::Policy, R::Contract],
-        Event::RunStarted(_)
-        | Event::LlmReplied(_)
-        | Event::ToolReconciled(_)
-        | Event::StepFinished(_)
-        | Event::RunFinished(_) => &[R::Policy, R::Contract, R::Task, R::Prompt, R::CorpusManifest],
+        _ => &[R::Policy, R::Contract, R::Task, R::Prompt, R::CorpusManifest],
     };
     let begun = beginning.and_then(started);
     if let Some((recorded, computed)) = begun {

@@ -28,7 +28,11 @@ pub struct Fuzzed {
 }
 
 pub const TARGETS: [Fuzzed; 12] = [
-    Fuzzed { name: "json", check: json, seeds: &["tasks/canonical/v1.json", "tools/fetch.json"] },
+    Fuzzed {
+        name: "json",
+        check: json,
+        seeds: &["tasks/canonical/v1.json", "tools/fetch.json", "tests/fuzz/seeds/number.json"],
+    },
     Fuzzed { name: "yaml", check: yaml, seeds: &["policy/v1.yaml"] },
     Fuzzed { name: "policy", check: policy, seeds: &["policy/v1.yaml"] },
     Fuzzed {
@@ -102,10 +106,14 @@ fn world() -> &'static World {
 fn json(data: &[u8]) {
     let _ = json::glance(data, "call_id");
     let Ok(value) = json::parse(data) else { return };
+    assert_eq!(JsonText::of(&value).value(), value);
+    // Of 1e19 the canonical form is an integer that no reader holds; where it matters it is refused.
+    if json::rounded(&value).is_some() {
+        return;
+    }
     let canonical = json::canonical(&value);
     let again = json::parse(&canonical).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(json::canonical(&again), canonical);
-    assert_eq!(JsonText::of(&value).value(), value);
     let _ = json::places(data);
 }
 
