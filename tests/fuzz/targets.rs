@@ -72,7 +72,6 @@ pub const TARGETS: [Fuzzed; 12] = [
 ];
 
 /// Runs the target of this name.
-#[allow(dead_code, reason = "the fuzzer runs one target, and the test all of them")]
 pub fn run(name: &str, data: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
     (target.unwrap_or_else(|| panic!("{name} is not a target")).check)(data);
