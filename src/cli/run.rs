@@ -100,14 +100,17 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let interrupt = interrupt::flag()?;
     let progress = terminal.progress();
     let total = tasks.len();
-    let threads = if has_twice(&tasks) { 1 } else { args.jobs.map_or_else(cores, NonZero::get) };
+    let threads = if may_meet(&tasks) { 1 } else { args.jobs.map_or_else(cores, NonZero::get) };
     progress.item(tasks.first().map_or("", name), 1, total);
-    let mut code = exit::OK;
+    let (mut code, mut left) = (exit::OK, 0);
     let all = All { args, tasks: &tasks, interrupt: &interrupt };
     in_order(&all, (total, threads), terminal, |number, ran, terminal| {
         progress.item(tasks.get(number + 1).map_or("", name), (number + 2).min(total), total);
         code = match ran {
-            None => code,
+            None => {
+                left += 1;
+                code
+            }
             Some(Ok(one)) => exit::worse(code, one),
             Some(Err(stop)) if total == 1 => return Err(stop),
             // One that cannot be run hides no other.
@@ -118,6 +121,13 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         };
         Ok(())
     })?;
+    if left > 0 {
+        let tasks = counted(left, "task was", "tasks were");
+        let message = format!("interrupted: {tasks} not run; repeat the command for them");
+        let stop = Stop { message, code: exit::INTERRUPTED };
+        terminal.stop(&stop);
+        code = exit::worse(code, stop.code);
+    }
     Ok(code)
 }
 
@@ -125,11 +135,12 @@ fn name(task: &tasks::Named) -> &str {
     task.as_ref().map_or("", |task| &task.path)
 }
 
-/// Whether a task is named twice: the two runs have one place, and come one after the other.
-fn has_twice(tasks: &[tasks::Named]) -> bool {
+/// Whether the runs of two tasks may have one place: then they come one after the other. Of a task
+/// that does not lie in `tasks/` only its id says the place.
+fn may_meet(tasks: &[tasks::Named]) -> bool {
     let mut seen = HashSet::new();
     let mut named = tasks.iter().flatten();
-    named.any(|task| !seen.insert((format!("{:?}", task.project), &task.path)))
+    named.any(|task| !task.path.starts_with("tasks/") || !seen.insert(&task.path))
 }
 
 /// The tasks of one command.
