@@ -252,6 +252,9 @@ pub fn find_all_runs(runs: &Utf8Path) -> Result<Found, Stop> {
     }
 }
 
+/// What to say of a ledger that should be whole and has no end.
+pub(super) const ENDS_EARLY: &str = "the ledger ends before the run does: it was cut short";
+
 /// How to continue a run that was cut short.
 pub fn how_to_go_on(run: &NamedRun) -> String {
     format!("the run is unfinished; resume it with `{}`", next::resume(&run.name))

@@ -114,9 +114,7 @@ impl Row {
         let code = refused.code(exit::UNCONFIRMED);
         Self { run, error, code, ..Self::of(path, Standing::Unreadable) }
     }
-}
 
-impl Row {
     /// Names the row's task, and says why it cannot be loaded where that is so.
     fn read_task(&mut self, root: &Utf8Path) {
         let path = root.join("tasks").join(format!("{}.json", self.name));
@@ -233,10 +231,9 @@ fn read(folder: &Utf8Path, mut row: Row) -> Row {
     // A run that was cut short before its first event has no ledger.
     let is_begun = !is_unfinished || !matches!(file::at(&path), Ok(None));
     let ends = match &result {
-        Ok(()) if !is_unfinished && summary.finished.is_none() => Err((
-            "the ledger ends before the run does: it was cut short".to_owned(),
-            exit::MALFORMED,
-        )),
+        Ok(()) if !is_unfinished && summary.finished.is_none() => {
+            Err((found::ENDS_EARLY.to_owned(), exit::MALFORMED))
+        }
         other => other.clone(),
     };
     if let Some((what, code)) = ends.err().filter(|_| is_begun) {

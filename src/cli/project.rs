@@ -61,7 +61,7 @@ pub fn refuse_interrupted(run: &Utf8Path) -> Result<(), Stop> {
         return Ok(());
     }
     let interrupted = match interrupted(&target) {
-        // Of a name that no file can have there is no replacement.
+        // No file can have this name, so nothing was replaced under it.
         Err(WriteError::Io { source, .. }) if is_about_the_name(&source) => None,
         interrupted => interrupted?,
     };

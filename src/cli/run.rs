@@ -40,7 +40,7 @@ use super::{Stop, again, attributes, checked, destination, exit, interrupt, task
 )]
 pub struct Args {
     /// Task files, or folders of tasks. If none is named: tasks/canonical/v1.json, or the built-in copy
-    /// where there are no tasks
+    /// in a folder without tasks
     #[arg(value_name = "TASK or FOLDER")]
     tasks: Vec<Utf8PathBuf>,
     /// Use this seed instead of the task's own

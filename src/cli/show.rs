@@ -23,7 +23,7 @@ use crate::ledger::{LedgerError, Reader};
 use crate::problem::{Problem, Problems};
 use crate::task::Task;
 
-use super::found::{self, how_to_go_on, named_run};
+use super::found::{self, ENDS_EARLY, how_to_go_on, named_run};
 use super::next;
 use super::output::{Terminal, Tone};
 use super::project::{Libraries, NamedRun};
@@ -119,8 +119,7 @@ fn read(run: &NamedRun, terminal: &Terminal) -> Result<Read, Stop> {
                 read.head = Some(reader.head());
             }
             Ok(None) if !is_unfinished && read.summary.finished.is_none() => {
-                let what = "the ledger ends before the run does: it was cut short";
-                read.error = Some(format!("{path}: {what}"));
+                read.error = Some(format!("{path}: {ENDS_EARLY}"));
                 break;
             }
             Ok(None) => break,
