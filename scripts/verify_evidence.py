@@ -172,7 +172,7 @@ def ledger(data, head, budgets, ended):
     if (lines[-1] or state != "finished") and not ended:
         add("unfinished", STATE, len(records) or None, "it is intact as far as it goes, and nothing says that the run has ended")
     elif lines[-1] or state != "finished":
-        add("malformed" if lines[-1] else "tampered", STATE, len(lines) - (not lines[-1]), "it is cut short", True)
+        add("malformed" if lines[-1] else "tampered", STATE, max(1, len(lines) - (not lines[-1])), "it is cut short", True)
     return records, prev, s
 def projections(run, records, head, s):
     data, started, end = {n: read(run, n) for n in FILES}, records[0]["event"], records[-1]["event"]

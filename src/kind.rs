@@ -14,6 +14,8 @@ pub enum Kind {
     Contract,
     /// A decision table.
     Table,
+    /// The manifest of a corpus.
+    CorpusManifest,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             true if has("\"llm\"") && has("\"question\"") => Some(Self::Task),
             true if has("\"inputSchema\"") => Some(Self::Contract),
             true if has("\"decision\"") && has("\"tool\"") => Some(Self::Table),
+            true if has("\"documents\"") && has("\"sha256\"") => Some(Self::CorpusManifest),
             true => None,
             false => lines.any(|line| line == b"tool_registry:").then_some(Self::Policy),
         }
@@ -45,6 +48,7 @@ impl Kind {
             Self::Task => "a task",
             Self::Contract => "a tool contract",
             Self::Table => "a decision table",
+            Self::CorpusManifest => "the manifest of a corpus",
         }
     }
 
@@ -60,6 +64,9 @@ impl Kind {
             }
             (Self::Task, Self::Policy) => {
                 "name a task; to check the policy, use `gatedrun policy check`".to_owned()
+            }
+            (Self::Task, Self::CorpusManifest) => {
+                "name a task; to check the corpus, use `gatedrun corpus check FOLDER`".to_owned()
             }
             _ => format!("name {}", expected.name()),
         };

@@ -47,7 +47,8 @@ impl Problem {
     #[must_use]
     pub fn named_by(self, file: impl Into<String>, at: impl Into<String>) -> Self {
         let what = format!("{}: {}", cut(&self.file), self.what);
-        Self { file: file.into(), at: at.into(), what, ..self }
+        let named = Self { file: file.into(), at: at.into(), what, ..self };
+        if named.is_host { named } else { named.or_remedy("restore it, or name another") }
     }
 
     /// Says that the machine refused: there is nothing to change in the input.
@@ -231,19 +232,30 @@ pub fn misspelt<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     })
 }
 
+/// How many known keys are listed where none is like the one that was written.
+const KEYS_LISTED_MAX: usize = 8;
+
 /// What to say of a key that is not among the known ones.
 ///
 /// ```
 /// use gatedrun::problem::unknown_key;
 /// assert_eq!(unknown_key("tolo", &["tool"]), "unknown key \"tolo\"; rename it to \"tool\"");
-/// assert_eq!(unknown_key("zzz", &["tool"]), "unknown key \"zzz\"; remove it");
+/// assert_eq!(unknown_key("zzz", &["tool"]), "unknown key \"zzz\"; remove it, or write \"tool\"");
+/// assert_eq!(unknown_key("zzz", &[]), "unknown key \"zzz\"; remove it");
 /// ```
 pub fn unknown_key(name: &str, known: &[&str]) -> String {
     let (meant, name) = (misspelt(name, known), cut(name));
-    match meant {
-        Some(meant) => format!("unknown key {name:?}; rename it to {meant:?}"),
-        None => format!("unknown key {name:?}; remove it"),
-    }
+    let remedy = match (meant, known) {
+        (Some(meant), _) => format!("rename it to {meant:?}"),
+        (None, []) => "remove it".to_owned(),
+        (None, known) if known.len() > KEYS_LISTED_MAX => "remove it".to_owned(),
+        (None, known) => {
+            let listed: Vec<String> = known.iter().map(|key| format!("{key:?}")).collect();
+            let one = if listed.len() == 1 { "" } else { "one of " };
+            format!("remove it, or write {one}{}", listed.join(", "))
+        }
+    };
+    format!("unknown key {name:?}; {remedy}")
 }
 
 /// The number of single-character edits between two names (Levenshtein).

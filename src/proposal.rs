@@ -30,6 +30,17 @@ pub enum Refusal {
     /// It may not: what is wrong with it.
     #[error("{0}")]
     Unfit(String),
+    /// It is not what its task expects.
+    #[error(
+        "it does not meet its task's expectations: {}; fix the cause, or change `expected` in {task}, and make it again",
+        unmet.join("; ")
+    )]
+    Unmet {
+        /// The task, as a user names it.
+        task: String,
+        /// What is not met.
+        unmet: Vec<String>,
+    },
     /// The current inputs cannot be loaded, so whether it was made from them is not known.
     #[error("the current inputs cannot be loaded: {0}")]
     Inputs(Problems),
@@ -67,10 +78,8 @@ pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(
         }
         let unmet = loaded.task.expected.as_ref().map(|expected| observed.unmet(expected));
         if let Some(unmet) = unmet.filter(|unmet| !unmet.is_empty()) {
-            return unfit(format!(
-                "it does not meet its task's expectations: {}; fix the cause, or change `expected` in tasks/{id}.json, and make it again",
-                unmet.join("; ")
-            ));
+            let task = library.typed(&format!("tasks/{id}.json"));
+            return Err(Refusal::Unmet { task, unmet });
         }
     }
     let found = verify(proposal, home.map(|(library, _)| library), &[]);

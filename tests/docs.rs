@@ -249,7 +249,7 @@ fn the_readme_shows_what_the_program_prints() {
     generated_part(
         "README.md",
         "drift",
-        &format!("```text\n$ gatedrun check runs/canonical/v1\n{first}```"),
+        &format!("```text\n$ gatedrun check runs/canonical/v1\n{first}exit code {}\n```", ran.code),
     );
 }
 

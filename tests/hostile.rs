@@ -470,7 +470,7 @@ fn a_folder_full_of_strangers_is_told_in_part() {
     assert_eq!(found.verdict, Verdict::Tampered);
     assert_eq!((found.findings.len(), found.findings_omitted), (FINDINGS_MAX, 50));
     let ran = forged.folder.gatedrun(&["verify", "run", "--project", root().as_str()]);
-    assert!(ran.code == 1 && ran.out.ends_with("  and 50 more\n"), "{}", ran.all());
+    assert!(ran.code == 1 && ran.out.contains("\n  and 50 more\n"), "{}", ran.all());
 }
 
 #[test]

@@ -71,6 +71,8 @@ mod evidence;
 mod cli;
 /// What a new user does first: README's commands in an empty folder and in a clone.
 mod first;
+/// What messages advise, done.
+mod advice;
 /// What every command has in common: colour, quiet, progress, errors as JSON, typos, long lines.
 mod habits;
 /// Completion scripts and manual pages.

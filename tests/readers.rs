@@ -255,7 +255,7 @@ fn the_service_gives_each_line_one_answer_and_outlives_them_all() {
         (&b"junk"[..], "expected", Value::Null),
         (b"", "", Value::Null),
         (b"   ", "", Value::Null),
-        (b"[]", "expected an object, found an array of 0", Value::Null),
+        (b"[]", "expected an object, found an empty array", Value::Null),
         (b"null", "expected an object, found null", Value::Null),
         (b"{}", "\"tool\" is missing", Value::Null),
         (br#"{"call_id": "b"}"#, "\"tool\" is missing", json!("b")),

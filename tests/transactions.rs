@@ -229,7 +229,7 @@ fn what_its_task_does_not_expect_replaces_nothing_and_a_signature_does_not_go_un
     let committed = folder.read(&format!("{RUN}/state.jsonl"));
     folder.edit(TASK, "\"final_answer\":\"done\"", "\"final_answer\":\"gone\"");
     let ran = folder.gatedrun(&["run", TASK, "--accept"]);
-    assert!(ran.code == 1 && ran.err.contains("not accepted"), "{}", ran.all());
+    assert!(ran.code == 1 && ran.out.contains("cannot be accepted"), "{}", ran.all());
     assert!(folder.read(&format!("{RUN}/state.jsonl")) == committed);
     let ran = folder.gatedrun(&["review", "--accept"]);
     assert!(

@@ -104,7 +104,7 @@ fn a_ledger_cut_at_any_byte_is_found() {
                 // A line cut short, or the last whole one, after which the rest is missing.
                 let line = line_of(&whole, at);
                 let whole_lines = at == 0 || whole[at - 1] == b'\n';
-                let due = if whole_lines { line - 1 } else { line };
+                let due = if whole_lines { (line - 1).max(1) } else { line };
                 assert_eq!(first.line, Some(due), "{id} cut at {at}: {:?}", found.findings);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::behaviour::{Class, class};
+use crate::evidence::compare::ChangedInput;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::write::{Settlement, Staging, interrupted, is_folder, proposal, target_of};
 use crate::evidence::{MANIFEST, STATE, attest, open};
@@ -19,7 +20,7 @@ use super::checked::{Line, print_checked, print_json};
 use super::ci::in_ci;
 use super::destination::{Content, Destination};
 use super::found::{self, Found};
-use super::next;
+use super::offer::{self, Offer};
 use super::output::Terminal;
 use super::project::{self, Libraries, is_cut_short};
 use super::refused::Refused;
@@ -63,7 +64,7 @@ struct Checks<'a> {
     args: &'a Args,
     rows: Vec<Row>,
     /// The inputs that differ: named once, however many runs name them.
-    inputs: BTreeSet<String>,
+    inputs: BTreeSet<ChangedInput>,
     /// How many runs only name other inputs.
     unchanged: u64,
 }
@@ -126,8 +127,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             let one = match library.has(&task) {
                 Ok(true) => checks.one(run, &library, &task, &work, terminal)?,
                 Ok(false) => {
-                    let what =
-                        format!("its task {task} does not exist; restore it, or remove the run");
+                    let remedy = project::misplaced(run);
+                    let remedy = remedy.as_deref().unwrap_or("restore it, or remove the run");
+                    let what = format!("its task {task} does not exist; {remedy}");
                     checks.refuse(run, "orphan", &what, terminal)?;
                     exit::DRIFT
                 }
@@ -170,7 +172,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     if !args.json {
         for input in &checks.inputs {
-            terminal.line(&format!("input changed: {}", escape(input)))?;
+            terminal.line(&format!("input changed: {}", escape(&input.to_string())))?;
         }
         if checks.unchanged > 1 {
             terminal.line(&format!(
@@ -327,6 +329,8 @@ impl Checks<'_> {
         let target = target_of(run);
         if target != run {
             terminal.note(&format!("  make the proposal again with `gatedrun check {target}`"));
+        } else if checked.differences.is_empty() && !checked.unmet.is_empty() {
+            terminal.note(&format!("  {run}: {}", offer::meet(&library.typed(task))));
         // What only a checkout did is not for anyone to accept.
         } else if !checked.differences.is_empty() && checked.rewritten.is_none() && !in_ci() {
             return Ok(exit::worse(exit::DRIFT, propose(run, &inputs, terminal)));
@@ -356,10 +360,15 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) -> u8 {
         }
     });
     match proposed {
-        Ok(Some(place)) => terminal.note(&format!(
-            "  {place}: what it is now; if that is right, accept it with `{}`",
-            next::review(run)
-        )),
+        Ok(Some(place)) => {
+            let next = match Offer::of(run) {
+                Offer::Acceptable(command) => {
+                    format!("if that is right, accept it with `{command}`")
+                }
+                Offer::Unacceptable(why) => why,
+            };
+            terminal.note(&format!("  {place}: what it is now; {next}"));
+        }
         Ok(None) => {}
         Err(stop) => {
             terminal.note(&format!("  no proposal was written: {}", stop.message));

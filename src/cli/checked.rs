@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::evidence::behaviour::Class;
-use crate::evidence::compare::{self, Difference};
+use crate::evidence::compare::{self, ChangedInput, Difference};
 use crate::evidence::diff::differing_files;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::{FILES, STATE, open};
@@ -49,7 +49,7 @@ pub(super) struct Checked {
     /// What it does differently, in words.
     pub(super) behaviour: Vec<String>,
     /// The inputs that differ.
-    pub(super) inputs: Vec<String>,
+    pub(super) inputs: Vec<ChangedInput>,
     /// That some of them differ in the ends of their lines alone, and what to do.
     pub(super) rewritten: Option<String>,
     /// That the run was made with another seed than its task asks for.
@@ -100,7 +100,8 @@ impl Checked {
         details.extend(told("unknown", self.unknown.as_slice()));
         details.extend(told("behaviour", &self.behaviour));
         details.extend(told("unmet", &self.unmet));
-        details.extend(told("inputs_only", &self.inputs));
+        let inputs: Vec<String> = self.inputs.iter().map(ToString::to_string).collect();
+        details.extend(told("inputs_only", &inputs));
         details.extend(self.differences.iter().map(|(file, drift)| match drift {
             Drift::Unreadable(what) => detail("bytes", what, place(file, None), file),
             Drift::Differs(difference) => {
@@ -130,7 +131,8 @@ impl Checked {
         let mut said = match self.class {
             Class::Identical => Vec::new(),
             Class::InputsOnly => {
-                let names: Vec<&str> = self.inputs.iter().map(|input| name_of(input)).collect();
+                let names: Vec<&str> =
+                    self.inputs.iter().map(|input| input.path.as_str()).collect();
                 vec![format!("behaviour unchanged, inputs changed: {}", names.join(", "))]
             }
             Class::Behaviour => vec![format!("behaviour: {}", self.behaviour.join("; "))],
@@ -146,11 +148,6 @@ impl Checked {
     fn unknown_words(&self) -> String {
         format!("behaviour unknown: {}", self.unknown.as_deref().unwrap_or("nothing to compare"))
     }
-}
-
-/// The path in what is said of a changed input: `policy policy/v1.yaml (was ..., is ...)`.
-fn name_of(input: &str) -> &str {
-    input.split(' ').nth(1).unwrap_or(input)
 }
 
 impl<'a> Line<'a> {
@@ -193,6 +190,7 @@ pub(super) fn print_json(
     };
     let message = checked.unknown.clone().or(message);
     let verdict = if checked.is_identical() { "identical" } else { "differs" };
+    let inputs: Vec<String> = checked.inputs.iter().map(ToString::to_string).collect();
     let line = Line {
         file: first.map(|(name, _)| name),
         line,
@@ -200,7 +198,7 @@ pub(super) fn print_json(
         message: checked.seed.clone().or(checked.rewritten.clone()).or(message),
         class: Some(checked.class.as_str()),
         behaviour: &checked.behaviour,
-        inputs: &checked.inputs,
+        inputs: &inputs,
         unmet: &checked.unmet,
         proposal: checked.proposal.as_deref(),
         ..Line::of(run, verdict)
@@ -245,7 +243,7 @@ pub(super) fn print_checked(
         terminal.line(&format!("  not as expected: {}", escape(unmet)))?;
     }
     if !checked.inputs.is_empty() {
-        let names: Vec<&str> = checked.inputs.iter().map(|input| name_of(input)).collect();
+        let names: Vec<&str> = checked.inputs.iter().map(|input| input.path.as_str()).collect();
         terminal.line(&format!("  inputs changed: {}", escape(&names.join(", "))))?;
     }
     if let Some(rewritten) = &checked.rewritten {

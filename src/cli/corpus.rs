@@ -80,7 +80,7 @@ fn build(args: &Build, terminal: &mut Terminal) -> Result<u8, Stop> {
         .collect();
     if !replaced.is_empty() && !args.force {
         return Err(Stop::usage(format!(
-            "{}: {} would be replaced; look at them, then build with --force",
+            "{}: {} would be replaced; to replace what is there, build with --force",
             args.folder,
             replaced.join(", ")
         )));

@@ -97,6 +97,10 @@ fn shown_id(call_id: Value) -> Value {
     }
 }
 
+/// What to write on a line.
+const CALL: &str =
+    r#"write a call, such as {"tool": "read", "arguments": {"path": "corpus/a.txt"}}"#;
+
 /// A call as another program writes it. Keys that are not known are the caller's own.
 pub(super) fn read_call(bytes: &[u8], number: u64) -> Result<ProposedCall, NoCall> {
     call(bytes, number).map_err(|what| NoCall::of(bytes, what))
@@ -104,9 +108,9 @@ pub(super) fn read_call(bytes: &[u8], number: u64) -> Result<ProposedCall, NoCal
 
 fn call(bytes: &[u8], number: u64) -> Result<ProposedCall, String> {
     let value = json::parse(bytes.trim_ascii())
-        .map_err(|error| format!("column {}: {}", error.column, cut(&error.message)))?;
+        .map_err(|error| format!("column {}: {}; {CALL}", error.column, cut(&error.message)))?;
     let Value::Object(mut call) = value else {
-        return Err(format!("expected an object, found {}", json::shown(&value)));
+        return Err(format!("expected an object, found {}; {CALL}", json::shown(&value)));
     };
     let call_id = match call.remove("call_id").unwrap_or_default() {
         Value::Null => format!("call_{number}"),
@@ -130,7 +134,7 @@ fn call(bytes: &[u8], number: u64) -> Result<ProposedCall, String> {
             tool: cut(&tool).into_owned(),
             arguments: arguments.unwrap_or_default(),
         }),
-        (None, _) => Err("\"tool\" is missing".to_owned()),
+        (None, _) => Err(format!("\"tool\" is missing; {CALL}")),
         (Some(_), _) => {
             Err("tool: expected a string; write the tool's name in double quotes".to_owned())
         }

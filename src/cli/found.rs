@@ -1,14 +1,18 @@
 //! The runs at a path, be they finished, cut short or half replaced, and what to say of each.
 
 use std::path::PathBuf;
+use std::{fmt, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::WalkDir;
 
-use crate::evidence::WORK;
+use crate::evidence::summary::Summary;
 use crate::evidence::text::counted;
 use crate::evidence::write::{interrupted, is_beside, swap_beside, swapped, target_of};
-use crate::file;
+use crate::evidence::{STATE, WORK, open};
+use crate::file::{self, said};
+use crate::host::HostFault;
+use crate::ledger::{LedgerError, Reader};
 use crate::task::PARTIAL_ENDING;
 
 use super::next;
@@ -153,7 +157,12 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
         });
     }
     if file::at(path)?.is_none() {
-        return Err(Stop::usage(format!("{path}: no such folder; name a run or a folder of runs")));
+        let below = Utf8Path::new("runs").join(path);
+        let remedy = match file::is_folder(&below)? {
+            true => format!("did you mean {below}?"),
+            false => "name a run or a folder of runs".to_owned(),
+        };
+        return Err(Stop::usage(format!("{path}: no such folder; {remedy}")));
     }
     if is_lock(path) {
         return Err(Stop::usage(format!("{path}: {NOT_BEGUN}")));
@@ -254,6 +263,66 @@ pub fn find_all_runs(runs: &Utf8Path) -> Result<Found, Stop> {
 
 /// What to say of a ledger that should be whole and has no end.
 pub(super) const ENDS_EARLY: &str = "the ledger ends before the run does: it was cut short";
+
+/// Why the ledger of a run is not read to its end.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The machine refuses to read it.
+    Host(String),
+    /// It is not there, or no ledger.
+    Malformed(String),
+    /// It has no end.
+    Early,
+}
+
+impl Unread {
+    fn of(error: &io::Error) -> Self {
+        match HostFault::is_one(error) {
+            true => Self::Host(said(error)),
+            false => Self::Malformed(said(error)),
+        }
+    }
+
+    /// The exit code for it.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Host(_) => exit::HOST,
+            Self::Malformed(_) | Self::Early => exit::MALFORMED,
+        }
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host(what) | Self::Malformed(what) => what,
+            Self::Early => ENDS_EARLY,
+        })
+    }
+}
+
+/// What the ledger of the run in a folder says, as far as it can be read, and why not to its end.
+pub(super) fn summary(folder: &Utf8Path) -> (Summary, Option<Unread>) {
+    let mut summary = Summary::default();
+    let mut reader = match open::open(&folder.join(STATE)) {
+        Ok(file) => Reader::new(file),
+        Err(error) => return (summary, Some(Unread::of(&error))),
+    };
+    let unread = loop {
+        match reader.next_record() {
+            Ok(Some(record)) => summary.push(&record),
+            Ok(None) => break summary.finished.is_none().then_some(Unread::Early),
+            Err(LedgerError::Read(error)) => break Some(Unread::of(&error)),
+            Err(error) => break Some(Unread::Malformed(error.to_string())),
+        }
+    };
+    (summary, unread)
+}
+
+/// What to do about a run whose ledger is damaged.
+pub(super) fn damaged(run: &Utf8Path) -> String {
+    format!("see `{}`, and restore the run from version control", next::verify(run))
+}
 
 /// How to continue a run that was cut short.
 pub fn how_to_go_on(run: &NamedRun) -> String {

@@ -2,25 +2,22 @@
 //! nothing: what a ledger says of itself is for `gatedrun verify` to judge.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::builtin;
-use crate::evidence::summary::{Summary, word};
+use crate::evidence::summary::word;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::write::{interrupted, proposal};
-use crate::evidence::{ATTESTATION, STATE, open};
-use crate::file::{self, said};
-use crate::host::HostFault;
+use crate::evidence::{ATTESTATION, STATE};
+use crate::file;
 use crate::inputs::read_file;
-use crate::ledger::{LedgerError, Reader};
 use crate::problem::Problems;
 use crate::task::{PARTIAL_ENDING, Task};
 
-use super::found;
+use super::found::{self, Unread};
 use super::output::{Terminal, Tone};
 use super::project;
 use super::refused::Refused;
@@ -210,34 +207,17 @@ fn runs_proposed(root: &Utf8Path, runs: &BTreeSet<String>, tasks: &[String]) -> 
 fn read(folder: &Utf8Path, mut row: Row) -> Row {
     row.run = Some(folder.to_string());
     row.signed = matches!(file::at(&folder.join(ATTESTATION)), Ok(Some(_)));
-    let mut summary = Summary::default();
-    let path = folder.join(STATE);
-    let unread = |error: &io::Error| match HostFault::is_one(error) {
-        true => (said(error), exit::HOST),
-        false => (said(error), exit::MALFORMED),
-    };
-    let result = open::open(&path).map_err(|error| unread(&error)).and_then(|file| {
-        let mut reader = Reader::new(file);
-        loop {
-            match reader.next_record() {
-                Ok(Some(record)) => summary.push(&record),
-                Ok(None) => return Ok(()),
-                Err(LedgerError::Read(error)) => return Err(unread(&error)),
-                Err(error) => return Err((error.to_string(), exit::MALFORMED)),
-            }
-        }
-    });
+    let (summary, ends) = found::summary(folder);
     let is_unfinished = row.standing == Standing::Unfinished;
     // A run that was cut short before its first event has no ledger.
-    let is_begun = !is_unfinished || !matches!(file::at(&path), Ok(None));
-    let ends = match &result {
-        Ok(()) if !is_unfinished && summary.finished.is_none() => {
-            Err((found::ENDS_EARLY.to_owned(), exit::MALFORMED))
+    let is_begun = !is_unfinished || !matches!(file::at(&folder.join(STATE)), Ok(None));
+    match ends.filter(|_| is_begun) {
+        Some(Unread::Early) if is_unfinished => {}
+        Some(unread) => {
+            let what = format!("{STATE}: {unread}; {}", found::damaged(folder));
+            (row.error, row.code) = (Some(what), unread.code());
         }
-        other => other.clone(),
-    };
-    if let Some((what, code)) = ends.err().filter(|_| is_begun) {
-        (row.error, row.code) = (Some(format!("{STATE}: {what}")), code);
+        None => {}
     }
     row.end = summary.finished.as_ref().map(|finished| finished.terminal_reason.as_str());
     row.events = summary.records;

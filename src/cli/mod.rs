@@ -26,6 +26,7 @@ mod steps;
 mod ci;
 mod list;
 mod next;
+mod offer;
 mod tasks;
 mod found;
 mod refused;
@@ -201,6 +202,7 @@ fn unparsed(error: clap::Error, args: &[OsString], json: bool) -> ExitCode {
         let printed = error.print().and_then(|()| io::stdout().flush());
         return ExitCode::from(terminal.unprinted(printed.err()));
     }
+    let help = typos::help(args, Cli::command());
     let told = typos::explained(error, args, Cli::command()).render().to_string();
     let Some(message) = told.strip_prefix("error: ") else {
         // Without a command, the help is what is wanted.
@@ -208,8 +210,8 @@ fn unparsed(error: clap::Error, args: &[OsString], json: bool) -> ExitCode {
         return ExitCode::from(exit::worse(exit::USAGE, terminal.finish()));
     };
     let message = message.trim_end();
-    // Where help is to be had, the usage line above says.
     let message = message.split("\n\nFor more information").next().unwrap_or(message);
+    let message = &format!("{message}\nsee `{help}`");
     if json {
         terminal.stop(&Stop::usage(message));
     } else {

@@ -324,7 +324,7 @@ pub fn of_another_task(run: &Utf8Path, id: &str) -> Option<String> {
     let started = started(run)?;
     (started.task != id).then(|| {
         format!(
-            "a run of the task {:?}, and not of {id:?}; name its own task with --task",
+            "a run of the task {:?}, and not of {id:?}; name its own task with --task, or leave --task out for runs in their places below runs/",
             started.task
         )
     })

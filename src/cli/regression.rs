@@ -196,6 +196,10 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     if !args.json && !rows.is_empty() {
         terminal.line(&sums(&rows))?;
     }
+    let is_changed = |row: &Row| row.verdict.is_red() && row.now.is_some();
+    if !args.json && rows.iter().any(is_changed) {
+        terminal.note("`gatedrun check RUN` shows a run's changes in full, and writes a proposal");
+    }
     let code = rows.iter().fold(exit::OK, |code, row| exit::worse(code, row.code));
     suite(project, &rows).write(outputs)?;
     if tasks.is_empty() && !is_unknown {

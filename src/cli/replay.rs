@@ -44,8 +44,8 @@ pub struct Args {
     /// Stop at the first change and report everything after it as unknown
     #[arg(long, requires = "policy")]
     recorded_only: bool,
-    /// What must still hold: a decision (deny, allow, warn, or with its rule, as in
-    /// deny:url_allowlist), or no-change
+    /// What must still hold: deny, allow, warn, deny:RULE or warn:RULE (as in deny:url_allowlist), or
+    /// no-change
     #[arg(long, value_name = "DECISION", requires = "policy")]
     require: Vec<String>,
     /// Write the back-test as JUnit XML, one test case per run

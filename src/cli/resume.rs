@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::event::ToolReconciled;
 use crate::evidence::text::{counted, is_visible, terminal as escape};
 use crate::evidence::write::{Claim, Finished, Staging, WorkDifference, has_leftovers};
-use crate::evidence::{MANIFEST, origin};
+use crate::evidence::{MANIFEST, STATE, origin};
 use crate::file;
 use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library};
@@ -19,7 +19,7 @@ use crate::task::PARTIAL_ENDING;
 
 use super::ci::{in_ci, refuse_in_ci};
 use super::failed::Failed;
-use super::found::named_run;
+use super::found::{self, named_run};
 use super::next::Next;
 use super::output::Terminal;
 use super::project::{self, Libraries, TaskPath, is_cut_short};
@@ -77,10 +77,17 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
                 named.name
             )));
         }
-        return Err(Stop::usage(format!(
-            "{}: the run is finished; there is nothing to resume",
-            named.name
-        )));
+        let name = &named.name;
+        return Err(match found::summary(&named.folder).1 {
+            None => Stop::usage(format!("{name}: the run is finished; there is nothing to resume")),
+            Some(unread) => Stop {
+                message: format!(
+                    "{name}/{STATE}: {unread}; the folder is not that of an unfinished run, so there is nothing to resume: {}",
+                    found::damaged(name)
+                ),
+                code: unread.code(),
+            },
+        });
     }
     let target = named.name;
     let (root, task) = task_of(&target, args.task.as_deref())?;

@@ -15,13 +15,13 @@ use crate::evidence::write::{
 };
 use crate::file::said;
 use crate::host::HostFault;
-use crate::inputs::Project;
-use crate::proposal::{self as proposals, Refusal};
+use crate::proposal::Refusal;
 use crate::task::PARTIAL_ENDING;
 
 use super::ci::refuse_in_ci;
 use super::diff::print_diff;
 use super::found;
+use super::offer;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries};
 use super::run::name_signers;
@@ -46,7 +46,8 @@ pub struct Args {
     /// Reject every proposal without asking
     #[arg(long)]
     reject: bool,
-    /// Print the outcomes as JSON, one line per proposal; only with --accept or --reject
+    /// Print the outcomes as JSON, one line per proposal; only with --accept,
+    /// --accept-unchanged or --reject
     #[arg(long)]
     json: bool,
 }
@@ -112,7 +113,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     refuse_in_ci("nothing can be accepted or rejected")?;
     if args.json && !args.accept && !args.accept_unchanged && !args.reject {
         return Err(Stop::usage(
-            "--json: a program cannot answer the questions; add --accept or --reject",
+            "--json: a program cannot answer the questions; add --accept, --accept-unchanged or --reject",
         ));
     }
     let proposals = find(&args.folder, terminal)?;
@@ -192,37 +193,35 @@ pub(super) fn accept(
         settled(target, Tone::Strong, "left", Some(change.to_string()), json, terminal)?;
         return Ok(false);
     }
-    let home = match project::run(target).filter(|(_, id)| !id.is_empty()) {
-        None => None,
-        Some((root, id)) => {
-            let library = libraries.get(&Project::Folder(root));
-            let has_task = library.has(&format!("tasks/{id}.json"))?;
-            let is_builtin = !has_task && project::is_builtin(&proposal(target));
-            Some((if is_builtin { libraries.get(&Project::Builtin) } else { library }, id))
-        }
-    };
-    let at_home = home.as_ref().map(|(library, id)| (&**library, id.as_str()));
-    proposals::check(target, &proposal(target), at_home).map_err(|refusal| match refusal {
-        Refusal::Unfit(what) => {
-            let message = format!("{}: not accepted: {what}", proposal(target));
+    if let Some(refusal) = offer::refusal(target, libraries) {
+        return Err(refused(target, refusal));
+    }
+    claim.accept()?;
+    settled(target, Tone::Good, "accepted", Some(change.to_string()), json, terminal)?;
+    if offer::id_of(target).is_none() {
+        terminal.note(&format!("  {target}: it is in no project, so its inputs were not compared"));
+    }
+    name_signers(target, &claim, terminal)?;
+    Ok(true)
+}
+
+/// That a proposal does not replace the run in its place.
+fn refused(target: &Utf8Path, refusal: Refusal) -> Stop {
+    let proposal = proposal(target);
+    match refusal {
+        Refusal::Unfit(_) | Refusal::Unmet { .. } => {
+            let message = format!("{proposal}: not accepted: {refusal}");
             Stop { message, code: exit::DRIFT }
         }
         Refusal::Inputs(problems) => {
-            let what = format!("{}: not accepted: the current inputs", proposal(target));
+            let what = format!("{proposal}: not accepted: the current inputs");
             let Stop { message, code } = Stop::from(problems);
             let message =
                 format!("{what} cannot be loaded: {message}; fix that, then repeat the command");
             Stop { message, code }
         }
         Refusal::Host(fault) => unread(target, &fault),
-    })?;
-    claim.accept()?;
-    settled(target, Tone::Good, "accepted", Some(change.to_string()), json, terminal)?;
-    if at_home.is_none() {
-        terminal.note(&format!("  {target}: it is in no project, so its inputs were not compared"));
     }
-    name_signers(target, &claim, terminal)?;
-    Ok(true)
 }
 
 /// That the machine refused to read a proposal or what it replaces: nothing is known of either.
@@ -324,7 +323,7 @@ fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
     let (proposal, change) = (proposal(target), Change::of(target)?);
     terminal.line(&format!("{}: {change}", terminal.paint(Tone::Strong, target.as_str())))?;
     if matches!(change, Change::New) {
-        return Ok(terminal.line("  `gatedrun show` shows the proposal")?);
+        return Ok(terminal.line(&format!("  read it with `gatedrun show {proposal}`"))?);
     }
     let width = terminal.columns();
     match diff(target, &proposal) {

@@ -26,7 +26,8 @@ use crate::run::Course;
 use super::ci::{in_ci, refuse_in_ci};
 use super::failed::Failed;
 use super::in_order::{Work, cores, in_order};
-use super::next::{self, Next};
+use super::next::Next;
+use super::offer::Offer;
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
 use super::project::{self, Libraries, TaskPath};
@@ -194,11 +195,9 @@ fn run_one(
     if args.accept && args.out.is_some() {
         refuse_other_task(id, &target)?;
     }
-    let of_other_seed = match args.out {
-        None => of_other_seed(args, task, library, &target)?,
-        Some(_) => None,
-    };
-    if let (true, Some(seed), Some(why)) = (args.accept, args.seed, &of_other_seed) {
+    let of_other_seed = of_other_seed(args, task, library, &target)?;
+    let is_fixed = args.accept && args.out.is_none();
+    if let (true, Some(seed), Some(why)) = (is_fixed, args.seed, &of_other_seed) {
         return Err(Stop::usage(format!("--accept with --seed {seed}: {why}")));
     }
     let mut staging =
@@ -259,12 +258,17 @@ fn of_other_seed(
 ) -> Result<Option<String>, Stop> {
     let (Some(asked), Some(there)) = (args.seed, again::seed_of(target)) else { return Ok(None) };
     let own = library.load(&task.path, None)?.task.seed;
-    let is_other = asked != own && asked != there;
-    Ok(is_other.then(|| {
-        format!(
+    if asked == there || (asked == own && args.out.is_none()) {
+        return Ok(None);
+    }
+    Ok(Some(match args.out {
+        None => format!(
             "the run in {target} has seed {there}, and the task has seed {own}; change `seed` in {}, or name another folder with --out",
             task.path
-        )
+        ),
+        Some(_) => format!(
+            "the run in {target} has seed {there}; repeat the command with --accept, or name another folder with --out"
+        ),
     }))
 }
 
@@ -343,11 +347,6 @@ pub(super) fn conclude(
             Err(error) => return Err(error.into()),
         }
     }
-    if wants.accept && standing == Standing::Different && !unmet.is_empty() {
-        terminal.note(&format!(
-            "  {target}: not accepted, because the run does not meet its task's expectations"
-        ));
-    }
     let word = match (standing, settlement) {
         (Standing::Identical, _) => "identical",
         (Standing::New, Settlement::Accept) => "new",
@@ -396,7 +395,7 @@ pub(super) fn name_signers(
     for replaced in claim.replaced()? {
         for key in signers(&replaced)? {
             terminal.note(&format!(
-                "  {target}: the signature by key {} was for the replaced run and was removed; sign the new run with `gatedrun sign`",
+                "  {target}: the signature by key {} was for the replaced run and was removed; sign the new run with `gatedrun sign {target} --key KEY`",
                 escape(&key)
             ));
         }
@@ -507,16 +506,19 @@ fn print_place(
         "identical" => "identical to the existing run".to_owned(),
         "new" => format!("written; read {path}/{REPORT} first"),
         "accepted" => "replaced the previous run".to_owned(),
-        _ if !target.exists() => {
-            format!(
-                "a proposal; {target} does not exist yet; accept it with `{}`",
-                next::review(target)
-            )
-        }
         _ if let Some(why) = unacceptable => {
             format!("a proposal that cannot be accepted: {why}")
         }
-        _ => format!("a proposal beside {target}; review it with `{}`", next::review(target)),
+        _ => {
+            let what = match target.exists() {
+                true => format!("a proposal beside {target}"),
+                false => format!("a proposal; {target} does not exist yet"),
+            };
+            match Offer::of(target) {
+                Offer::Acceptable(command) => format!("{what}; review it with `{command}`"),
+                Offer::Unacceptable(why) => format!("{what}; {why}"),
+            }
+        }
     };
     Ok(terminal.line(&escape(&format!("  {path}: {says}")))?)
 }

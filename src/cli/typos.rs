@@ -10,6 +10,8 @@ use crate::problem::{QUOTED_CHARS_MAX, cut, nearest_within};
 /// An error about the command line, with the option that was probably meant.
 pub fn explained(mut error: clap::Error, args: &[OsString], command: clap::Command) -> clap::Error {
     shorten(&mut error);
+    // What clap shows names as required what it would need for the options that were given.
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(usage(args, command.clone())));
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -60,13 +62,34 @@ fn shorten(error: &mut clap::Error) {
     }
 }
 
+/// How to print the help of the command that these arguments name.
+pub fn help(args: &[OsString], mut command: clap::Command) -> String {
+    command.build();
+    let names = named(args, &command).into_iter().map(clap::Command::get_name);
+    format!("{} --help", names.collect::<Vec<_>>().join(" "))
+}
+
+/// How the command is called that these arguments name.
+fn usage(args: &[OsString], mut command: clap::Command) -> clap::builder::StyledStr {
+    command.build();
+    let named = named(args, &command).pop().cloned();
+    named.unwrap_or(command).render_usage()
+}
+
+/// The command that these arguments name, below those that it belongs to.
+fn named<'c>(args: &[OsString], command: &'c clap::Command) -> Vec<&'c clap::Command> {
+    args.iter().skip(1).fold(vec![command], |mut named, arg| {
+        // The help of `help` is that of the program.
+        let next = named.last().and_then(|last| last.find_subcommand(arg));
+        named.extend(next.filter(|next| next.get_name() != "help"));
+        named
+    })
+}
+
 /// The long options of the command that these arguments name.
 fn options(args: &[OsString], mut command: clap::Command) -> Vec<String> {
     command.build();
-    let mut named = &command;
-    for arg in args.iter().skip(1) {
-        named = named.find_subcommand(arg).unwrap_or(named);
-    }
+    let named = named(args, &command).pop().unwrap_or(&command);
     named.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
 }
 

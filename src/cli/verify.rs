@@ -7,6 +7,7 @@ use ed25519_dalek::VerifyingKey;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::evidence::ATTESTATION;
 use crate::evidence::attest;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::evidence::verify::{
@@ -17,6 +18,7 @@ use crate::inputs::{Library, Project};
 
 use super::found::{self, Item};
 use super::in_order::{Work, cores, in_order};
+use super::next;
 use super::output::{Terminal, Tone};
 use super::project;
 use super::{Stop, exit};
@@ -254,7 +256,36 @@ fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) ->
     if verification.findings_omitted > 0 {
         terminal.line(&format!("  and {} more", verification.findings_omitted))?;
     }
+    if let Some(remedy) = remedy(run, verification) {
+        terminal.line(&format!("  {}", escape(&remedy)))?;
+    }
     Ok(())
+}
+
+/// What to do about a run that is not verified, where its findings do not say it.
+fn remedy(run: &str, verification: &Verification) -> Option<String> {
+    let says = |causes: &[Cause]| {
+        verification.findings.iter().any(|finding| {
+            finding.verdict == verification.verdict && causes.contains(&finding.cause)
+        })
+    };
+    // These name the remedy themselves.
+    if says(&[Cause::LineEnds, Cause::WhiteSpace, Cause::Place]) {
+        return None;
+    }
+    match verification.verdict {
+        Verdict::Tampered | Verdict::Malformed if says(&[Cause::Signature]) => Some(format!(
+            "restore {ATTESTATION} from version control, or delete it and sign the run again with `gatedrun sign {run} --key KEY`"
+        )),
+        Verdict::Tampered | Verdict::Malformed => Some(
+            "restore the run's folder from version control, without files that the run did not write; if that cannot be done, do not rely on this run".to_owned(),
+        ),
+        Verdict::InputsDiffer => Some(format!(
+            "restore these inputs, or see with `{}` what the run does with the current ones",
+            next::check(Utf8Path::new(run))
+        )),
+        Verdict::Verified | Verdict::Unconfirmed | Verdict::Unfinished | Verdict::Unread => None,
+    }
 }
 
 fn print_finding(finding: &Finding, terminal: &mut Terminal) -> Result<(), Stop> {
@@ -265,7 +296,11 @@ fn print_finding(finding: &Finding, terminal: &mut Terminal) -> Result<(), Stop>
     };
     terminal.line(&format!("  {}{place}: {}", escape(&finding.file), escape(&finding.what)))?;
     if finding.found.is_some() || finding.expected.is_some() {
-        let text = |text: &Option<String>| escape(text.as_deref().unwrap_or("nothing"));
+        let text = |text: &Option<String>| match text.as_deref() {
+            None => "nothing".to_owned(),
+            Some("") => "the end of the line".to_owned(),
+            Some(text) => escape(text),
+        };
         terminal.line(&format!("      found     {}", text(&finding.found)))?;
         terminal.line(&format!("      expected  {}", text(&finding.expected)))?;
     }

@@ -349,7 +349,7 @@ pub fn differences(name: &str, manifest: &[u8], files: &BTreeMap<String, Vec<u8>
             }
             Some(bytes) => {
                 let what = format!(
-                    "it has changed: the manifest says {} bytes, SHA-256 {}; it has {} bytes, SHA-256 {}",
+                    "it has changed: the manifest says {} bytes, SHA-256 {}; the file has {} bytes, SHA-256 {}",
                     entry.bytes,
                     entry.sha256,
                     bytes.len(),

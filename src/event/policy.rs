@@ -121,7 +121,7 @@ words! {
         SandboxRoot => "sandbox_root",
         /// What the arguments' schema objects to.
         SchemaError => "schema_error",
-        /// JSON pointer to the offending argument.
+        /// JSON pointer to the offending argument; `/` for the arguments as a whole.
         FailedPath => "failed_path",
         /// Which budget it is.
         LimitKind => "limit_kind",

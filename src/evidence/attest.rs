@@ -228,7 +228,7 @@ impl Envelope {
             let name = one.name();
             match names_it {
                 true if !is_own => replaced.push(format!(
-                    "replaced a signature that named the key {name} and was not its"
+                    "replaced a signature that named key {name} but was not made with it"
                 )),
                 true if one.keyid != keyid => replaced.push(format!(
                     "replaced this key's own signature, which named it {name}, as earlier versions did"
@@ -383,7 +383,7 @@ pub fn check(
                 "a signature of the key {id} names the key {name}: its keyid was changed"
             ))),
             None if known.iter().any(|(_, key)| names(&keyid, key)) => {
-                Err(wrong(format!("the signature is not that of the key {name}, which it names")))
+                Err(wrong(format!("the signature names key {name} but was not made with it")))
             }
             None => Ok(Signed { keyid, verified: false }),
         }
@@ -469,7 +469,7 @@ pub fn verifying_key(pem: &str) -> Result<VerifyingKey, String> {
     VerifyingKey::from_public_key_pem(pem).map_err(|_| {
         let what = match pem.contains("PRIVATE KEY-----") {
             true => "this is a private key; name the public one, which `gatedrun keygen` wrote beside it as NAME.pub.pem",
-            false => "not an Ed25519 public key in PEM (\"BEGIN PUBLIC KEY\")",
+            false => "not an Ed25519 public key in PEM (\"BEGIN PUBLIC KEY\"); name one, such as the NAME.pub.pem that `gatedrun keygen` writes",
         };
         what.to_owned()
     })

@@ -13,6 +13,7 @@ use crate::json::Digest;
 use crate::ledger::{LedgerError, Reader};
 
 use super::acts::{Acts, Changed};
+use super::compare::ChangedInput;
 use super::expect::Observed;
 use super::facts::Facts;
 use super::text::counted;
@@ -236,7 +237,7 @@ impl Shape {
     }
 
     /// The inputs that differ from an earlier run's, each with both digests.
-    pub fn changed_inputs(&self, before: &Self) -> Vec<String> {
+    pub fn changed_inputs(&self, before: &Self) -> Vec<ChangedInput> {
         let both = before.started.as_ref().zip(self.started.as_ref());
         both.map_or_else(Vec::new, |(was, is)| compare::changed_inputs(was, is))
     }

@@ -220,6 +220,7 @@ fn meaning(committed: &Record, now: &Record, fields: &[(String, String, String)]
     if let (Event::RunStarted(committed), Event::RunStarted(now)) = (&committed.event, &now.event) {
         let changed = changed_inputs(committed, now);
         if !changed.is_empty() {
+            let changed: Vec<String> = changed.iter().map(ToString::to_string).collect();
             return format!("an input has changed: {}", changed.join("; "));
         }
         if committed.agent_version != now.agent_version {
@@ -243,8 +244,23 @@ fn meaning(committed: &Record, now: &Record, fields: &[(String, String, String)]
         .to_owned()
 }
 
+/// An input that differs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChangedInput {
+    /// Its path in the project; of a corpus without a manifest, its folder.
+    pub path: String,
+    role: &'static str,
+    how: String,
+}
+
+impl fmt::Display for ChangedInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.role, self.path, self.how)
+    }
+}
+
 /// The inputs that differ, each with both digests.
-pub fn changed_inputs(committed: &RunStarted, now: &RunStarted) -> Vec<String> {
+pub fn changed_inputs(committed: &RunStarted, now: &RunStarted) -> Vec<ChangedInput> {
     let mut changed = changed_files(&committed.inputs, &now.inputs);
     let (was, is) = (&committed.corpus, &now.corpus);
     // The manifest of a corpus, where there is one, says which documents it has.
@@ -253,39 +269,37 @@ pub fn changed_inputs(committed: &RunStarted, now: &RunStarted) -> Vec<String> {
     };
     if was != is && !(has_manifest(committed) && has_manifest(now)) {
         let documents = |count| counted(count, "document", "documents");
-        changed.push(format!(
-            "corpus {} (was {} with {}, is {} with {})",
-            is.name,
+        let how = format!(
+            "(was {} with {}, is {} with {})",
             was.sha256.short(),
             documents(was.documents),
             is.sha256.short(),
             documents(is.documents)
-        ));
+        );
+        changed.push(ChangedInput { path: is.name.clone(), role: "corpus", how });
     }
     changed
 }
 
 /// The files that differ, of those that are listed one by one.
-fn changed_files(committed: &[Input], now: &[Input]) -> Vec<String> {
+fn changed_files(committed: &[Input], now: &[Input]) -> Vec<ChangedInput> {
     let mut changed = Vec::new();
+    let mut add = |input: &Input, how: String| {
+        changed.push(ChangedInput { path: input.path.clone(), role: input.role.as_str(), how });
+    };
     for input in now {
-        let name = format!("{} {}", input.role.as_str(), input.path);
         match committed.iter().find(|other| (other.role, &other.path) == (input.role, &input.path))
         {
-            None => changed.push(format!("{name} is new")),
+            None => add(input, "is new".to_owned()),
             Some(other) if other.sha256 != input.sha256 => {
-                changed.push(format!(
-                    "{name} (was {}, is {})",
-                    other.sha256.short(),
-                    input.sha256.short()
-                ));
+                add(input, format!("(was {}, is {})", other.sha256.short(), input.sha256.short()))
             }
             Some(_) => {}
         }
     }
     for input in committed {
         if !now.iter().any(|other| (other.role, &other.path) == (input.role, &input.path)) {
-            changed.push(format!("{} {} is gone", input.role.as_str(), input.path));
+            add(input, "is gone".to_owned());
         }
     }
     changed

@@ -85,16 +85,20 @@ impl Library {
 
     /// Problems with the paths of their files from the working folder on, from where a user opens them.
     fn as_typed(&self, mut problems: Problems) -> Problems {
-        if let Project::Folder(root) = &self.project {
-            for problem in &mut problems.0 {
-                let is_of_project = !problem.file.starts_with(BUILTIN)
-                    && !Utf8Path::new(&problem.file).starts_with(root);
-                if is_of_project {
-                    problem.file = root.join(&problem.file).into_string();
-                }
-            }
+        for problem in &mut problems.0 {
+            problem.file = self.typed(&problem.file);
         }
         problems
+    }
+
+    /// The path of an input of the project, as a user types it in the working folder.
+    pub fn typed(&self, path: &str) -> String {
+        match &self.project {
+            _ if path.starts_with(BUILTIN) => path.to_owned(),
+            Project::Folder(root) if Utf8Path::new(path).starts_with(root) => path.to_owned(),
+            Project::Folder(root) => root.join(path).into_string(),
+            Project::Builtin => path.to_owned(),
+        }
     }
 
     fn load_named(&self, task_path: &str, seed: Option<u64>) -> Result<Inputs, Problems> {

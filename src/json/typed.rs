@@ -52,6 +52,7 @@ pub fn shown(value: &Value) -> String {
             let cut: String = text.chars().take(SHOWN_BYTES_MAX / 2).collect();
             format!("a text of {} characters ({cut:?}…)", text.chars().count())
         }
+        Value::Array(items) if items.is_empty() => "an empty array".to_owned(),
         Value::Array(items) => format!("an array of {}", items.len()),
         Value::Object(_) => "an object".to_owned(),
         short => short.to_string(),

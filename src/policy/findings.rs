@@ -175,8 +175,15 @@ impl<'a> Findings<'a> {
             "integer" => {
                 let number = value.as_str().and_then(|text| text.trim().parse::<u64>().ok());
                 let remedy = match number {
-                    Some(number) if is_entry(pointer) => format!("write {number} without quotes"),
-                    Some(number) => format!("write `{key}: {number}`, without quotes"),
+                    Some(number) => {
+                        let is_quoted = value.as_str() == Some(&number.to_string());
+                        match (is_entry(pointer), is_quoted) {
+                            (true, true) => format!("write {number} without quotes"),
+                            (true, false) => format!("write {number}"),
+                            (false, true) => format!("write `{key}: {number}`, without quotes"),
+                            (false, false) => format!("write `{key}: {number}`"),
+                        }
+                    }
                     None if is_entry(pointer) => {
                         let (list, _) = pointer.rsplit_once('/').unwrap_or_default();
                         format!("list numbers, as in `{}`, or remove the key", self.sample(list))
@@ -340,6 +347,19 @@ impl<'a> Findings<'a> {
         }
     }
 
+    /// A call that the policy's tools allow, for an example.
+    fn allowed_call(&self) -> String {
+        let allowed = self.document.value.pointer("/tool_registry/allowed");
+        let mut allowed = allowed.and_then(Value::as_array).into_iter().flatten();
+        match allowed.clone().any(|tool| tool == "search") {
+            true => "tool: search, arguments: {query: orders}".to_owned(),
+            false => {
+                let tool = allowed.find_map(Value::as_str).unwrap_or("TOOL");
+                format!("tool: {}, arguments: {{}}", cut(tool))
+            }
+        }
+    }
+
     /// A line that would be valid there.
     fn sample(&self, pointer: &str) -> String {
         let tool = self.tools.iter().find(|tool| **tool == "search").or(self.tools.first());
@@ -363,9 +383,11 @@ impl<'a> Findings<'a> {
             ("execution", _) => "timeout_ms: 10000".to_owned(),
             ("version", _) => "version: 1".to_owned(),
             (_, "examples") => "deny: [{tool: shell}]".to_owned(),
-            (_, "allow" | "deny") => format!("{key}: [{{tool: shell}}]"),
+            (_, "allow") => format!("allow: [{{{}}}]", self.allowed_call()),
+            (_, "deny") => "deny: [{tool: shell}]".to_owned(),
             (dotted, _) => match defaults::of(dotted).and_then(defaults::Fallback::value) {
                 Some(value) => format!("{key}: {}", flow(&value)),
+                None if pointer.contains("/allow/") => format!("{{{}}}", self.allowed_call()),
                 None if is_entry(pointer) => "tool: shell".to_owned(),
                 None => format!("{key}: 10"),
             },

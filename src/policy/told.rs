@@ -88,7 +88,8 @@ pub(super) fn none_of(
     };
     let remedy = match (mount, near, known.as_slice()) {
         (Some(mount), ..) => format!("write {mount}; a mount is granted whole"),
-        (None, _, ["1"]) => format!("{}, without quotes", write("1")),
+        (None, _, ["1"]) if text == "1" => format!("{}, without quotes", write("1")),
+        (None, _, ["1"]) => write("1"),
         (None, Some(word), _) => write(word),
         (None, None, [word]) => write(word),
         (None, None, _) => "write one of them".to_owned(),

@@ -115,7 +115,7 @@ impl Requirement {
                 Ok(Self::Decision(text.to_owned()))
             }
             _ => Err(format!(
-                "--require {text:?}: not a decision; write no-change, allow, deny, or deny:RULE with one of {}",
+                "--require {text:?}: not a decision; write no-change, allow, deny, warn, or deny:RULE or warn:RULE with one of {}",
                 rules.join(", ")
             )),
         }

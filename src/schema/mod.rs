@@ -92,7 +92,7 @@ impl Embedded {
         };
         let misspelt: Vec<(String, String)> = found
             .iter()
-            .flat_map(|one| one.meant.iter().map(|key| (one.pointer.clone(), key.clone())))
+            .flat_map(|one| one.meant().map(|key| (one.pointer.clone(), key.to_owned())))
             .collect();
         found.retain(|one| {
             let is_missing = |(pointer, key): &(String, String)| {

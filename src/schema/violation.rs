@@ -21,16 +21,16 @@ pub struct Violation {
     told: Option<String>,
     /// The key that is missing, where that is what is wrong.
     pub(super) missing: Option<String>,
-    /// The known keys that the unknown ones were probably meant to be.
-    pub(super) meant: Vec<String>,
+    /// The keys that may be there and are not, where some are that may not.
+    pub(super) known: Vec<String>,
     /// How to fix it, where what is wrong does not say so; empty if it does.
     pub(super) remedy: String,
 }
 
 impl Violation {
     pub(super) fn new(pointer: String, what: String) -> Self {
-        let (unknown, told, missing, meant) = (Vec::new(), None, None, Vec::new());
-        Self { pointer, what, unknown, told, missing, meant, remedy: String::new() }
+        let (unknown, told, missing, known) = (Vec::new(), None, None, Vec::new());
+        Self { pointer, what, unknown, told, missing, known, remedy: String::new() }
     }
 
     /// The same, with how to fix it.
@@ -48,16 +48,24 @@ impl Violation {
         &self.remedy
     }
 
+    /// The keys that the unknown ones were probably meant to be.
+    pub(super) fn meant(&self) -> impl Iterator<Item = &str> {
+        let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
+        self.unknown.iter().filter_map(move |name| misspelt(name, &known))
+    }
+
     /// What to say of each key that is not known.
     pub fn unknown_keys(&self) -> impl Iterator<Item = (&str, String)> {
-        let known: Vec<&str> = self.meant.iter().map(String::as_str).collect();
+        let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
         self.unknown.iter().map(move |name| (name.as_str(), unknown_key(name, &known)))
     }
 
     /// The problems of a file that breaks its schema so: one for each unknown key, at that key.
     pub fn problems(self, path: &str) -> Vec<Problem> {
         if self.unknown.is_empty() {
-            return vec![Problem::new(path, self.told()).at(self.pointer)];
+            return vec![
+                Problem::new(path, self.told()).at(self.pointer.as_str()).remedy(self.remedy),
+            ];
         }
         let at = self.pointer.trim_end_matches('/');
         self.unknown_keys()
@@ -92,8 +100,7 @@ pub(super) fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value)
     let known = if unknown.is_empty() { Vec::new() } else { known_keys(error, schema) };
     // A key that is there already cannot be what another one was meant to be.
     let is_there = |key: &str| error.instance().get(key).is_some();
-    let meant_by = |name: &String| misspelt(name, &known).filter(|known| !is_there(known));
-    let meant = unknown.iter().filter_map(meant_by).map(str::to_owned).collect();
+    let free: Vec<&str> = known.iter().copied().filter(|key| !is_there(key)).collect();
     let told = match error.kind() {
         ValidationErrorKind::Type { kind } => {
             Some(format!("expected {}, found {}", wanted(kind), shown(error.instance())))
@@ -103,7 +110,7 @@ pub(super) fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value)
             Some(format!("expected one of {listed}, found {}{hint}", shown(error.instance())))
         }
         ValidationErrorKind::AdditionalProperties { .. } => match unknown.as_slice() {
-            [name] => meant_by(name).map(|meant| unknown_key(name, &[meant])),
+            [name] => misspelt(name, &free).map(|meant| unknown_key(name, &[meant])),
             _ => None,
         },
         ValidationErrorKind::Required { .. } => missing.as_deref().and_then(|key| {
@@ -131,8 +138,16 @@ pub(super) fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value)
             None => format!("not allowed here (found {})", shown(error.instance())),
         }),
     };
-    let remedy = String::new();
-    Violation { pointer, what: describe(error, schema), unknown, told, missing, meant, remedy }
+    let remedy = match error.kind() {
+        ValidationErrorKind::MinProperties { .. } => match known_keys(error, schema).as_slice() {
+            [] => String::new(),
+            keys => format!("the keys are {}", keys.join(", ")),
+        },
+        ValidationErrorKind::Constant { expected_value } => format!("write {expected_value}"),
+        _ => String::new(),
+    };
+    let known = free.into_iter().map(str::to_owned).collect();
+    Violation { pointer, what: describe(error, schema), unknown, told, missing, known, remedy }
 }
 
 /// What is expected where a bound or a pattern is broken, in words: the library's own words name

@@ -123,7 +123,7 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
         flow_nesting_limit: DEPTH_MAX,
         block_nesting_limit: DEPTH_MAX,
     };
-    let mut builder = Builder::default();
+    let mut builder = Builder { text, ..Builder::default() };
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|error| vec![refused(&error, text, &builder)])?;
         if !builder.take(event, span) {
@@ -182,7 +182,7 @@ fn place(marker: &Marker) -> Place {
 
 /// What the parser refuses. A text that begins with `*` is the one of which the place says what to
 /// write: whoever means every host or tool is told so there.
-fn refused(error: &ScanError, text: &str, builder: &Builder) -> YamlError {
+fn refused(error: &ScanError, text: &str, builder: &Builder<'_>) -> YamlError {
     let at = match refused::is_tab(error.kind()) {
         // The parser stops before the tab or behind it.
         true => tab_at(text, place(error.marker())),
@@ -225,7 +225,8 @@ enum Open {
 
 /// Makes a value of the parser's events.
 #[derive(Default)]
-struct Builder {
+struct Builder<'t> {
+    text: &'t str,
     root: Option<Value>,
     open: Vec<Open>,
     /// JSON pointer to what is read next.
@@ -240,7 +241,7 @@ struct Builder {
     alike: alike::Alike,
 }
 
-impl Builder {
+impl Builder<'_> {
     /// Takes the next event; whether there is a reason to read on.
     fn take(&mut self, event: Event<'_>, span: Span) -> bool {
         let at = place(&span.start);
@@ -306,17 +307,20 @@ impl Builder {
             let tag = crate::problem::cut(&tag);
             self.problem(
                 at,
-                &format!(
-                    "tags such as {tag} are not supported; remove it, and write the value itself"
-                ),
+                &format!("tags are not supported; remove {tag}, and write the value itself"),
             );
         }
         if anchor != 0 {
-            self.problem(
-                place(&span.start),
-                "anchors are not supported; write the value out instead of using & and *",
-            );
+            let what = "anchors are not supported; write the value out instead of using & and *";
+            self.problem(self.anchor(span), what);
         }
+    }
+
+    /// Where the anchor of a value is; the parser says where the value itself begins.
+    fn anchor(&self, span: &Span) -> Place {
+        let at = span.start.byte_offset().and_then(|end| self.text.get(..end));
+        let at = at.and_then(|before| before.get(..before.rfind('&')?));
+        at.map_or_else(|| place(&span.start), place_of)
     }
 
     /// A word without quotes, as a key or as a value.

@@ -38,6 +38,9 @@ pub struct World {
     pub(super) fixtures: Vec<String>,
 }
 
+/// What to name where a policy is not found.
+const NAME_A_POLICY: &str = "name a policy file by its path from the working folder, or builtin:policy/v1.yaml, which is in the program";
+
 /// Loads the policy, its examples checked.
 pub(super) fn load(named: &Named) -> Result<(Policy, Arc<Contracts>), Problems> {
     read(named).map(|(policy, _, contracts)| (policy, contracts))
@@ -51,11 +54,20 @@ pub(super) fn named_file(path: &Utf8Path, remedy: &str) -> Result<Vec<u8>, Probl
 /// Loads the policy, with the document that states it.
 pub(super) fn read(named: &Named) -> Result<(Policy, Document, Arc<Contracts>), Problems> {
     let library = Library::new(Project::Folder(Utf8PathBuf::new()));
-    let contracts = library.contracts(&named.contracts)?.contracts;
+    let contracts = library.contracts(&named.contracts).map_err(|problems| {
+        let named = |problem: Problem| match problem.file == named.contracts {
+            true => problem.or_remedy(
+                "name a folder of tool contracts with --contracts, or leave it out for the built-in tools",
+            ),
+            false => problem,
+        };
+        Problems(problems.0.into_iter().map(named).collect())
+    })?;
+    let contracts = contracts.contracts;
     let path = named.policy.as_str();
     let bytes = match path.strip_prefix("builtin:") {
         Some(_) => library.read(path)?,
-        None => named_file(&named.policy, "name a policy file, such as policy/v1.yaml")?,
+        None => named_file(&named.policy, NAME_A_POLICY)?,
     };
     let (policy, document) = crate::policy::read(path, &bytes, &contracts)?;
     Ok((policy, document, contracts))
@@ -83,7 +95,7 @@ pub(super) fn load_within(named: &Named, world: &World) -> Result<Within, Stop> 
         let path = named.policy.as_str();
         let bytes = match path.strip_prefix("builtin:") {
             Some(_) => Library::new(Project::Folder(Utf8PathBuf::new())).read(path)?,
-            None => named_file(&named.policy, "name a policy file, such as policy/v1.yaml")?,
+            None => named_file(&named.policy, NAME_A_POLICY)?,
         };
         let policy = crate::policy::load(path, &bytes, &inputs.contracts)?;
         return Ok(Within {

@@ -20,7 +20,7 @@ pub enum Command {
     /// Check a policy: report every error with its place and how to fix it
     #[command(after_help = "Example: gatedrun policy check policy/v1.yaml")]
     Check(check::Args),
-    /// Test a policy against decision tables, or against its own examples if no table is named
+    /// Test a policy against its own examples and the decision tables that are named
     #[command(
         after_help = "Example: gatedrun policy test policy/v1.yaml tests/cases/policy/urls.jsonl\n\nA table has one JSON object per line, such as\n  {\"tool\": \"read\", \"arguments\": {\"path\": \"/etc/passwd\"}, \"decision\": \"deny:sandbox_path\"}"
     )]

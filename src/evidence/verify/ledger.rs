@@ -133,7 +133,7 @@ impl Check<'_> {
                 (None, ended) => format!("{} is written after it", ended.unwrap_or(MANIFEST)),
             };
             let what = format!("the ledger ends here without run_finished, and {says}");
-            self.add_line(Verdict::Tampered, Cause::Ledger, lines, what);
+            self.add_line(Verdict::Tampered, Cause::Ledger, lines.max(1), what);
             return None;
         }
         let ended = recorder.finish().and_then(|recorded| {

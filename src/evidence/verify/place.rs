@@ -30,7 +30,9 @@ impl Check<'_> {
 
 /// That a run lies in another task's place.
 pub fn words(task: &str, place: &str) -> String {
-    format!("this is the run of the task {task:?}, and it is in the place of {place:?}")
+    format!(
+        "this is the run of the task {task:?}, and it is in the place of {place:?}; move it back to runs/{task}"
+    )
 }
 
 /// The id of the task whose run has this place, be it finished, unfinished or proposed.

@@ -16,7 +16,7 @@ impl Check<'_> {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.required(
-                    "not signed, but --require-signature is set; sign it with `gatedrun sign`",
+                    "not signed, but --require-signature is set; sign it with `gatedrun sign RUN --key KEY`",
                 );
                 return none(SignatureState::None);
             }
@@ -34,7 +34,7 @@ impl Check<'_> {
                 (SignatureState::Unchecked, signed)
             }
             Ok(signed) => {
-                self.required("no signature is that of a key that was given");
+                self.required("none of the signatures was made with a key that was given; give the signer's public key with --key, or sign the run with `gatedrun sign RUN --key KEY`");
                 (SignatureState::OtherKey, signed)
             }
             Err(AttestError::Malformed(what)) => {
