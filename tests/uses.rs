@@ -4,12 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::{root, text};
 
-/// Folders of `src/` in which files still use each other in a circle. The list can only shrink.
-const CIRCLES: &[&str] = &["corpus", "evidence", "json", "ledger", "yaml"];
-
-/// Folders of `src/` whose `mod` lines are not yet in the order of use. The list can only shrink.
-const UNORDERED: &[&str] = &["cli", "evidence"];
-
 /// A source file: what it holds, and which of its names are really a file's below it.
 struct Source {
     /// Where its module stands, as in `["policy", "url"]`.
@@ -195,8 +189,6 @@ fn no_file_uses_one_that_uses_it() {
         .filter(|(name, reached)| reached.contains(**name))
         .map(|(name, _)| *name)
         .collect();
-    let folders: BTreeSet<&str> = in_circle.iter().map(|name| top(name)).collect();
-    let listed: BTreeSet<&str> = CIRCLES.iter().copied().collect();
     let told: Vec<String> = in_circle
         .iter()
         .map(|name| {
@@ -204,7 +196,7 @@ fn no_file_uses_one_that_uses_it() {
             format!("{name} -> {}", with.copied().collect::<Vec<_>>().join(", "))
         })
         .collect();
-    assert!(folders == listed, "files that use each other, of {folders:?}:\n{}", told.join("\n"));
+    assert!(told.is_empty(), "files that use each other:\n{}", told.join("\n"));
 }
 
 #[test]
@@ -229,7 +221,5 @@ fn the_order_of_the_mod_lines_is_the_order_of_use() {
             }
         }
     }
-    let folders: BTreeSet<&str> = wrong.keys().copied().collect();
-    let listed: BTreeSet<&str> = UNORDERED.iter().copied().collect();
-    assert!(folders == listed, "{folders:?} stand out of order:\n{wrong:#?}");
+    assert!(wrong.is_empty(), "these stand out of order:\n{wrong:#?}");
 }

@@ -5,6 +5,8 @@
 //! Markdown and text) is taken as it is. Building the synthetic corpus is `build`'s business,
 //! looking through it `index`'s.
 
+mod manifest;
+mod document;
 pub mod build;
 pub mod index;
 
@@ -12,7 +14,6 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use walkdir::WalkDir;
 
@@ -22,29 +23,14 @@ use crate::json::{self, Digest};
 use crate::line_ends::{Rewriting, pattern, with_crlf, with_lf};
 use crate::problem::{Problem, Problems};
 
+pub use document::Document;
+pub use manifest::{MANIFEST, Manifest, ManifestDocument};
+
 /// The largest document, in bytes.
 pub const DOCUMENT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The most documents of one corpus.
 pub const DOCUMENTS_MAX: usize = 1_000_000;
-
-/// The name of the manifest in a corpus's folder.
-pub const MANIFEST: &str = "manifest.json";
-
-/// One document.
-#[derive(Debug)]
-pub struct Document {
-    /// Its path in the corpus without the extension.
-    pub id: String,
-    /// Its path in the corpus.
-    pub path: String,
-    /// Its first heading, or its id.
-    pub title: String,
-    /// Its text.
-    pub text: String,
-    /// SHA-256 of its bytes.
-    pub sha256: Digest,
-}
 
 /// A set of verified documents, in the order of their paths.
 #[derive(Debug)]
@@ -55,38 +41,6 @@ pub struct Corpus {
     pub manifest_sha256: Option<Digest>,
     documents: Vec<Document>,
     index: OnceLock<index::Index>,
-}
-
-/// A corpus's manifest.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// The corpus's name and version.
-    pub corpus: String,
-    /// The licence's SPDX id.
-    pub licence: String,
-    /// What made the documents.
-    pub generator: String,
-    /// The generator's seed.
-    pub seed: u64,
-    /// The documents, by path.
-    pub documents: Vec<ManifestDocument>,
-}
-
-/// A document in a manifest.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ManifestDocument {
-    /// Its id.
-    pub id: String,
-    /// Its path in the corpus.
-    pub path: String,
-    /// SHA-256 of its bytes.
-    pub sha256: Digest,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// Whether it carries an instruction addressed to an agent, planted to test for injection.
-    pub planted_instruction: bool,
 }
 
 impl Corpus {
@@ -168,15 +122,6 @@ impl Corpus {
     /// The index over all documents, made when it is first asked for.
     pub fn index(&self) -> &index::Index {
         self.index.get_or_init(|| index::Index::new(&self.documents))
-    }
-}
-
-impl Document {
-    fn new(path: String, text: String, sha256: Digest) -> Self {
-        let id = path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem).to_owned();
-        let heading = text.lines().find_map(|line| line.strip_prefix("# ")).map(str::trim);
-        let title = heading.filter(|title| !title.is_empty()).unwrap_or(&id).to_owned();
-        Self { id, path, title, text, sha256 }
     }
 }
 

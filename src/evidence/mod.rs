@@ -19,15 +19,15 @@ pub mod manifest;
 pub mod align;
 pub mod acts;
 pub mod recorder;
-pub mod behaviour;
 pub mod expect;
 pub mod compare;
-pub mod origin;
-pub mod write;
 pub mod open;
 pub mod facts;
 pub mod attest;
 pub mod verify;
+pub mod behaviour;
+pub mod origin;
+pub mod write;
 pub mod diff;
 
 /// The names of a run's files, in the order in which they are written.

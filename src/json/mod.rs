@@ -4,6 +4,7 @@
 //! differently. It refuses what other readers disagree on: duplicate keys, integers outside i64,
 //! lone surrogates, trailing bytes. It knows nothing of files.
 
+mod pointer;
 mod glance;
 mod number;
 mod place;
@@ -20,13 +21,9 @@ use sha2::{Digest as _, Sha256};
 pub use glance::glance;
 pub use number::{INTEGER_MAX, normal, rounded, rounded_words};
 pub use place::{located, places};
+pub use pointer::pointer_token;
 pub use text::JsonText;
 pub use typed::{Misfit, SHOWN_BYTES_MAX, shown, typed};
-
-/// A key as a part of a JSON pointer.
-pub fn pointer_token(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
-}
 
 /// A SHA-256, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

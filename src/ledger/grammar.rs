@@ -6,7 +6,7 @@ use crate::event::{
     AttemptOutcome, Decision, Event, FORMAT, FailureMode, LlmReplied, Record, Subject, Totals,
 };
 
-use super::LedgerError;
+use super::error::LedgerError;
 
 /// Which event may follow which, and that the totals in them are the sums of what came before.
 #[derive(Debug, Default)]

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use super::LINE_BYTES_MAX;
+/// The longest line that a reader accepts, in bytes.
+pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 1 << 16;

@@ -13,7 +13,7 @@ use memchr::memmem;
 use crate::event::{Event, Record};
 use crate::json::Digest;
 
-use super::LedgerError;
+use super::error::{Divergence, LedgerError};
 use super::reader::Reader;
 
 /// A recorded event: the record, its line without the line feed, and the line's SHA-256.
@@ -25,17 +25,6 @@ pub struct Recorded {
     pub line: Vec<u8>,
     /// SHA-256 of the line.
     pub sha256: Digest,
-}
-
-/// Where the loop computed an event that differs from the record.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Divergence {
-    /// What was recorded.
-    pub recorded: Record,
-    /// The step of what was computed.
-    pub step: Option<u64>,
-    /// What was computed.
-    pub computed: Event,
 }
 
 /// A recorded event, and the computed one that does not equal it.

@@ -8,9 +8,10 @@ use crate::event::{Event, FORMAT, Record, ToolFinished};
 use crate::json::{Digest, JsonError};
 use crate::line_ends::{RUNS, Rewriting, is_line_end};
 
+use super::encode::{LINK, encode, write_unlinked};
+use super::error::LedgerError;
 use super::grammar::Grammar;
-use super::lines::{Lines, Next};
-use super::{LINE_BYTES_MAX, LINK, LedgerError, encode, write_unlinked};
+use super::lines::{LINE_BYTES_MAX, Lines, Next};
 
 /// Reads a ledger line by line, in memory bounded by its longest line.
 ///

@@ -3,7 +3,7 @@
 
 use granit_parser::{ScalarStyle, Span, StructureStyle};
 
-use super::{Place, place, place_of};
+use super::place::{Place, place, place_of};
 
 /// Where in the text the scalars are that may hold anything, and how deep in brackets the reader is.
 #[derive(Default)]

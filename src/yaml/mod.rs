@@ -6,15 +6,18 @@
 //! end of the file cuts (see `alike.rs`), and plain words that are numbers, dates
 //! or booleans to some readers (`yes`, `010`, `1_000`, `1:30`; see `scalar.rs`).
 
+mod place;
 mod alike;
 mod refused;
 mod scalar;
 
 use std::collections::HashMap;
-use std::fmt;
 
-use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::{Map, Value};
+
+pub use place::Place;
+use place::{place, place_of};
 
 /// The largest document, in bytes.
 pub const BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -35,21 +38,6 @@ pub struct Document {
     pub value: Value,
     places: HashMap<String, Place>,
     keys: HashMap<String, Place>,
-}
-
-/// A place in a file, both counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The line.
-    pub line: u64,
-    /// The column.
-    pub column: u64,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}", self.line, self.column)
-    }
 }
 
 /// What is wrong with a document.
@@ -152,13 +140,6 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Vec<YamlError>> {
     }
 }
 
-/// The place that follows this text.
-fn place_of(before: &str) -> Place {
-    let line = before.bytes().filter(|byte| *byte == b'\n').count() as u64 + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() as u64 + 1;
-    Place { line, column }
-}
-
 /// A character that ends a line for some readers and not for others: what follows it may be a
 /// comment to one and a key to the other.
 fn ambiguous_line_end(text: &str) -> Option<(Place, String)> {
@@ -174,10 +155,6 @@ fn ambiguous_line_end(text: &str) -> Option<(Place, String)> {
             "the character U+{code:04X} ends a line for some readers and not for others; remove it, or write \"\\u{code:04x}\" in double quotes"
         ),
     ))
-}
-
-fn place(marker: &Marker) -> Place {
-    Place { line: marker.line() as u64, column: marker.col() as u64 + 1 }
 }
 
 /// What the parser refuses. A text that begins with `*` is the one of which the place says what to

@@ -6,7 +6,6 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::file::said;
 use crate::host::HostFault;
 use crate::json::Digest;
 use crate::line_ends::{RUNS, Rewriting, with_lf};
@@ -14,8 +13,9 @@ use crate::line_ends::{RUNS, Rewriting, with_lf};
 use super::super::manifest::{FileDigest, WorkFiles};
 use super::super::open::{Entry, Folder};
 use super::super::{ATTESTATION, FILES, STATE, WORK};
+use super::check::{Check, unread_words};
+use super::finding::{Cause, Verdict};
 use super::ledger::Ledger;
-use super::{Cause, Check, Verdict};
 
 /// What lies in the folder of a run in the making besides: its lock, what its tools did, and what
 /// they are about to put in place.
@@ -138,14 +138,6 @@ fn look_into(
 fn unread(error: &io::Error, cause: Cause) -> (String, Cause) {
     let cause = if HostFault::is_one(error) { Cause::Host } else { cause };
     (unread_words(error), cause)
-}
-
-/// Why something of a run was not read, and what to do about a file that is missing.
-pub(super) fn unread_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => format!("{}; restore it from version control", said(error)),
-        _ => format!("cannot be read: {}", said(error)),
-    }
 }
 
 fn is_below(path: &str, folder: &str) -> bool {

@@ -1,21 +1,17 @@
 //! The current inputs, against those that the run was made with. Whatever they are, the evidence is
 //! what it is: an input that differs, or that cannot be read, accuses nobody.
 
-use std::sync::Arc;
-
-use camino::Utf8Path;
-
 use crate::corpus;
-use crate::event::{CorpusIdentity, InputRole, RunStarted};
+use crate::event::CorpusIdentity;
 use crate::inputs::{BUILTIN, Library, Project};
 use crate::json::Digest;
 use crate::line_ends::{Rewriting, pattern};
-use crate::policy::spec::Policy;
 use crate::problem::Problem;
 
 use super::super::STATE;
+use super::check::Check;
+use super::finding::{Cause, Finding, Verdict};
 use super::ledger::Ledger;
-use super::{Cause, Check, Finding, Verdict};
 
 impl Check<'_> {
     /// The current inputs, by their digests.
@@ -140,20 +136,4 @@ fn unread(problem: &Problem) -> (Verdict, Cause) {
         true => (Verdict::Unread, Cause::Host),
         false => (Verdict::Unconfirmed, Cause::InputUnread),
     }
-}
-
-/// The policy that a run was made with, where it is available.
-pub fn policy(project: &Library, started: &RunStarted) -> Option<Arc<Policy>> {
-    let path = |role: InputRole| started.inputs.iter().find(|input| input.role == role);
-    let policy = path(InputRole::Policy)?;
-    let contract = path(InputRole::Contract)?;
-    if !project.is_inside(&policy.path) || !project.is_inside(&contract.path) {
-        return None;
-    }
-    if project.digest(&policy.path)? != policy.sha256 {
-        return None;
-    }
-    let folder = Utf8Path::new(&contract.path).parent()?;
-    let contracts = project.contracts(folder.as_str()).ok()?.contracts;
-    project.policy(&policy.path, &contracts).ok()
 }

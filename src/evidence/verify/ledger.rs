@@ -15,7 +15,9 @@ use super::super::manifest::{self, FileDigest, MANIFEST_FORMAT};
 use super::super::recorder::{Recorded, Recorder};
 use super::super::text::shortened;
 use super::super::{ATTESTATION, MANIFEST, REPORT, STATE, TRACE};
-use super::{Cause, Check, Finding, Verdict, WORK_FILES_MAX, inputs};
+use super::check::{Check, WORK_FILES_MAX};
+use super::finding::{Cause, Finding, Verdict};
+use super::policy::policy;
 
 /// How much of a line is quoted.
 const QUOTED_CHARS_MAX: usize = 120;
@@ -92,7 +94,7 @@ impl Check<'_> {
             match &record.event {
                 Event::RunStarted(started) => {
                     if let Some(policy) =
-                        self.asked.project.and_then(|project| inputs::policy(project, started))
+                        self.asked.project.and_then(|project| policy(project, started))
                     {
                         facts.hold_to(policy.rules.loop_budget);
                     }

@@ -9,8 +9,9 @@ use crate::inputs::Library;
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::super::STATE;
+use super::check::Check;
+use super::finding::{Cause, Verdict};
 use super::ledger::Ledger;
-use super::{Cause, Check, Verdict};
 
 impl Check<'_> {
     /// The task in the ledger, against the place where the run lies.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::line_ends::Rewriting;
 
-use super::Cause;
+use super::finding::Cause;
 
 /// How many bytes of white space in a row are looked at as one.
 const PENDING_BYTES_MAX: usize = 1 << 16;

@@ -5,8 +5,9 @@ use std::io;
 
 use super::super::ATTESTATION;
 use super::super::attest::{self, AttestError, ENVELOPE_BYTES_MAX, Signed};
+use super::check::Check;
+use super::finding::{Cause, SignatureState, Verdict};
 use super::ledger::Ledger;
-use super::{Cause, Check, SignatureState, Verdict};
 
 impl Check<'_> {
     /// What is known of the signatures, and each of them.

@@ -6,9 +6,9 @@
 //! left of that, `staging` is a run in the making, and `work` holds what that has written itself
 //! against its record. Nothing else here knows what is in the files.
 
-mod claim;
-mod exchange;
 mod names;
+mod exchange;
+mod claim;
 mod staging;
 mod work;
 
