@@ -18,7 +18,9 @@ use crate::run::Course;
 use super::again::{compare_run, seed_of, settled_in};
 use super::checked::{Line, print_checked, print_json};
 use super::ci::in_ci;
-use super::destination::{Content, Destination};
+use super::content::Content;
+use super::destination::Destination;
+use super::execute::{Begun, execute};
 use super::found::{self, Found};
 use super::offer::{self, Offer};
 use super::output::Terminal;
@@ -28,7 +30,7 @@ use super::report::{Detail, Outputs, Place, Row, State, Suite};
 use super::scratch::{Scratch, Workplace};
 use super::sign::signing_key;
 use super::tasks::{find_tasks, task_of};
-use super::{Stop, exit, run};
+use super::{Stop, exit};
 
 /// The arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -349,7 +351,7 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) -> u8 {
     let proposed = Staging::aside(run).map_err(Stop::from).and_then(|mut staging| {
         let course = Course { recovery: settled_in(run), ..Course::fresh() };
         let progress = terminal.progress();
-        match run::execute(inputs, &mut staging, course, run::Begun::default(), &progress, None) {
+        match execute(inputs, &mut staging, course, Begun::default(), &progress, None) {
             Ok(_) => Ok(staging.settle(Settlement::Propose)?),
             Err(failed) => {
                 let stop = failed.stop(inputs, run, None);

@@ -15,7 +15,8 @@ use crate::file::{self, make_folders};
 use crate::inputs::FILE_BYTES_MAX;
 use crate::json::Digest;
 
-use super::destination::{self, Content, Destination, is_temporary};
+use super::content::Content;
+use super::destination::{self, Destination, is_temporary};
 use super::output::{Terminal, Tone};
 use super::{Stop, exit, project, typos};
 

@@ -2,6 +2,7 @@
 
 pub mod exit;
 mod stop;
+mod content;
 mod destination;
 mod report;
 pub mod look;
@@ -19,6 +20,7 @@ mod next;
 mod offer;
 mod scratch;
 mod failed;
+mod execute;
 mod again;
 mod typos;
 mod in_order;

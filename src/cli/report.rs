@@ -16,7 +16,8 @@ use crate::replay::tried::{Refused, Requirement, Tested, Told, Tried};
 use crate::yaml;
 
 use super::Stop;
-use super::destination::{Content, Destination, JUNIT_HEAD};
+use super::content::{Content, JUNIT_HEAD};
+use super::destination::Destination;
 
 /// What a command found, row by row.
 #[derive(Debug)]

@@ -18,13 +18,14 @@ use crate::run::Course;
 use crate::task::PARTIAL_ENDING;
 
 use super::ci::{in_ci, refuse_in_ci};
+use super::execute::{Begun, execute};
 use super::failed::Failed;
 use super::found::{self, named_run};
 use super::next::Next;
 use super::output::Terminal;
 use super::project::{self, Libraries, TaskPath, is_cut_short};
 use super::review;
-use super::run::{Begun, Wants, conclude, execute, print_head};
+use super::run::{Wants, conclude, print_head};
 use super::tasks::task_of;
 use super::{Stop, exit, interrupt};
 

@@ -1,7 +1,6 @@
 //! `gatedrun run`: tasks executed, and their evidence written.
 
 use std::collections::HashSet;
-use std::io::BufWriter;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,29 +8,26 @@ use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::event::{Record, TerminalReason};
-use crate::evidence::expect::Observed;
+use crate::event::TerminalReason;
+use crate::evidence::REPORT;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::{
     Claim, Settlement, Staging, Standing, WriteError, has_replaced, is_folder, proposal,
 };
-use crate::evidence::{MANIFEST, REPORT, TRACE};
 use crate::inputs::{Inputs, Library};
-use crate::isolation::{Status, confined};
 use crate::policy::path::probe;
 use crate::proposal::signers;
 use crate::run::Course;
 
 use super::ci::{in_ci, refuse_in_ci};
+use super::execute::{Begun, Done, execute};
 use super::failed::Failed;
 use super::in_order::{Work, cores, in_order};
 use super::next::Next;
 use super::offer::Offer;
 use super::output::{Terminal, Tone};
-use super::progress::Progress;
 use super::project::{self, Libraries, TaskPath};
-use super::steps::{self, Steps};
 use super::{Stop, again, attributes, checked, destination, exit, interrupt, tasks, typos};
 
 /// The arguments of `run`.
@@ -402,64 +398,6 @@ pub(super) fn name_signers(
         claim.clear(&replaced)?;
     }
     Ok(())
-}
-
-/// A run that came to its end.
-pub(super) struct Done {
-    summary: Summary,
-    observed: Observed,
-    status: Status,
-}
-
-/// How much of a ledger is there when a run begins.
-#[derive(Debug, Default)]
-pub(super) struct Begun {
-    /// Its bytes.
-    pub(super) bytes: u64,
-    /// What to print once the run continues from there.
-    pub(super) line: Option<String>,
-}
-
-/// Runs a task into a staging folder, and prints one line per step on a terminal.
-pub(super) fn execute(
-    inputs: &Inputs,
-    staging: &mut Staging,
-    course: Course<'_>,
-    begun: Begun,
-    progress: &Progress,
-    mut terminal: Option<&mut Terminal>,
-) -> Result<Done, Failed> {
-    let durability = inputs.policy.durability(crate::inputs::llm(inputs).identity().path);
-    let state = BufWriter::with_capacity(1 << 16, staging.ledger(begun.bytes, durability)?);
-    let trace = BufWriter::with_capacity(1 << 16, staging.create(TRACE)?);
-    if let (Some(terminal), Some(line)) = (&mut terminal, &begun.line) {
-        // A run continues whether or not somebody reads along.
-        let _ = terminal.detail(line);
-    }
-    let mut observed = Observed::default();
-    let mut rows = Steps::default();
-    let expects = inputs.task.expected.is_some();
-    let watch = |record: &Record| {
-        progress.event();
-        if expects {
-            observed.push(record);
-        }
-        let Some(terminal) = &mut terminal else { return };
-        let lines = rows.push(record).map_or_else(Vec::new, |row| steps::lines(&row, terminal));
-        let lines = lines.into_iter().chain(steps::notice(record, terminal));
-        for line in lines {
-            // A run continues whether or not somebody reads along.
-            let _ = terminal.detail(&line);
-        }
-    };
-    let (result, status) =
-        confined(inputs.policy.rules.sandbox_path.isolation, staging.folder(), || {
-            crate::run::run(inputs, staging.work(), course, state, trace, watch)
-        })?;
-    let recorded = result?;
-    staging.write(REPORT, &recorded.report)?;
-    staging.write(MANIFEST, &recorded.manifest)?;
-    Ok(Done { summary: recorded.summary, observed, status })
 }
 
 fn print_outcome(summary: &Summary, unmet: &[String], terminal: &mut Terminal) -> Result<(), Stop> {

@@ -10,7 +10,8 @@ use clap_mangen::Man;
 
 use crate::file::make_folders;
 
-use super::destination::{self, Content, Destination};
+use super::content::Content;
+use super::destination::{self, Destination};
 use super::output::Terminal;
 use super::{Stop, exit};
 

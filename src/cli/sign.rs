@@ -21,7 +21,8 @@ use crate::host::HostFault;
 use crate::inputs::{Library, Project};
 use crate::ledger::LedgerError;
 
-use super::destination::{Content, Destination, create_both};
+use super::content::Content;
+use super::destination::{Destination, create_both};
 use super::found::{finished, named_run};
 use super::output::Terminal;
 use super::project::run;

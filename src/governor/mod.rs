@@ -3,19 +3,16 @@
 
 mod settled;
 mod outcome;
-
-use serde_json::Value;
+mod attempt;
 
 use crate::clock::TICK_NS;
 use crate::derive;
 use crate::event::{
-    AttemptOutcome, Decision, Detail, Effect, EffectState, ErrorClass, Event, GateDecided,
-    LlmReplied, ProposedCall, Record, Subject, ToolAttempted, ToolError, ToolFinished,
-    ToolReconciled, ToolStarted, Totals, Usage,
+    AttemptOutcome, Effect, EffectState, ErrorClass, Event, LlmReplied, ProposedCall, Record,
+    Subject, ToolAttempted, ToolError, ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
 };
 use crate::executor::{Attempted, Executor, Output};
 use crate::host::HostFault;
-use crate::json::JsonText;
 use crate::ledger::{Ledger, LedgerError};
 use crate::policy::call::{Denied, Standing};
 use crate::policy::capability::{Allowed, Opening, Unopened};
@@ -24,9 +21,10 @@ use crate::policy::rules::loop_budget::Warning;
 use crate::policy::rules::progress::StepState;
 use crate::retry;
 
+use attempt::{Attempt, recorded_attempt, refused_by_kernel};
 use outcome::{attempt_outcome, end_of, refused, settled};
 
-pub use outcome::{End, Handled};
+pub use outcome::{End, Halt, Handled};
 pub use settled::{Recovery, Settled};
 
 /// What the record of an event takes of the logical time, in milliseconds.
@@ -44,33 +42,6 @@ pub struct Governor<'a, 'l> {
     totals: Totals,
     state: StepState,
     recovery: Recovery,
-}
-
-/// Why a call cannot be carried further.
-#[derive(Debug, thiserror::Error)]
-pub enum Halt {
-    /// The ledger's.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The machine refused what the call needs. Nothing of that is recorded.
-    #[error(transparent)]
-    Host(#[from] HostFault),
-    /// Nothing says whether the effect of this call took place, and it may not be done again.
-    #[error(
-        "call {call_id} of {tool:?} is in doubt: {cause}, so its effect may have taken place, and the tool's contract (neither read-only nor idempotent) does not allow repeating it"
-    )]
-    InDoubt {
-        /// Why nobody knows.
-        cause: String,
-        /// The call.
-        call_id: String,
-        /// The tool.
-        tool: String,
-        /// The arguments that it was started with.
-        arguments: Box<Value>,
-        /// The key that it was started under.
-        idempotency_key: String,
-    },
 }
 
 /// A call between its intent and its outcome.
@@ -515,45 +486,6 @@ impl<'a, 'l> Governor<'a, 'l> {
         self.warn(Some(step), warnings)?;
         Ok(handled)
     }
-}
-
-/// How an attempt went, and what was recorded of the call where that cannot be computed again.
-struct Attempt {
-    attempted: Attempted,
-    recorded: Option<ToolFinished>,
-    /// The wait for a result that did not come, of an attempt that is on record.
-    recorded_wait_ms: u64,
-}
-
-impl Attempt {
-    fn of(attempted: Attempted) -> Self {
-        Self { attempted, recorded: None, recorded_wait_ms: 0 }
-    }
-}
-
-/// What the kernel refused when a recorded decision was made.
-fn refused_by_kernel(gate: &GateDecided) -> Option<(String, crate::event::Details)> {
-    let refused =
-        gate.decision == Decision::Deny && gate.details.contains_key(&Detail::OpenRefused);
-    refused.then(|| (gate.reason.clone(), gate.details.clone()))
-}
-
-/// How an attempt went, from the record of it and of what followed; `None` where the record ends
-/// before the result.
-fn recorded_attempt(next: &Record, then: Option<&Record>, trusted: Option<u64>) -> Option<Attempt> {
-    let Event::ToolAttempted(attempted) = &next.event else { return None };
-    if let Some(error) = &attempted.error {
-        let hung = error.class == ErrorClass::TimedOut;
-        let ended = if hung { Attempted::Hung } else { Attempted::Ended(Err(error.clone())) };
-        let recorded_wait_ms = attempted.waited_ms;
-        return Some(Attempt { recorded_wait_ms, ..Attempt::of(ended) });
-    }
-    let Event::ToolFinished(finished) = &then?.event else { return None };
-    let as_it_is = finished.cut || trusted.is_some_and(|bytes_max| finished.bytes <= bytes_max);
-    let whole = finished.result.as_ref().filter(|_| !as_it_is).map(JsonText::value);
-    let recorded = whole.is_none().then(|| finished.clone());
-    let output = Output { result: whole.unwrap_or_default(), origin: finished.origin.clone() };
-    Some(Attempt { recorded, ..Attempt::of(Attempted::Ended(Ok(output))) })
 }
 
 fn in_doubt(running: &Running<'_>, cause: String) -> Halt {

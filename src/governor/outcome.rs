@@ -1,12 +1,16 @@
 //! What becomes of a call: the result as it is recorded, and what it means for the proposer and the run.
 
+use serde_json::Value;
+
 use crate::contract::Contract;
 use crate::event::{
     AttemptOutcome, ErrorClass, FailureMode, Rule, RuleFacts, TerminalReason, ToolError,
     ToolFinished,
 };
 use crate::executor::{Output, bound};
+use crate::host::HostFault;
 use crate::json::{self, Digest, JsonText};
+use crate::ledger::LedgerError;
 use crate::policy::call::{Denied, OnDeny};
 
 /// What became of a call, for the proposer and for the loop.
@@ -152,4 +156,31 @@ pub(super) fn settled(finished: &ToolFinished, attempts: u32, is_affordable: boo
     });
     let error = Some(format!("{}: {}", error.class.as_str(), error.message));
     Handled { result: None, error, failure_mode: Some(failure_mode), end }
+}
+
+/// Why a call cannot be carried further.
+#[derive(Debug, thiserror::Error)]
+pub enum Halt {
+    /// The ledger's.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The machine refused what the call needs. Nothing of that is recorded.
+    #[error(transparent)]
+    Host(#[from] HostFault),
+    /// Nothing says whether the effect of this call took place, and it may not be done again.
+    #[error(
+        "call {call_id} of {tool:?} is in doubt: {cause}, so its effect may have taken place, and the tool's contract (neither read-only nor idempotent) does not allow repeating it"
+    )]
+    InDoubt {
+        /// Why nobody knows.
+        cause: String,
+        /// The call.
+        call_id: String,
+        /// The tool.
+        tool: String,
+        /// The arguments that it was started with.
+        arguments: Box<Value>,
+        /// The key that it was started under.
+        idempotency_key: String,
+    },
 }

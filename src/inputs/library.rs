@@ -21,12 +21,10 @@ use crate::task::{Task, reserved_ending};
 use crate::tools::Builtin;
 
 use super::Inputs;
+use super::read::{of_fault, read_file};
 
 /// What the name of a file begins with that is built into the program.
 pub const BUILTIN: &str = "builtin:";
-
-/// The largest input file, in bytes.
-pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Where the inputs of a project are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -495,20 +493,7 @@ impl Library {
     }
 }
 
-/// What the machine refused, met while `file` was looked at.
-fn of_fault(file: &str, fault: &HostFault) -> Problem {
-    Problem::new(file, fault.to_string()).of_the_host().remedy(fault.remedy())
-}
-
 enum Located<'p> {
     Builtin(&'p str),
     File(Utf8PathBuf),
-}
-
-/// Reads a file of bounded size; `name` is what its user calls it.
-///
-/// # Errors
-/// That it is not there, cannot be read, is not a regular file, or is too large.
-pub fn read_file(path: &Utf8Path, name: &str) -> Result<Vec<u8>, Problem> {
-    file::read(path, FILE_BYTES_MAX).map_err(|unread| unread.problem(name))
 }

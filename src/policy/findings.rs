@@ -18,8 +18,8 @@ use super::meta::{META, homes, keys_of, keywords_at};
 use super::path::MountPath;
 use super::rules::RULES;
 use super::told::{
-    dotted, found, is_entry, is_entry_of, is_host_entry, is_of_type, kind_of, last, name_of,
-    none_of, options, problem,
+    allowed_call, dotted, found, is_entry, is_entry_of, is_host_entry, is_of_type, kind_of, last,
+    name_of, none_of, options, problem,
 };
 use super::{listed, names};
 
@@ -347,19 +347,6 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// A call that the policy's tools allow, for an example.
-    fn allowed_call(&self) -> String {
-        let allowed = self.document.value.pointer("/tool_registry/allowed");
-        let mut allowed = allowed.and_then(Value::as_array).into_iter().flatten();
-        match allowed.clone().any(|tool| tool == "search") {
-            true => "tool: search, arguments: {query: orders}".to_owned(),
-            false => {
-                let tool = allowed.find_map(Value::as_str).unwrap_or("TOOL");
-                format!("tool: {}, arguments: {{}}", cut(tool))
-            }
-        }
-    }
-
     /// A line that would be valid there.
     fn sample(&self, pointer: &str) -> String {
         let tool = self.tools.iter().find(|tool| **tool == "search").or(self.tools.first());
@@ -383,11 +370,13 @@ impl<'a> Findings<'a> {
             ("execution", _) => "timeout_ms: 10000".to_owned(),
             ("version", _) => "version: 1".to_owned(),
             (_, "examples") => "deny: [{tool: shell}]".to_owned(),
-            (_, "allow") => format!("allow: [{{{}}}]", self.allowed_call()),
+            (_, "allow") => format!("allow: [{{{}}}]", allowed_call(&self.document.value)),
             (_, "deny") => "deny: [{tool: shell}]".to_owned(),
             (dotted, _) => match defaults::of(dotted).and_then(defaults::Fallback::value) {
                 Some(value) => format!("{key}: {}", flow(&value)),
-                None if pointer.contains("/allow/") => format!("{{{}}}", self.allowed_call()),
+                None if pointer.contains("/allow/") => {
+                    format!("{{{}}}", allowed_call(&self.document.value))
+                }
                 None if is_entry(pointer) => "tool: shell".to_owned(),
                 None => format!("{key}: 10"),
             },

@@ -172,3 +172,16 @@ pub(super) fn found(value: &Value) -> String {
         _ => kind_of(value).to_owned(),
     }
 }
+
+/// A call that the tools of a policy allow, for an example.
+pub(super) fn allowed_call(policy: &Value) -> String {
+    let allowed = policy.pointer("/tool_registry/allowed").and_then(Value::as_array);
+    let mut allowed = allowed.into_iter().flatten();
+    match allowed.clone().any(|tool| tool == "search") {
+        true => "tool: search, arguments: {query: orders}".to_owned(),
+        false => {
+            let tool = allowed.find_map(Value::as_str).unwrap_or("TOOL");
+            format!("tool: {}, arguments: {{}}", cut(tool))
+        }
+    }
+}

@@ -15,13 +15,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::agent::RunError;
-use crate::event::{
-    Decision, Detail, Event, ExecutionPath, GateDecided, InputRole, Record, Subject,
-};
+use crate::event::{Decision, Event, ExecutionPath, Record};
 use crate::governor::Recovery;
 use crate::host::HostFault;
 use crate::inputs::Inputs;
-use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past, Push};
+use crate::ledger::{Divergence, LedgerError, Pair, Past, Push};
 use crate::policy::{call::OnDeny, spec::Policy};
 use crate::run::{Course, drive};
 
@@ -29,6 +27,7 @@ use crate::evidence::summary::decision_word;
 use crate::evidence::{STATE, open};
 
 use super::decisions::{Change, Made, Until, decisions, differences};
+use super::judged::Judged;
 use super::limits::Limits;
 
 /// What another policy would have done in a run.
@@ -423,99 +422,4 @@ impl Seen {
             _ => {}
         }
     }
-}
-
-/// Says what may differ under another policy without another course being taken.
-#[derive(Debug, Default)]
-struct Judged {
-    /// The warnings that come or go, each with the recorded event at which it does.
-    warnings: Vec<(u64, Change)>,
-    notes: Vec<String>,
-    /// Whether time is limited: then a warning more or less, being an event, moves every later one.
-    timed: bool,
-    /// Whether the task was edited since.
-    is_other_task: bool,
-}
-
-impl Judged {
-    fn under(policy: &Policy) -> Self {
-        let timed = policy.rules.loop_budget.max_elapsed_ms.is_some();
-        Self { timed, ..Self::default() }
-    }
-
-    /// `at_step` is the step of the events before.
-    fn judge(&mut self, pair: Pair<'_>, at_step: u64) -> Answer {
-        let warning = |event: &Event| match event {
-            Event::GateDecided(gate)
-                if gate.subject == Subject::Step && gate.decision == Decision::Allow =>
-            {
-                Some((**gate).clone())
-            }
-            _ => None,
-        };
-        let step = pair.recorded.step.unwrap_or(at_step + 1);
-        match (&pair.recorded.event, pair.computed) {
-            (Event::RunStarted(recorded), Event::RunStarted(computed)) => {
-                for input in &computed.inputs {
-                    let other = recorded
-                        .inputs
-                        .iter()
-                        .find(|other| other.role == input.role && other.path == input.path);
-                    if input.role != InputRole::Policy && other != Some(input) {
-                        self.is_other_task |= input.role == InputRole::Task;
-                        self.notes.push(format!(
-                            "the {} {} has changed since",
-                            input.role.as_str(),
-                            input.path
-                        ));
-                    }
-                }
-                Answer::Same
-            }
-            (Event::GateDecided(recorded), Event::GateDecided(computed))
-                if is_same_decision(recorded, computed) =>
-            {
-                Answer::Same
-            }
-            _ if self.timed => Answer::Stop,
-            (recorded, computed) => match (warning(recorded), warning(computed)) {
-                (Some(was), _) => {
-                    self.warn(pair.recorded.seq, step, Some(&was), None);
-                    Answer::Removed
-                }
-                (None, Some(now)) => {
-                    self.warn(pair.recorded.seq, step, None, Some(&now));
-                    Answer::Added
-                }
-                (None, None) => Answer::Stop,
-            },
-        }
-    }
-
-    fn warn(
-        &mut self,
-        at_event: u64,
-        step: u64,
-        was: Option<&GateDecided>,
-        now: Option<&GateDecided>,
-    ) {
-        let change = Change {
-            seq: was.map(|_| at_event),
-            step,
-            call_id: None,
-            tool: None,
-            was: was.map(decision_word),
-            now: now.map(decision_word),
-            reason: now.map(|now| now.reason.clone()),
-            recorded_reason: was.map(|was| was.reason.clone()),
-        };
-        self.warnings.push((at_event, change));
-    }
-}
-
-/// Whether two decisions are one: about the same, and with the same answer of the same rule.
-fn is_same_decision(a: &GateDecided, b: &GateDecided) -> bool {
-    let limit = |gate: &GateDecided| gate.details.get(&Detail::LimitKind).cloned();
-    (a.subject, &a.call_id, a.decision, a.rule_id, limit(a))
-        == (b.subject, &b.call_id, b.decision, b.rule_id, limit(b))
 }

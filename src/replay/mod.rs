@@ -7,6 +7,7 @@
 
 pub mod decisions;
 pub mod limits;
+mod judged;
 pub mod backtest;
 pub mod tried;
 

@@ -1,26 +1,31 @@
 //! Compares two runs: the first event that differs, then step by step, then file by file. Steps are aligned by what
 //! they propose and not by their number, so that one step more does not make all the rest differ.
 
+mod side;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::io;
 
 use camino::Utf8Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::event::{Decision, Event, Record};
+use crate::event::Record;
 use crate::file::said;
 use crate::host::HostFault;
-use crate::json;
-use crate::ledger::{LedgerError, Reader};
+use crate::ledger::LedgerError;
 
-use super::align::{Proposed, aligned};
-use super::compare::{self, differing_fields};
-use super::open::Folder;
-use super::summary::{Outcome, Summary, decision_word};
-use super::text::shortened;
-use super::{FILES, STATE, open};
+use crate::evidence::align::{Proposed, aligned};
+use crate::evidence::compare::{self, differing_fields};
+use crate::evidence::open::Folder;
+use crate::evidence::summary::{Outcome, Summary};
+use crate::evidence::text::shortened;
+use crate::evidence::{FILES, STATE, open};
+
+pub use side::{CallView, StepView};
+
+use side::Side;
 
 /// How two runs differ.
 #[derive(Debug, JsonSchema, Serialize)]
@@ -86,38 +91,6 @@ pub struct StepPair {
     pub b: Option<StepView>,
     /// What differs between them; empty where they are the same, or where one stands alone.
     pub differences: Vec<Difference>,
-}
-
-/// A step, as it is compared.
-#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct StepView {
-    /// Its number, from 1.
-    pub step: u64,
-    /// Its calls.
-    pub calls: Vec<CallView>,
-    /// Its final answer.
-    pub final_answer: Option<String>,
-    /// Tokens of its LLM call.
-    pub tokens: u64,
-    /// What went wrong in it.
-    pub failure_mode: Option<&'static str>,
-}
-
-/// A call, as it is compared.
-#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct CallView {
-    /// The tool as proposed.
-    pub tool: String,
-    /// The arguments as proposed, in canonical JSON.
-    pub arguments: String,
-    /// What was decided.
-    pub decision: String,
-    /// Why, where it was denied.
-    pub reason: Option<String>,
-    /// Attempts of the tool.
-    pub attempts: u32,
-    /// The result in JSON, or the error; null where there is neither.
-    pub result: Option<String>,
 }
 
 impl Diff {
@@ -293,112 +266,6 @@ fn first_difference((a, b): &(Option<Record>, Option<Record>)) -> FirstDifferenc
         kinds: (kind(a), kind(b)),
         fields,
     }
-}
-
-/// One of the two runs, on its way through.
-struct Side<R> {
-    reader: Reader<R>,
-    summary: Summary,
-    open: StepView,
-    steps: Vec<StepView>,
-    /// How many bytes more may be held.
-    room: usize,
-    omitted: u64,
-}
-
-impl<R: Read> Side<R> {
-    fn new(ledger: R, room: usize) -> Self {
-        Self {
-            reader: Reader::new(ledger),
-            summary: Summary::default(),
-            open: StepView::default(),
-            steps: Vec::new(),
-            room,
-            omitted: 0,
-        }
-    }
-
-    fn next(&mut self) -> Result<Option<Record>, LedgerError> {
-        let Some(record) = self.reader.next_record()? else {
-            if self.open.step > 0 {
-                self.steps.push(std::mem::take(&mut self.open));
-            }
-            return Ok(None);
-        };
-        self.summary.push(&record);
-        let begins = matches!(record.event, Event::StepStarted(_));
-        match self.room.checked_sub(self.reader.line().len()) {
-            _ if self.omitted > 0 => self.omitted += u64::from(begins),
-            None if begins || self.open.step > 0 => {
-                self.open = StepView::default();
-                self.omitted = 1;
-            }
-            None => {}
-            Some(room) => {
-                self.room = room;
-                self.collect(&record);
-            }
-        }
-        Ok(Some(record))
-    }
-
-    fn collect(&mut self, record: &Record) {
-        match &record.event {
-            Event::StepStarted(_) => {
-                let step = record.step.unwrap_or(0);
-                self.open = StepView { step, ..StepView::default() };
-            }
-            Event::LlmReplied(replied) => {
-                self.open.tokens = replied.usage.total();
-                self.open.final_answer.clone_from(&replied.final_answer);
-                self.open.calls.extend(replied.calls.iter().map(|call| CallView {
-                    tool: call.tool.clone(),
-                    arguments: text(&call.arguments),
-                    decision: "not decided".to_owned(),
-                    ..CallView::default()
-                }));
-            }
-            Event::GateDecided(gate) if gate.call_id.is_some() => {
-                if let Some(call) = self.undecided() {
-                    call.decision = decision_word(gate);
-                    let denied = gate.decision == Decision::Deny;
-                    call.reason = denied.then(|| gate.reason.clone());
-                }
-            }
-            Event::ToolAttempted(attempted) => {
-                if let Some(call) = self.running() {
-                    call.attempts = attempted.attempt;
-                }
-            }
-            Event::ToolFinished(finished) => {
-                let error = finished.error.as_ref();
-                let error =
-                    error.map(|error| format!("{}: {}", error.class.as_str(), error.message));
-                let result = finished.result.as_ref().map(|result| result.as_str().to_owned());
-                let result = result.or(error);
-                if let Some(call) = self.running() {
-                    call.result = result;
-                }
-            }
-            Event::StepFinished(finished) => {
-                self.open.failure_mode = finished.failure_mode.map(|mode| mode.as_str());
-                self.steps.push(std::mem::take(&mut self.open));
-            }
-            _ => {}
-        }
-    }
-
-    fn undecided(&mut self) -> Option<&mut CallView> {
-        self.open.calls.iter_mut().find(|call| call.decision == "not decided")
-    }
-
-    fn running(&mut self) -> Option<&mut CallView> {
-        self.open.calls.iter_mut().rfind(|call| call.decision == "allow")
-    }
-}
-
-fn text(value: &Value) -> String {
-    String::from_utf8_lossy(&json::canonical(value)).into_owned()
 }
 
 /// What a call proposes, in words.

@@ -1,0 +1,50 @@
+//! One attempt of a call, made or read from the record.
+
+use crate::event::{
+    Decision, Detail, Details, ErrorClass, Event, GateDecided, Record, ToolFinished,
+};
+use crate::executor::{Attempted, Output};
+use crate::json::JsonText;
+
+/// How an attempt went, and what was recorded of the call where that cannot be computed again.
+pub(super) struct Attempt {
+    pub(super) attempted: Attempted,
+    pub(super) recorded: Option<ToolFinished>,
+    /// The wait for a result that did not come, of an attempt that is on record.
+    pub(super) recorded_wait_ms: u64,
+}
+
+impl Attempt {
+    pub(super) fn of(attempted: Attempted) -> Self {
+        Self { attempted, recorded: None, recorded_wait_ms: 0 }
+    }
+}
+
+/// What the kernel refused when a recorded decision was made.
+pub(super) fn refused_by_kernel(gate: &GateDecided) -> Option<(String, Details)> {
+    let refused =
+        gate.decision == Decision::Deny && gate.details.contains_key(&Detail::OpenRefused);
+    refused.then(|| (gate.reason.clone(), gate.details.clone()))
+}
+
+/// How an attempt went, from the record of it and of what followed; `None` where the record ends
+/// before the result.
+pub(super) fn recorded_attempt(
+    next: &Record,
+    then: Option<&Record>,
+    trusted: Option<u64>,
+) -> Option<Attempt> {
+    let Event::ToolAttempted(attempted) = &next.event else { return None };
+    if let Some(error) = &attempted.error {
+        let hung = error.class == ErrorClass::TimedOut;
+        let ended = if hung { Attempted::Hung } else { Attempted::Ended(Err(error.clone())) };
+        let recorded_wait_ms = attempted.waited_ms;
+        return Some(Attempt { recorded_wait_ms, ..Attempt::of(ended) });
+    }
+    let Event::ToolFinished(finished) = &then?.event else { return None };
+    let as_it_is = finished.cut || trusted.is_some_and(|bytes_max| finished.bytes <= bytes_max);
+    let whole = finished.result.as_ref().filter(|_| !as_it_is).map(JsonText::value);
+    let recorded = whole.is_none().then(|| finished.clone());
+    let output = Output { result: whole.unwrap_or_default(), origin: finished.origin.clone() };
+    Some(Attempt { recorded, ..Attempt::of(Attempted::Ended(Ok(output))) })
+}
