@@ -5,7 +5,7 @@ BIN := target/release/gatedrun
 .DEFAULT_GOAL := help
 .PHONY: help build canonical canonical-check policy-gates policy-gates-check failure-modes \
 	failure-modes-check regression policy-test exhaustive evidence-build evidence-check corpus-build \
-	corpus-check smoke test lint fmt doc bench formats-check suites fuzz deny vectors verify faults faults-sample ci
+	corpus-check smoke test lint fmt doc bench formats-check suites fuzz full deny vectors verify faults faults-sample ci
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -91,6 +91,10 @@ suites: ## hold the readers of JSON Schema and YAML against the public test suit
 
 fuzz: ## fuzz the gate and every parser, RUNS inputs each; needs cargo-fuzz, nightly and a C++ compiler
 	@python3 scripts/fuzz.py --runs $(or $(RUNS),10000000) $(TARGETS)
+
+full: ## build and lint with every feature
+	$(CARGO) build --locked --features full
+	$(CARGO) clippy --locked --all-targets --features full -- -D warnings
 
 deny: ## licences, advisories, bans; needs cargo-deny
 	$(CARGO) deny check

@@ -37,4 +37,6 @@ pub mod recovery;
 pub mod proposal;
 pub mod replay;
 pub mod isolation;
+#[cfg(feature = "edge")]
+pub mod edge;
 pub mod cli;

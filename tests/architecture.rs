@@ -88,8 +88,8 @@ fn what_must_be_absent_is_absent() {
         ("SystemTime", "time is handed in", &[]),
         ("Instant::now", "time is handed in; a command may wait or show progress", &["cli/"]),
         ("thread::sleep", "nothing sleeps; a command may wait for a lock", &["cli/"]),
-        ("TcpStream", "no code here opens a connection", &[]),
-        ("Command::new", "no code here starts a process", &[]),
+        ("TcpStream", "only an edge opens a connection", &["edge/"]),
+        ("Command::new", "only an edge starts a process", &["edge/"]),
         (
             "crate::ledger",
             "tools and LLMs never see the ledger",

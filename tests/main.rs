@@ -94,6 +94,8 @@ mod changes;
 mod called;
 /// Proposals walked, and a class of them accepted at once.
 mod reviewed;
+/// What reaches beyond the process: its folder, its features, its crates.
+mod edges;
 /// The shape of the code: module order, what is absent, committed files.
 mod architecture;
 mod uses;

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::evidence::behaviour::{Class, class};
 use crate::evidence::compare::ChangedInput;
 use crate::evidence::text::terminal as escape;
-use crate::evidence::write::{Settlement, Staging, interrupted, is_folder, proposal, target_of};
+use crate::evidence::write::{Settlement, Staging, is_folder, proposal, target_of};
 use crate::evidence::{MANIFEST, STATE, attest, open};
 use crate::inputs::{Inputs, Library};
 use crate::json::Digest;
@@ -21,15 +21,16 @@ use super::ci::in_ci;
 use super::content::Content;
 use super::destination::Destination;
 use super::execute::{Begun, execute};
-use super::found::{self, Found};
+use super::found;
+use super::in_order::{Work, cores, in_order};
+use super::items::{Item, Runless, items};
 use super::offer::{self, Offer};
 use super::output::Terminal;
 use super::project::{self, Libraries, is_cut_short};
-use super::refused::Refused;
 use super::report::{Detail, Outputs, Place, Row, State, Suite};
 use super::scratch::{Scratch, Workplace};
 use super::sign::signing_key;
-use super::tasks::{find_tasks, task_of};
+use super::tasks::task_of;
 use super::{Stop, exit};
 
 /// The arguments of `check`.
@@ -61,7 +62,7 @@ pub struct Args {
     json: bool,
 }
 
-/// What a check of many runs collects.
+/// What a check of runs collects.
 struct Checks<'a> {
     args: &'a Args,
     rows: Vec<Row>,
@@ -71,9 +72,54 @@ struct Checks<'a> {
     unchanged: u64,
 }
 
+impl<'a> Checks<'a> {
+    fn new(args: &'a Args) -> Self {
+        Self { args, rows: Vec::new(), inputs: BTreeSet::new(), unchanged: 0 }
+    }
+}
+
+/// The items of one command.
+struct All<'a> {
+    args: &'a Args,
+    items: &'a [Item],
+    scratch: &'a Scratch,
+}
+
+impl<'a> Work for All<'a> {
+    type Shared = Libraries;
+    /// What was found, and the exit code for it.
+    type Result = Result<(Checks<'a>, u8), Stop>;
+
+    fn shared(&self) -> Libraries {
+        Libraries::default()
+    }
+
+    fn piece(
+        &self,
+        number: usize,
+        libraries: &mut Libraries,
+        terminal: &mut Terminal,
+    ) -> Self::Result {
+        let mut checks = Checks::new(self.args);
+        let code = match self.items.get(number) {
+            None => exit::OK,
+            Some(Item::Refused(path, verdict, what, code)) => {
+                checks.refuse(path, verdict, what, terminal)?;
+                *code
+            }
+            Some(Item::Runless(one)) => checks.runless(one, libraries, terminal)?,
+            Some(Item::Run(run, (project, task))) => {
+                let work = self.scratch.folder(number)?;
+                let library = libraries.get(project);
+                checks.run(run, &library, task, &work, terminal)?
+            }
+        };
+        Ok((checks, code))
+    }
+}
+
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     probe()?;
-    let mut libraries = Libraries::default();
     let key = args.key.as_deref().map(|path| signing_key(path, terminal)).transpose()?;
     let attest = match (&args.attest, &args.key) {
         (Some(path), Some(key)) => Some(Destination::of(path, Content::Statement)?.unlike(&[key])?),
@@ -84,94 +130,33 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     if let Some(attest) = &attest {
         outputs.apart(attest)?;
     }
-    let (mut passed, mut failed) = (Vec::new(), Vec::new());
-    let mut code = exit::OK;
-    let mut checked = 0_u64;
     let scratch = Scratch::new()?;
+    let items = items(&args.paths, args.task.as_deref(), terminal)?;
+    let (mut passed, mut failed) = (Vec::new(), Vec::new());
+    let (mut code, mut checked) = (exit::OK, 0_u64);
+    let mut checks = Checks::new(args);
     let progress = terminal.progress();
-    let (inputs, rows) = (BTreeSet::new(), Vec::new());
-    let mut checks = Checks { args, rows, inputs, unchanged: 0 };
-    for path in &args.paths {
-        let found = match found::find_runs(path) {
-            Ok(found) => found,
-            // Where several paths were named, one that cannot be read hides no other.
-            Err(stop) if args.paths.len() > 1 => {
-                checks.refuse(path, "failed", &stop.message, terminal)?;
-                code = exit::worse(code, stop.code);
-                continue;
+    progress.item(items.first().map_or("", Item::name), 1, items.len());
+    let all = All { args, items: &items, scratch: &scratch };
+    in_order(&all, (items.len(), cores()), terminal, |number, found, _| {
+        let next = items.get(number + 1).map_or("", Item::name);
+        progress.item(next, (number + 2).min(items.len()), items.len());
+        let (found, one) = found?;
+        checks.rows.extend(found.rows);
+        checks.inputs.extend(found.inputs);
+        checks.unchanged += found.unchanged;
+        code = exit::worse(code, one);
+        match items.get(number) {
+            Some(Item::Run(run, _)) => {
+                checked += 1;
+                let list = if one == exit::OK { &mut passed } else { &mut failed };
+                list.push(run.clone());
             }
-            Err(stop) => return Err(stop),
-        };
-        for refused in found.refused() {
-            checks.refuse(Utf8Path::new(&refused.path), "refused", &refused.what, terminal)?;
-            code = exit::worse(code, refused.code(exit::UNCONFIRMED));
+            Some(Item::Runless(one)) => failed.push(one.run.clone()),
+            Some(Item::Refused(..)) | None => {}
         }
-        for partial in found.only_unfinished() {
-            checks.refuse(partial, "unfinished", &found::unfinished(partial), terminal)?;
-            code = exit::worse(code, exit::INTERRUPTED);
-        }
-        found.note_unfinished(terminal);
-        let runs = found.runs();
-        for (run, number) in runs.iter().zip(1..) {
-            let (project, task) = match task_of(run, args.task.as_deref()) {
-                Ok(task) => task,
-                Err(stop) if runs.len() > 1 || args.paths.len() > 1 => {
-                    checks.refuse(run, "failed", &stop.message, terminal)?;
-                    code = exit::worse(code, stop.code);
-                    continue;
-                }
-                Err(stop) => return Err(stop),
-            };
-            checked += 1;
-            progress.item(run, number, runs.len());
-            let work = scratch.folder(checked)?;
-            let library = libraries.get(&project);
-            let one = match library.has(&task) {
-                Ok(true) => checks.one(run, &library, &task, &work, terminal)?,
-                Ok(false) => {
-                    let remedy = project::misplaced(run);
-                    let remedy = remedy.as_deref().unwrap_or("restore it, or remove the run");
-                    let what = format!("its task {task} does not exist; {remedy}");
-                    checks.refuse(run, "orphan", &what, terminal)?;
-                    exit::DRIFT
-                }
-                Err(fault) => {
-                    let Stop { message, code } = fault.into();
-                    checks.refuse(run, "failed", &message, terminal)?;
-                    code
-                }
-            };
-            let list = if one == exit::OK { &mut passed } else { &mut failed };
-            list.push(run.clone());
-            code = exit::worse(code, one);
-        }
-        let (without, refused) = runless(path, &found);
-        for refused in refused {
-            checks.refuse(Utf8Path::new(&refused.path), "refused", &refused.what, terminal)?;
-            code = exit::worse(code, refused.code(exit::UNCONFIRMED));
-        }
-        for Runless { run, task, path } in without {
-            let (project, _) = task_of(&run, None)?;
-            // A task that cannot be loaded is reported as such: it has no run to compare.
-            let (verdict, message, one) = match libraries.get(&project).load(&task, None) {
-                Ok(_) if is_cut_short(&run) => {
-                    ("unfinished", found::unfinished(&run), exit::INTERRUPTED)
-                }
-                Ok(_) => (
-                    "missing",
-                    format!("no run of {path} is committed; make one with `gatedrun run {path}`"),
-                    exit::DRIFT,
-                ),
-                Err(problems) => {
-                    let Stop { message, code } = problems.into();
-                    ("failed", message, code)
-                }
-            };
-            checks.refuse(&run, verdict, &message, terminal)?;
-            code = exit::worse(code, one);
-            failed.push(run);
-        }
-    }
+        Ok(())
+    })?;
     if !args.json {
         for input in &checks.inputs {
             terminal.line(&format!("input changed: {}", escape(&input.to_string())))?;
@@ -259,6 +244,57 @@ impl Checks<'_> {
             return Ok(terminal.json(&line)?);
         }
         Ok(terminal.refusal(run, verdict, message)?)
+    }
+
+    /// A task without a run. One that cannot be loaded is reported as such: it has no run to compare.
+    fn runless(
+        &mut self,
+        one: &Runless,
+        libraries: &mut Libraries,
+        terminal: &mut Terminal,
+    ) -> Result<u8, Stop> {
+        let Runless { run, task, path } = one;
+        let (project, _) = task_of(run, None)?;
+        let (verdict, message, code) = match libraries.get(&project).load(task, None) {
+            Ok(_) if is_cut_short(run) => ("unfinished", found::unfinished(run), exit::INTERRUPTED),
+            Ok(_) => (
+                "missing",
+                format!("no run of {path} is committed; make one with `gatedrun run {path}`"),
+                exit::DRIFT,
+            ),
+            Err(problems) => {
+                let Stop { message, code } = problems.into();
+                ("failed", message, code)
+            }
+        };
+        self.refuse(run, verdict, &message, terminal)?;
+        Ok(code)
+    }
+
+    /// A run whose task may not be there.
+    fn run(
+        &mut self,
+        run: &Utf8Path,
+        library: &Library,
+        task: &str,
+        work: &Workplace<'_>,
+        terminal: &mut Terminal,
+    ) -> Result<u8, Stop> {
+        match library.has(task) {
+            Ok(true) => self.one(run, library, task, work, terminal),
+            Ok(false) => {
+                let remedy = project::misplaced(run);
+                let remedy = remedy.as_deref().unwrap_or("restore it, or remove the run");
+                let what = format!("its task {task} does not exist; {remedy}");
+                self.refuse(run, "orphan", &what, terminal)?;
+                Ok(exit::DRIFT)
+            }
+            Err(fault) => {
+                let Stop { message, code } = fault.into();
+                self.refuse(run, "failed", &message, terminal)?;
+                Ok(code)
+            }
+        }
     }
 
     fn one(
@@ -381,38 +417,4 @@ fn propose(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) -> u8 {
         }
     }
     exit::OK
-}
-
-/// A task without a run.
-struct Runless {
-    /// Where its run would be.
-    run: Utf8PathBuf,
-    /// The task, in its project.
-    task: String,
-    /// The task, as a user names it.
-    path: Utf8PathBuf,
-}
-
-/// The tasks without a run, of those that have their runs at or below a path; and what is not looked
-/// into among them.
-fn runless(path: &Utf8Path, found: &Found) -> (Vec<Runless>, Vec<Refused>) {
-    let Some((root, within)) = project::run(path) else { return (Vec::new(), Vec::new()) };
-    // Where nothing else is found, the unfinished runs are reported already.
-    let unfinished = found.only_unfinished().iter().map(|run| target_of(run));
-    let runs = found.runs().into_iter().chain(unfinished);
-    let known: BTreeSet<String> =
-        runs.filter_map(|run| project::run(&run)).map(|(_, id)| id).collect();
-    // What is refused is reported as that, with everything below it.
-    let refused = found.refused().filter_map(|one| project::run(Utf8Path::new(&one.path)));
-    let unread: Vec<String> = refused.map(|(_, id)| id).collect();
-    let is_unread = |id: &str| unread.iter().any(|one| Utf8Path::new(id).starts_with(one));
-    let (ids, refused) = find_tasks(&root, &within);
-    let runless = |id: String| {
-        let task = format!("tasks/{id}.json");
-        Runless { run: root.join("runs").join(&id), path: root.join(&task), task }
-    };
-    // One that was being replaced is refused by its own name.
-    let is_missing = |run: &Utf8Path| !matches!(interrupted(run), Ok(Some(_)));
-    let ids = ids.into_iter().filter(|id| !known.contains(id) && !is_unread(id));
-    (ids.map(runless).filter(|one| is_missing(&one.run)).collect(), refused)
 }

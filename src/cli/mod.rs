@@ -27,6 +27,7 @@ mod in_order;
 mod run;
 mod found;
 mod sign;
+mod items;
 mod check;
 mod verify;
 mod replay;

@@ -2,13 +2,12 @@
 //! removed at the end of the command, also where Ctrl-C or SIGTERM ends it. What cannot be removed is
 //! named on stderr; the verdict is not about that, and keeps its exit code.
 
-use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::{Builder, TempDir};
@@ -22,7 +21,7 @@ use super::{Stop, exit, interrupt};
 /// A folder of this process's own, made when it is first needed.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    made: OnceCell<(TempDir, Utf8PathBuf)>,
+    made: OnceLock<(TempDir, Utf8PathBuf)>,
     interrupt: Arc<AtomicBool>,
 }
 
@@ -39,7 +38,7 @@ pub(super) struct Workplace<'s> {
 impl Scratch {
     /// A folder that is not made yet. From here on a signal ends the command in order.
     pub(super) fn new() -> Result<Self, Stop> {
-        Ok(Self { made: OnceCell::new(), interrupt: interrupt::flag()? })
+        Ok(Self { made: OnceLock::new(), interrupt: interrupt::flag()? })
     }
 
     /// The place for the run of this number.
@@ -50,6 +49,7 @@ impl Scratch {
         let scratch = match self.made.get() {
             Some((_, path)) => path,
             None => {
+                // Of two threads that make one, the other's goes again.
                 let made = make()?;
                 &self.made.get_or_init(|| made).1
             }
