@@ -14,6 +14,7 @@ use crate::policy::path::probe;
 
 use super::again::{broke_off, observe, shape_of};
 use super::found;
+use super::in_order::{Work, cores, in_order};
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
 use super::project::{self, Libraries, is_cut_short};
@@ -147,14 +148,11 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     // A project that is not in the working folder is looked for above it, as runs and tasks are.
     let root = project::root(named)?;
     let project = root.as_ref().unwrap_or(named);
-    let mut libraries = Libraries::default();
-    let library = libraries.get(&Project::Folder(project.clone()));
     let scratch = Scratch::new()?;
     let (mut tasks, refused) = find_tasks(project, "");
     // A run of the built-in task has no task file.
     let built = builtin_runs(project, &tasks);
     tasks.extend(built.iter().cloned());
-    let builtin = libraries.get(&Project::Builtin);
     // Where a folder of tasks was not read, a task that is not known is not one that is gone.
     let is_unknown = refused.iter().any(|refused| refused.is_host);
     let mut rows = removed(project, (!is_unknown).then_some(tasks.as_slice()), terminal);
@@ -163,28 +161,14 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         Row::of_place(&refused.path, refused.what, code)
     }));
     let progress = terminal.progress();
-    for (index, id) in tasks.iter().enumerate() {
-        progress.item(id, index + 1, tasks.len());
-        let work = scratch.folder(index)?;
-        let library = if built.contains(id) { &builtin } else { &library };
-        // What is compared is one run, whatever is put in its place meanwhile.
-        let (run, mut tries) = (project.join("runs").join(id), 0);
-        let once = || {
-            tries += 1;
-            compare(project, library, id, &work.part(tries), &progress)
-        };
-        let compared = Folder::read_steady(&run, once)
-            .unwrap_or_else(|error| Err(Stop::host(format!("{run}: {error}"))));
-        rows.push(match compared {
-            Err(stop) if stop.code == exit::INTERRUPTED => return Err(stop),
-            // One that cannot be loaded does not hide the results of the others.
-            Err(stop) => {
-                let what = stop.message.lines().map(str::to_owned).collect();
-                Row { code: stop.code, ..Row::of(id, Verdict::Failed, what) }
-            }
-            Ok(row) => row,
-        });
-    }
+    let name = |number: usize| tasks.get(number).map_or("", String::as_str);
+    progress.item(name(0), 1, tasks.len());
+    let all = All { project, tasks: &tasks, built: &built, scratch: &scratch, progress: &progress };
+    in_order(&all, (tasks.len(), cores()), terminal, |number, row, _| {
+        progress.item(name(number + 1), (number + 2).min(tasks.len()), tasks.len());
+        rows.extend(row?);
+        Ok(())
+    })?;
     rows.sort_by_key(|row| row.verdict);
     for row in &rows {
         if args.json {
@@ -211,6 +195,51 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         )));
     }
     Ok(code)
+}
+
+/// The tasks of one command.
+struct All<'a> {
+    project: &'a Utf8Path,
+    tasks: &'a [String],
+    /// Those that are the program's own.
+    built: &'a [String],
+    scratch: &'a Scratch,
+    progress: &'a Progress,
+}
+
+impl Work for All<'_> {
+    type Shared = Libraries;
+    type Result = Result<Option<Row>, Stop>;
+
+    fn shared(&self) -> Libraries {
+        Libraries::default()
+    }
+
+    fn piece(&self, number: usize, libraries: &mut Libraries, _: &mut Terminal) -> Self::Result {
+        let Some(id) = self.tasks.get(number) else { return Ok(None) };
+        let work = self.scratch.folder(number)?;
+        let library = libraries.get(&match self.built.contains(id) {
+            true => Project::Builtin,
+            false => Project::Folder(self.project.to_owned()),
+        });
+        // What is compared is one run, whatever is put in its place meanwhile.
+        let (run, mut tries) = (self.project.join("runs").join(id), 0);
+        let once = || {
+            tries += 1;
+            compare(self.project, &library, id, &work.part(tries), self.progress)
+        };
+        let compared = Folder::read_steady(&run, once)
+            .unwrap_or_else(|error| Err(Stop::host(format!("{run}: {error}"))));
+        Ok(Some(match compared {
+            Err(stop) if stop.code == exit::INTERRUPTED => return Err(stop),
+            // One that cannot be loaded does not hide the results of the others.
+            Err(stop) => {
+                let what = stop.message.lines().map(str::to_owned).collect();
+                Row { code: stop.code, ..Row::of(id, Verdict::Failed, what) }
+            }
+            Ok(row) => row,
+        }))
+    }
 }
 
 /// How many tasks have which verdict, those of which only the run is left included; and how many
