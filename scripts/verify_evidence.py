@@ -237,11 +237,12 @@ def signature(run, manifest, pems, required):
     signers, keys = [], {n: k for k in (base64.b64decode(open(pem).read().split("-----")[2])[-32:] for pem in pems) for n in (sha(k), name(k))}
     if os.path.lexists(os.path.join(run, SIGNATURE)):
         envelope = json.loads(read(run, SIGNATURE))
-        ids, sigs = ([one[part] for one in envelope["signatures"]] for part in ("keyid", "sig"))
+        ids, sigs = zip(*(texts := [(one["keyid"], one["sig"]) for one in envelope["signatures"]]))
         payload, *sigs = (base64.b64decode(text, validate=True) for text in [envelope["payload"], *sigs])
-        if (json.loads(payload)["subject"], ids) != ([{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}], sorted({ids[0], *ids})) or not all(
-                re.fullmatch("[0-9a-f]{64}", one) for one in ids):
-            add("tampered", SIGNATURE, None, "it is about other bytes, or its signatures are not in order, or name no key")
+        written = {"payloadType": envelope["payloadType"], "payload": envelope["payload"], "signatures": [dict(zip(("keyid", "sig"), one)) for one in texts]}
+        if (json.loads(payload)["subject"], ids) != ([{"name": MANIFEST, "digest": {"sha256": sha(manifest)}}], tuple(sorted({ids[0], *ids}))) or not all(
+                re.fullmatch("[0-9a-f]{64}", one) for one in ids) or dump(written) + b"\n" != read(run, SIGNATURE):
+            add("tampered", SIGNATURE, None, "it is about other bytes, not written as one is, not in order, or names no key")
         text = b"DSSEv1 %d %s %d %s" % (len(envelope["payloadType"]), envelope["payloadType"].encode(), len(payload), payload)
         for one, sig in zip(ids, sigs):
             signers += (of := [known for known in keys if signed(keys[known], sig, text)])
@@ -278,8 +279,7 @@ def main():
     options.add_argument("--require-signature", action="store_true")
     options.add_argument("--key", action="append", default=[])
     args = [options.add_argument(name) for name in ("run", "--project")] and options.parse_args()
-    asked = (args.run, args.project, args.key, args.require_signature)
-    worst = judge(*asked)
+    worst = judge(*(asked := (args.run, args.project, args.key, args.require_signature)))
     if worst in VERDICTS[4:6]:  # with the ends of lines as they were written, does it hold?
         exact, trimming[""] = list(found), False
         if judge(*asked) not in VERDICTS[4:6] or all(f[3] == REWRITTEN for f in found if f[0] in VERDICTS[4:6]):

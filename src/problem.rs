@@ -225,6 +225,12 @@ pub fn nearest_within<'a>(
 /// The key that another one was probably meant to be. Letters that changed places are two edits, which
 /// a word of four may have.
 pub fn misspelt<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let begins = |key: &&&str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('_'));
+    let mut longer = known.iter().filter(begins);
+    // The first word of one key alone is that key.
+    if let (Some(key), None) = (longer.next(), longer.next()) {
+        return Some(key);
+    }
     nearest_within(&cut(name), known, |candidate| match candidate.chars().count() {
         0..=3 => 1,
         4..=8 => 2,
@@ -233,7 +239,7 @@ pub fn misspelt<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// How many known keys are listed where none is like the one that was written.
-const KEYS_LISTED_MAX: usize = 8;
+const KEYS_LISTED_MAX: usize = 12;
 
 /// What to say of a key that is not among the known ones.
 ///

@@ -126,7 +126,7 @@ fn what_is_wrong_with_a_run_says_what_to_do_about_it() {
         assert!(ran.code != 0 && ran.out.contains(due), "{file}: {}", ran.all());
     };
     let report = format!("{RUN}/run_report.md");
-    remedy(&report, "final_answer", "loop_budget", "restore the run's folder from version control");
+    remedy(&report, "final_answer", "loop_budget", "restore the run from version control");
     remedy(
         "policy/v1.yaml",
         "jitter_percent: 20",
@@ -168,7 +168,21 @@ fn errors_name_what_to_write() {
     let task =
         task.replace("canonical/v1\"", "other\"").replace("policy/v1.yaml", "policy/no.yaml");
     std::fs::write(other, task).unwrap();
-    let cases: [(&[&str], &str); 22] = [
+    let task_text = String::from_utf8(folder.read(TASK)).unwrap();
+    folder.write("gpt.json", "{\"llm\": \"gpt\"}");
+    folder.write("empty.json", "");
+    folder.write("answer.json", task_text.replace("\"answer_contains\"", "\"answer\""));
+    copy(
+        folder.path().join("tasks/canonical").as_std_path(),
+        folder.path().join("tasks/x").as_std_path(),
+    );
+    let cases: [(&[&str], &str); 28] = [
+        (&["run", "gpt.json"], "found \"gpt\"; write an object; its keys are"),
+        (&["run", "empty.json"], "not JSON: it is empty"),
+        (&["run", "answer.json"], "rename it to \"answer_contains\""),
+        (&["run", "tasks/x/v1.json"], "write \"id\": \"x/v1\""),
+        (&["run", "nowhere"], "no such file; name a task file or a folder of tasks"),
+        (&["policy", "explain", "policy/v1.yaml", "read"], "{\"path\": \"corpus/a.txt\"}}\n"),
         (&["run", "list.json"], "expected an object, found an empty array"),
         (&["run", "nine.json"], "expected 1, found 9; write 1"),
         (&["run", "model.json"], "found none; the keys are"),
@@ -250,4 +264,105 @@ fn the_end_of_a_line_is_named() {
     folder.write(&format!("{RUN}/manifest.json"), "{}\n");
     let ran = folder.gatedrun(&["verify", RUN]);
     assert!(ran.out.contains("      expected  the end of the line\n"), "{}", ran.all());
+}
+
+#[test]
+fn a_word_that_yaml_reads_otherwise_is_advised_in_quotes() {
+    let folder = Folder::project();
+    let check = |text: &str| {
+        folder.write("p.yaml", format!("version: 1\ntool_registry:\n  allowed: [search]\n{text}"));
+        folder.gatedrun(&["policy", "check", "p.yaml"])
+    };
+    for word in ["off", "Off", "OFF", "offf"] {
+        let ran = check(&format!("sandbox:\n  isolation: {word}\n"));
+        let advice = ran.all();
+        let advised = advice.split("write `").nth(1).unwrap_or_default().split('`').next().unwrap();
+        assert_eq!(advised, "isolation: \"off\"", "{word}: {advice}");
+    }
+    assert_eq!(check("sandbox:\n  isolation: \"off\"\n").code, 0);
+    let ran = folder.gatedrun(&["policy", "explain", "p.yaml"]);
+    assert!(ran.out.contains("\"off\""), "{}", ran.out);
+    let ran = check("retry:\n  max_retries: yes\n");
+    assert!(ran.all().contains("max_retries must be a whole number (found yes)"), "{}", ran.all());
+}
+
+#[test]
+fn nothing_is_said_of_a_signature_that_was_not_checked() {
+    let folder = with_run();
+    for key in ["a.pem", "b.pem"] {
+        assert_eq!(folder.gatedrun(&["keygen", key]).code, 0);
+    }
+    assert_eq!(folder.gatedrun(&["sign", RUN, "--key", "a.pem"]).code, 0);
+    for args in [&["verify", RUN][..], &["verify", RUN, "--key", "b.pub.pem"]] {
+        let ran = folder.gatedrun(args);
+        assert!(ran.out.contains("signature not checked (names key "), "{}", ran.all());
+        assert!(!ran.out.contains("signed by"), "{}", ran.all());
+    }
+    let ran = folder.gatedrun(&["verify", RUN, "--key", "a.pub.pem"]);
+    assert!(ran.out.contains("signed by"), "{}", ran.all());
+}
+
+#[test]
+fn a_folder_with_runs_is_the_project_for_run_too() {
+    let folder = with_run();
+    std::fs::create_dir_all(folder.path().join("inner/runs")).unwrap();
+    let inner = folder.path().join("inner");
+    let ran = folder.gatedrun_in("inner", &["run"]);
+    assert!(ran.out.contains("runs/canonical/v1: written"), "{}", ran.all());
+    assert!(inner.join(RUN).is_dir());
+    for command in ["check", "verify", "replay"] {
+        let ran = folder.gatedrun_in("inner", &[command]);
+        assert_eq!(ran.code, 0, "{command}: {}", ran.all());
+    }
+}
+
+#[test]
+fn a_run_of_another_format_is_left_to_its_program() {
+    let folder = with_run();
+    let ledger = format!("{RUN}/state.jsonl");
+    folder.edit(&ledger, "\"format\":1", "\"format\":2");
+    for command in ["verify", "check"] {
+        let ran = folder.gatedrun(&[command, RUN]);
+        assert!(ran.code != 0 && ran.out.contains("use a version of the program"), "{}", ran.all());
+        for other in ["restore", "accept", ".new"] {
+            assert!(!ran.all().contains(other), "{command}: {}", ran.all());
+        }
+    }
+    assert!(!folder.path().join(format!("{RUN}.new")).exists());
+}
+
+#[test]
+fn a_file_too_many_is_told_as_that() {
+    let folder = with_run();
+    folder.write(&format!("{RUN}/extra.txt"), "x");
+    let ran = folder.gatedrun(&["verify", RUN]);
+    let due = "extra.txt: not a part of a run; move or delete it";
+    assert!(ran.code == 1 && ran.out.contains(due), "{}", ran.all());
+    assert!(!ran.out.contains("version control"), "{}", ran.all());
+    let ran = folder.gatedrun_with(&["check", RUN], &[("CI", "true")]);
+    assert!(ran.out.contains("behaviour unchanged, other files"), "{}", ran.all());
+}
+
+#[test]
+fn an_unfinished_run_is_not_looked_for_in_version_control() {
+    let folder = with_run();
+    let partial = format!("{RUN}.partial");
+    std::fs::rename(folder.path().join(RUN), folder.path().join(&partial)).unwrap();
+    folder.edit(&format!("{partial}/state.jsonl"), "\"seq\":3", "\"seq\":4");
+    for args in [&["verify", &partial][..], &["list"]] {
+        let ran = folder.gatedrun(args);
+        assert!(!ran.all().contains("version control"), "{args:?}: {}", ran.all());
+        let due = "`gatedrun run tasks/canonical/v1.json --discard-partial`";
+        assert!(ran.all().contains(due), "{args:?}: {}", ran.all());
+    }
+    assert_eq!(folder.gatedrun(&["run", TASK, "--discard-partial"]).code, 0);
+}
+
+#[test]
+fn a_decision_after_the_end_names_the_call_that_ended_it() {
+    let folder = Folder::project();
+    let calls = "{\"tool\": \"shell\", \"arguments\": {}}\n{\"tool\": \"search\", \"arguments\": {\"query\": \"x\"}}\n";
+    let ran = folder.gatedrun_stdin(&["policy", "decide", "policy/v1.yaml"], calls);
+    let second = ran.out.lines().nth(1).unwrap();
+    assert!(second.contains("\"reason\":\"the run ended with call_1: tool "), "{second}");
 }

@@ -209,15 +209,15 @@ fn one_call_more_or_less_loosens_nothing() {
     task(&folder, "more", &long);
     task(&folder, "less", &short);
     for (id, due) in [
-        ("t/more", "step 1 search: not asked -> allow"),
-        ("t/less", "step 1 search: allow -> not asked"),
+        ("t/more", "step 1 search: not reached -> allow"),
+        ("t/less", "step 1 search: allow -> not reached"),
     ] {
         assert_eq!(regression(&folder, id), (1, "other".to_owned(), vec![due.to_owned()]));
     }
     // A denial that nothing asks for is gone.
     task(&folder, "less", &json!([search("pump"), answer()]));
     let (_, verdict, what) = regression(&folder, "t/less");
-    let due = "step 2 fetch: deny:url_allowlist -> not asked, LOOSENED";
+    let due = "step 2 fetch: deny:url_allowlist -> not reached, LOOSENED";
     assert_eq!((verdict.as_str(), &what[..]), ("loosened", &[due.to_owned()][..]));
     // What is denied in its place by the same rule shows the rule as well.
     task(&folder, "less", &json!([search("pump"), fetch("worse.test"), answer()]));
@@ -247,7 +247,7 @@ fn a_budget_that_lets_one_step_more_through_is_loosened() {
     budget(3);
     let (_, verdict, what) = regression(&folder, "t/budget");
     assert_eq!(verdict, "loosened", "{what:?}");
-    assert!(what[0].starts_with("step 3 the run: deny:loop_budget -> not asked"), "{what:?}");
+    assert!(what[0].starts_with("step 3 the run: deny:loop_budget -> not reached"), "{what:?}");
     // A run that is ended earlier lets nothing through that it does not come to.
     budget(1);
     let (_, verdict, what) = regression(&folder, "t/budget");

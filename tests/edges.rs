@@ -59,7 +59,7 @@ fn reached(lock: &str, from: &BTreeSet<String>) -> BTreeSet<String> {
             package.lines().find(|line| line.starts_with("name = ")).and_then(quoted).unwrap();
         let name = lock_name(lock, &name);
         let below = package.lines().filter(|line| line.starts_with(" \""));
-        let below = below.filter_map(|line| Some(line.split('"').nth(1)?.split(' ').next()?));
+        let below = below.filter_map(|line| line.split('"').nth(1)?.split(' ').next());
         uses.entry(name).or_default().extend(below);
     }
     let mut open: Vec<String> = from.iter().cloned().collect();

@@ -152,7 +152,7 @@ fn json_is_strict() {
         (r#""\q""#, r"write a backslash as `\\`"),
         ("\"\n\"", r"such as `\n`"),
         ("{'a':1}", "a key in double quotes"),
-        ("", "the text ends before"),
+        ("", "it is empty"),
         ("\u{feff}{}", "byte order mark"),
         (&"[".repeat(200), "nested deeper"),
     ] {

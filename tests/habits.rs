@@ -395,7 +395,7 @@ fn an_error_says_what_is_so_and_what_to_write() {
         (&["review"], 0, "runs: no proposal; `gatedrun check` and `gatedrun run` write one"),
         (&["regression", "notes.md"], 2, "notes.md: not a folder; name a project's folder"),
         (&["--json", "verify"], 2, "'--json' belongs after the command"),
-        (&["keygen", "notes.md"], 2, "already exists, and is not a private key"),
+        (&["keygen", "notes.md"], 2, "already exists, and keygen replaces no file"),
         (&["verify", "--key", "notes.md"], 2, "not an Ed25519 public key in PEM (\"BEGIN"),
         (&["sign", run, "--key", "notes.md"], 2, "not an Ed25519 private key in PEM (PKCS#8"),
         (&["diff", run, run, "--width", "5"], 2, "a whole number from 20 to 1000 is expected"),

@@ -207,6 +207,17 @@ impl Folder {
         }
     }
 
+    /// Runs the program in a folder below this one.
+    pub fn gatedrun_in(&self, below: &str, args: &[&str]) -> Ran {
+        let output = Command::new(env!("CARGO_BIN_EXE_gatedrun"))
+            .args(args)
+            .current_dir(self.path().join(below))
+            .env_clear()
+            .output()
+            .unwrap();
+        Ran::new(output, self.path().as_str())
+    }
+
     pub fn gatedrun_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Ran {
         let output = Command::new(env!("CARGO_BIN_EXE_gatedrun"))
             .args(args)

@@ -362,6 +362,9 @@ impl Checks<'_> {
             }
             return Ok(exit::OK);
         }
+        let is_offered = !checked.differences.is_empty()
+            && checked.rewritten.is_none()
+            && !checked.is_of_another_version();
         self.unchanged += u64::from(checked.class == Class::InputsOnly);
         self.inputs.extend(checked.inputs);
         let target = target_of(run);
@@ -369,8 +372,8 @@ impl Checks<'_> {
             terminal.note(&format!("  make the proposal again with `gatedrun check {target}`"));
         } else if checked.differences.is_empty() && !checked.unmet.is_empty() {
             terminal.note(&format!("  {run}: {}", offer::meet(&library.typed(task))));
-        // What only a checkout did is not for anyone to accept.
-        } else if !checked.differences.is_empty() && checked.rewritten.is_none() && !in_ci() {
+        // What only a checkout did is not for anyone to accept, nor what was not compared.
+        } else if is_offered && !in_ci() {
             return Ok(exit::worse(exit::DRIFT, propose(run, &inputs, terminal)));
         }
         Ok(exit::DRIFT)

@@ -14,6 +14,7 @@ use crate::evidence::text::terminal as escape;
 use crate::evidence::{FILES, STATE, open};
 use crate::file::said;
 use crate::host::HostFault;
+use crate::ledger::OTHER_VERSION;
 use crate::line_ends::RUNS;
 
 use super::Stop;
@@ -136,13 +137,26 @@ impl Checked {
                 vec![format!("behaviour unchanged, inputs changed: {}", names.join(", "))]
             }
             Class::Behaviour => vec![format!("behaviour: {}", self.behaviour.join("; "))],
-            Class::Bytes => vec!["behaviour unchanged, other bytes".to_owned()],
+            Class::Bytes => vec![self.bytes_words().to_owned()],
             Class::Unknown => vec![self.unknown_words()],
         };
         said.extend(self.rewritten.clone());
         said.splice(0..0, self.seed.clone());
         said.extend(self.unmet.iter().map(|unmet| format!("not as expected: {unmet}")));
         said.join("; ")
+    }
+
+    /// Whether another version of the program reads the committed run, which this one does not.
+    pub(super) fn is_of_another_version(&self) -> bool {
+        self.unknown.as_ref().is_some_and(|why| why.contains(OTHER_VERSION))
+    }
+
+    fn bytes_words(&self) -> &'static str {
+        let is_artifact = |(file, _): &(String, Drift)| FILES.contains(&file.as_str());
+        match self.differences.iter().any(is_artifact) {
+            true => "behaviour unchanged, other bytes",
+            false => "behaviour unchanged, other files",
+        }
     }
 
     fn unknown_words(&self) -> String {
@@ -227,11 +241,11 @@ pub(super) fn print_checked(
         Class::Identical => "not as expected",
         Class::InputsOnly => "behaviour unchanged, inputs changed, not as expected",
         Class::Behaviour => "behaviour",
-        Class::Bytes => "behaviour unchanged, other bytes",
+        Class::Bytes => checked.bytes_words(),
         Class::Unknown => &checked.unknown_words(),
     };
     terminal.line(&format!("{run}: {word}: {}", escape(what)))?;
-    if checked.class == Class::Unknown {
+    if checked.class == Class::Unknown && !checked.is_of_another_version() {
         terminal.line(
             "  restore the run's files, or accept what its task makes now with `gatedrun review`",
         )?;

@@ -157,20 +157,24 @@ fn bound(value: &mut Value) {
 struct Run<'a> {
     gate: Gate<'a>,
     standing: Standing,
-    /// The denial that ended it.
-    ended: Option<Denied>,
+    /// The call whose denial ended it, and the denial.
+    ended: Option<(String, Denied)>,
 }
 
 impl Run<'_> {
     fn decide(&mut self, call: &ProposedCall) -> Result<GateDecided, HostFault> {
         let mut verdict = match &self.ended {
-            Some(denied) => Verdict::Deny(denied.clone()),
+            Some((call_id, denied)) => {
+                let reason = format!("the run ended with {call_id}: {}", denied.reason);
+                Verdict::Deny(Denied { reason, ..denied.clone() })
+            }
             None => self.gate.decide_call(call, &self.standing)?.0,
         };
         match &verdict {
             Verdict::Allow(_) => self.standing.totals.calls_allowed += 1,
             Verdict::Deny(denied) if denied.on_deny == OnDeny::Terminate => {
-                self.ended.get_or_insert_with(|| denied.clone());
+                let shown = cut(&call.call_id).into_owned();
+                self.ended.get_or_insert_with(|| (shown, denied.clone()));
             }
             Verdict::Deny(_) => {}
         }

@@ -321,7 +321,10 @@ pub(super) fn summary(folder: &Utf8Path) -> (Summary, Option<Unread>) {
 
 /// What to do about a run whose ledger is damaged.
 pub(super) fn damaged(run: &Utf8Path) -> String {
-    format!("see `{}`, and restore the run from version control", next::verify(run))
+    match run.as_str().ends_with(PARTIAL_ENDING) {
+        true => format!("restore it from a backup, or start over with `{}`", next::over(run)),
+        false => format!("see `{}`, and restore the run from version control", next::verify(run)),
+    }
 }
 
 /// How to continue a run that was cut short.

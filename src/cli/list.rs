@@ -244,6 +244,9 @@ fn print(rows: &[Row], terminal: &mut Terminal) -> Result<(), Stop> {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     terminal.line(&terminal.paint(Tone::Strong, &line(&HEAD.map(str::to_owned))))?;
+    if rows.is_empty() {
+        terminal.note("no tasks and no runs; make a run with `gatedrun run`");
+    }
     for (row, cells) in rows.iter().zip(&cells) {
         terminal.line(&line(cells))?;
         if let Some(error) = &row.error {

@@ -63,6 +63,16 @@ pub(super) fn verify(name: &Utf8Path) -> String {
     }
 }
 
+/// How to discard an unfinished run and begin again.
+pub(super) fn over(partial: &Utf8Path) -> String {
+    let task = match task_of(partial, None) {
+        Ok((Project::Folder(root), task)) => root.join(task).into_string(),
+        Ok((Project::Builtin, task)) => format!("{BUILTIN}{task}"),
+        Err(_) => recorded_task(partial).unwrap_or_else(|| "TASK".to_owned()),
+    };
+    format!("gatedrun run {task} --discard-partial")
+}
+
 /// A command about the run of this name, with the task that the ledger in `folder` names where its
 /// place does not say it.
 fn with_task(command: &str, name: &Utf8Path, folder: &Utf8Path) -> String {

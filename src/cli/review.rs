@@ -30,7 +30,7 @@ use super::{Stop, exit};
 /// The arguments of `review`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gatedrun review                           asks about every proposal below runs/\n  gatedrun review runs/canonical --accept   accepts those below a folder, after verifying each\n  gatedrun review --accept-unchanged        accepts those that behave as before and only name other inputs"
+    after_help = "Examples:\n  gatedrun review                           asks about every proposal below runs/\n  gatedrun review runs/canonical --accept   accepts those below a folder, after verifying each\n  gatedrun review --accept-unchanged        accepts those that behave as before and differ only in their inputs"
 )]
 pub struct Args {
     /// A run, or a folder in which to look for proposals

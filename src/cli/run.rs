@@ -52,7 +52,7 @@ pub struct Args {
     /// Discard an interrupted run of the task and start again
     #[arg(long)]
     discard_partial: bool,
-    /// Run so many tasks at a time; what is printed stays in the order of the tasks [default: one a core]
+    /// Run up to N tasks in parallel; the output keeps the order of the tasks [default: one per core]
     #[arg(long, value_name = "N", value_parser = typos::jobs, allow_negative_numbers = true)]
     jobs: Option<NonZero<usize>>,
     /// Print the outcomes as JSON, one line per run

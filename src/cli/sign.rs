@@ -212,7 +212,7 @@ pub(super) fn signing_key(path: &Utf8Path, terminal: &mut Terminal) -> Result<Si
 fn complete(path: &Utf8Path, beside: &Utf8Path, terminal: &mut Terminal) -> Result<u8, Stop> {
     let key = signing_key(path, terminal).map_err(|stop| match stop.code {
         exit::USAGE => Stop::usage(format!(
-            "{path}: already exists, and is not a private key whose public key is missing; choose another name"
+            "{path}: already exists, and keygen replaces no file; choose another name"
         )),
         _ => stop,
     })?;

@@ -30,7 +30,14 @@ pub(super) fn named(paths: &[Utf8PathBuf]) -> Result<Vec<Named>, Stop> {
     for path in paths {
         match task_folder(path) {
             Some(folder) => tasks.extend(below(path, &folder)?),
-            None => tasks.push(Ok(task(path)?)),
+            // Where a task is run, it may be a folder of them too.
+            None => tasks.push(Ok(task(path).map_err(|stop| Stop {
+                message: match stop.message.ends_with("name a task file") {
+                    true => format!("{} or a folder of tasks", stop.message),
+                    false => stop.message,
+                },
+                ..stop
+            })?)),
         }
     }
     Ok(tasks)
@@ -75,7 +82,7 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
         Some(format!("no such file; did you mean {path}.json?"))
     } else {
         let what = if path.as_str().ends_with('/') { "folder" } else { "file" };
-        Some(format!("no such {what}; name a task file, or for `gatedrun run` a folder of tasks"))
+        Some(format!("no such {what}; name a task file"))
     };
     if let Some(what) = what {
         return Err(Stop::usage(format!("{path}: {what}")));
@@ -140,11 +147,11 @@ fn task_in_manifest(run: &Utf8Path) -> Option<String> {
 /// # Errors
 /// The project's is not a file, or the project has other tasks only: one of those is meant.
 pub fn default_task() -> Result<TaskPath, Stop> {
-    let own = upwards(Utf8Path::new(builtin::TASK));
+    let root = project::root(Utf8Path::new("."))?.unwrap_or_default();
+    let own = root.join(builtin::TASK);
     if file::at(&own)?.is_some() {
         return task(&own);
     }
-    let root = project::root(Utf8Path::new("."))?.unwrap_or_default();
     let (ids, refused) = find_tasks(&root, "");
     if let Some(refused) = refused.first() {
         let message = format!("{}: {}", refused.path, refused.what);

@@ -11,10 +11,12 @@ use crate::evidence::ATTESTATION;
 use crate::evidence::attest;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::evidence::verify::{
-    Asked, Cause, Finding, SignatureState, Verdict, Verification, Watch, verify_as,
+    Asked, Cause, Finding, MOVE_OR_DELETE, SignatureState, Verdict, Verification, Watch, verify_as,
 };
 use crate::file;
 use crate::inputs::{Library, Project};
+use crate::ledger::OTHER_VERSION;
+use crate::task::PARTIAL_ENDING;
 
 use super::found::{self, Item};
 use super::in_order::{Work, cores, in_order};
@@ -235,11 +237,20 @@ fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) ->
             String::new()
         }
         SignatureState::None => ", not signed".to_owned(),
-        SignatureState::Unchecked => format!(", signed by {}, not checked: give --key", of(false)),
-        SignatureState::OtherKey => format!(", signed by {}, which is not a given key", of(false)),
+        SignatureState::Unchecked => format!(
+            ", signature not checked (names key {}; give its public key with --key)",
+            of(false)
+        ),
+        SignatureState::OtherKey => {
+            format!(", signature not checked (names key {}, which was not given)", of(false))
+        }
         SignatureState::Valid if of(false).is_empty() => format!(", signed by {}", of(true)),
         SignatureState::Valid => {
-            format!(", signed by {}; not checked: {}, whose key was not given", of(true), of(false))
+            format!(
+                ", signed by {}; not checked: names key {}, which was not given",
+                of(true),
+                of(false)
+            )
         }
         SignatureState::Invalid => String::new(),
     };
@@ -269,16 +280,26 @@ fn remedy(run: &str, verification: &Verification) -> Option<String> {
             finding.verdict == verification.verdict && causes.contains(&finding.cause)
         })
     };
+    let is_only_more = verification.findings.iter().all(|finding| {
+        finding.verdict < verification.verdict || finding.what.ends_with(MOVE_OR_DELETE)
+    });
+    let is_of_another_version =
+        verification.findings.iter().any(|finding| finding.what.ends_with(OTHER_VERSION));
     // These name the remedy themselves.
     if says(&[Cause::LineEnds, Cause::WhiteSpace, Cause::Place]) {
         return None;
     }
     match verification.verdict {
+        Verdict::Tampered | Verdict::Malformed if is_of_another_version => None,
+        Verdict::Tampered | Verdict::Malformed if run.ends_with(PARTIAL_ENDING) => {
+            Some(found::damaged(Utf8Path::new(run)))
+        }
+        Verdict::Tampered | Verdict::Malformed if is_only_more => None,
         Verdict::Tampered | Verdict::Malformed if says(&[Cause::Signature]) => Some(format!(
             "restore {ATTESTATION} from version control, or delete it and sign the run again with `gatedrun sign {run} --key KEY`"
         )),
         Verdict::Tampered | Verdict::Malformed => Some(
-            "restore the run's folder from version control, without files that the run did not write; if that cannot be done, do not rely on this run".to_owned(),
+            "restore the run from version control, and delete files that it did not write; if that cannot be done, do not rely on this run".to_owned(),
         ),
         Verdict::InputsDiffer => Some(format!(
             "restore these inputs, or see with `{}` what the run does with the current ones",

@@ -27,7 +27,7 @@ words! {
         SchemaMismatch => "schema_mismatch",
         /// F4: the same call too often.
         CycleDetection => "cycle_detection",
-        /// F5: an unclassified error, or a panic.
+        /// F5: an unclassified error, a panic, or a result that does not fit the tool's contract.
         CataloguedUnhandled => "catalogued_unhandled",
     }
 }

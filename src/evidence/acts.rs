@@ -291,7 +291,7 @@ impl Acts {
 /// How many files are reported of a run.
 const FILES_MAX: usize = 10;
 
-const NOT_ASKED: &str = "not asked";
+const NOT_ASKED: &str = "not reached";
 
 fn word(act: &Act) -> String {
     act.decision.clone().unwrap_or_else(|| "not decided".to_owned())

@@ -360,7 +360,7 @@ pub fn check(
     }
     if expected.bytes() != bytes {
         let what = if read.payload == expected.payload {
-            "it is not written as the program writes it"
+            "the JSON says the same, but is not written as `gatedrun sign` writes it: other white space, or another order of keys"
         } else {
             "its payload is not the statement that the ledger makes"
         };

@@ -227,10 +227,10 @@ impl Library {
         match named {
             Some(named) if named != task.id => Err(Problem::new(
                 path,
-                format!("the id is {:?}, and the path says {:?}", task.id, cut(named)),
+                format!("the id is {:?}; expected its path below tasks/", task.id),
             )
             .at("/id")
-            .remedy("a task below tasks/ has its path as its id")),
+            .remedy(format!("write \"id\": {:?}", cut(named)))),
             Some(_) => self.check_nesting(task, path),
             None => Ok(()),
         }

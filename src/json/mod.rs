@@ -142,7 +142,12 @@ impl From<serde_json::Error> for JsonError {
     fn from(error: serde_json::Error) -> Self {
         let text = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
-        let message = plain(text.strip_suffix(&place).unwrap_or(&text)).to_owned();
+        let is_empty = error.is_eof() && error.line() <= 1 && error.column() == 0;
+        let message = match is_empty {
+            true => "not JSON: it is empty",
+            false => plain(text.strip_suffix(&place).unwrap_or(&text)),
+        };
+        let message = message.to_owned();
         // The parser counts from 0 where the text is empty.
         Self { line: error.line().max(1), column: error.column().max(1), message }
     }

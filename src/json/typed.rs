@@ -14,7 +14,7 @@ use serde::de::{
 use serde_json::{Map, Value};
 
 use super::pointer_token;
-use crate::problem::{cut, misspelt, unknown_key};
+use crate::problem::{cut, unknown_key};
 
 /// Why a value is not one of the type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,12 +130,7 @@ impl de::Error for Misfit {
     }
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
-        let what = unknown_key(field, known);
-        let what = match misspelt(field, known) {
-            Some(_) => what,
-            None => format!("{what}; the keys here are {}", known.join(", ")),
-        };
-        Self::new(what).below(field)
+        Self::new(unknown_key(field, known)).below(field)
     }
 
     fn missing_field(field: &'static str) -> Self {

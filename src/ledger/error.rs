@@ -5,6 +5,9 @@ use std::io;
 use crate::event::{Event, Record};
 use crate::json::Digest;
 
+/// What to do about a format that this program does not read.
+pub const OTHER_VERSION: &str = "use a version of the program that reads that format";
+
 /// Why a ledger cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {

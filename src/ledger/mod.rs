@@ -2,8 +2,8 @@
 //!
 //! It is the only writer of records and the only reader of the clock. `grammar` says which event
 //! may follow which, and is asked when a record is written and again when it is read; `reader`
-//! reads a ledger back; `past` is what is recorded already when a loop begins; `writer` adds to it. The ledger does not
-//! know where its lines go: that is the sink's business.
+//! reads a ledger back; `past` is what is recorded already when a loop begins; `writer` adds to it.
+//! The ledger does not know where its lines go: that is the sink's business.
 
 mod error;
 mod encode;
@@ -14,7 +14,7 @@ mod past;
 mod writer;
 
 pub use encode::encode;
-pub use error::{Divergence, LedgerError};
+pub use error::{Divergence, LedgerError, OTHER_VERSION};
 pub use grammar::Grammar;
 pub use lines::LINE_BYTES_MAX;
 pub use past::{Answer, Pair, Past};

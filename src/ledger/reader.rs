@@ -9,7 +9,7 @@ use crate::json::{Digest, JsonError};
 use crate::line_ends::{RUNS, Rewriting, is_line_end};
 
 use super::encode::{LINK, encode, write_unlinked};
-use super::error::LedgerError;
+use super::error::{LedgerError, OTHER_VERSION};
 use super::grammar::Grammar;
 use super::lines::{LINE_BYTES_MAX, Lines, Next};
 
@@ -86,8 +86,7 @@ impl<R: Read> Reader<R> {
             && started.format != FORMAT
         {
             return Err(self.malformed(format!(
-                "the ledger has format {}, and this program reads format {FORMAT}; use a version of \
-                 the program that reads that format",
+                "the ledger has format {}, and this program reads format {FORMAT}; {OTHER_VERSION}",
                 started.format
             )));
         }

@@ -200,7 +200,11 @@ pub fn flow(value: &Value) -> String {
     match value {
         Value::String(text) => {
             let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
-            let plain = !text.is_empty() && text.chars().all(is_plain);
+            let reads_as_text = || {
+                let read = crate::yaml::parse(text.as_bytes());
+                read.is_ok_and(|document| document.value == *value)
+            };
+            let plain = !text.is_empty() && text.chars().all(is_plain) && reads_as_text();
             if plain { text.clone() } else { format!("{:?}", cut(text)) }
         }
         Value::Array(items) => {

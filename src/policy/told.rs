@@ -41,6 +41,14 @@ pub(super) fn unread(path: &str, error: YamlError) -> Problem {
     let problem = |what: String| Problem::new(path, what).at(at(place, &pointer));
     let rules = keywords_at(&pointer).filter(|_| !word.is_empty());
     let options = rules.map(options).unwrap_or_default();
+    if options.contains(&format!("{word:?}")) {
+        return problem(format!("`{word}` without quotes is a boolean to some readers"))
+            .remedy(format!("write `{}: {word:?}`", last(&pointer)));
+    }
+    if rules.is_some_and(|rules| rules.get("type").is_some_and(|kind| kind == "integer")) {
+        let what = format!("{} must be a whole number (found {})", name_of(&pointer), cut(&word));
+        return problem(what).remedy("write digits alone");
+    }
     if !options.is_empty() {
         let (what, remedy) = none_of(&pointer, &word, &format!("{:?}", cut(&word)), &options);
         return problem(what).remedy(remedy);
@@ -81,7 +89,11 @@ pub(super) fn none_of(
     let known: Vec<&str> = options.iter().map(String::as_str).collect();
     let mount = text.split('/').next().filter(|mount| *mount != text);
     let mount = mount.filter(|mount| known.contains(mount));
-    let near = nearest(&text.to_ascii_lowercase(), &known);
+    // What needs quotes is meant by whoever leaves them out.
+    let bare: Vec<&str> = known.iter().map(|word| word.trim_matches('"')).collect();
+    let near = nearest(&text.to_ascii_lowercase(), &bare);
+    let near = near.and_then(|near| known.iter().find(|word| word.trim_matches('"') == near));
+    let near = near.copied();
     let write = |word: &str| match is_entry(pointer) {
         true => format!("write {word}"),
         false => format!("write `{key}: {word}`"),

@@ -144,6 +144,11 @@ pub(super) fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value)
             keys => format!("the keys are {}", keys.join(", ")),
         },
         ValidationErrorKind::Constant { expected_value } => format!("write {expected_value}"),
+        ValidationErrorKind::Type { .. } => match known_keys(error, schema).as_slice() {
+            [] => String::new(),
+            keys if keys.len() > LISTED_MAX => String::new(),
+            keys => format!("write an object; its keys are {}", keys.join(", ")),
+        },
         _ => String::new(),
     };
     let known = free.into_iter().map(str::to_owned).collect();

@@ -70,12 +70,8 @@ pub(super) fn explain(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> 
         return effective(args, terminal);
     };
     let loaded = load_within(&args.named, &args.world)?;
-    let call = decide::read_call(call.as_bytes(), 1).map_err(|no_call| {
-        Stop::usage(format!(
-            "the call: {}; write {{\"tool\": \"…\", \"arguments\": {{…}}}}",
-            no_call.what
-        ))
-    })?;
+    let call = decide::read_call(call.as_bytes(), 1)
+        .map_err(|no_call| Stop::usage(format!("the call: {}", no_call.what)))?;
     if args.json {
         return explain_json(&loaded, &call, terminal);
     }

@@ -59,6 +59,9 @@ impl Check<'_> {
     }
 }
 
+/// What to do about a file that the run did not write.
+pub const MOVE_OR_DELETE: &str = "; move or delete it";
+
 /// How what lies in a run's folder differs from what its ledger says: `differs` gets each path in
 /// the folder, what is wrong there, and whether the machine refused to read it. `written` are the files that the run wrote itself; without
 /// it, nothing is said of those.
@@ -112,13 +115,20 @@ fn look_into(
                     differs(&path, what, Cause::Contents);
                     nested = Some(path);
                 } else if !is_folder || !holds_a_run(folder, &path) {
-                    differs(&path, "not a part of a run", Cause::Contents);
+                    differs(
+                        &path,
+                        &format!("not a part of a run{MOVE_OR_DELETE}"),
+                        Cause::Contents,
+                    );
                 }
             }
             _ if is_folder => {}
             None => {}
             Some(written) => match missing.remove(path.as_str()) {
-                None => differs(&path, "the run wrote no such file", Cause::Contents),
+                None => {
+                    let what = format!("the run wrote no such file{MOVE_OR_DELETE}");
+                    differs(&path, &what, Cause::Contents);
+                }
                 Some(due) => {
                     if let Err((what, cause)) =
                         is_written(folder, &path, due, written.with_lf.get(&path))

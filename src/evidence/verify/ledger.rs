@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::event::Event;
 use crate::json::Digest;
-use crate::ledger::{LINE_BYTES_MAX, LedgerError, Reader};
+use crate::ledger::{LINE_BYTES_MAX, LedgerError, OTHER_VERSION, Reader};
 use crate::line_ends::trimmed;
 
 use super::super::compare::{self, Comparison, Difference};
@@ -284,7 +284,7 @@ impl Check<'_> {
         let format = stated.and_then(|bytes| manifest::format_of(&bytes));
         if let Some(format) = format.filter(|format| *format != u64::from(MANIFEST_FORMAT)) {
             let what = format!(
-                "the manifest has format {format}, and this program reads format {MANIFEST_FORMAT}; use a version of the program that reads that format"
+                "the manifest has format {format}, and this program reads format {MANIFEST_FORMAT}; {OTHER_VERSION}"
             );
             self.add(Verdict::Malformed, Cause::Format, MANIFEST, what);
             return;

@@ -31,8 +31,8 @@ use super::attest::Signed;
 use super::open::Folder;
 
 pub use check::{Asked, WORK_FILES_MAX, Watch};
-pub use contents::contents;
 pub(super) use contents::digest;
+pub use contents::{MOVE_OR_DELETE, contents};
 pub use finding::{Cause, FINDINGS_MAX, Finding, SignatureState, Verdict};
 pub use policy::policy;
 

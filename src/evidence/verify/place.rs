@@ -32,7 +32,7 @@ impl Check<'_> {
 /// That a run lies in another task's place.
 pub fn words(task: &str, place: &str) -> String {
     format!(
-        "this is the run of the task {task:?}, and it is in the place of {place:?}; move it back to runs/{task}"
+        "this is the run of the task {task:?}, and it is in the place of {place:?}; move it back to runs/{task}, or remove it if that run is there"
     )
 }
 
