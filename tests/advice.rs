@@ -136,6 +136,12 @@ fn what_is_wrong_with_a_run_says_what_to_do_about_it() {
     folder.write(&format!("{RUN}/attestation.intoto.json"), "{}");
     let ran = folder.gatedrun(&["verify", RUN]);
     assert!(ran.out.contains("`gatedrun sign runs/canonical/v1 --key KEY`"), "{}", ran.all());
+    // A run that was changed itself is not to be signed again.
+    let whole = folder.read(&report);
+    folder.edit(&report, "final_answer", "loop_budget");
+    let ran = folder.gatedrun(&["verify", RUN]);
+    assert!(!ran.out.contains("gatedrun sign") && ran.out.contains("do not rely"), "{}", ran.all());
+    std::fs::write(folder.path().join(&report), whole).unwrap();
     std::fs::remove_file(folder.path().join(RUN).join("attestation.intoto.json")).unwrap();
     std::fs::create_dir_all(folder.path().join("runs/other")).unwrap();
     std::fs::rename(folder.path().join(RUN), folder.path().join("runs/other/v1")).unwrap();

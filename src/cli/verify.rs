@@ -285,6 +285,8 @@ fn remedy(run: &str, verification: &Verification) -> Option<String> {
     });
     let is_of_another_version =
         verification.findings.iter().any(|finding| finding.what.ends_with(OTHER_VERSION));
+    let mut worst = verification.findings.iter().filter(|one| one.verdict == verification.verdict);
+    let is_signature_alone = worst.all(|finding| finding.cause == Cause::Signature);
     // These name the remedy themselves.
     if says(&[Cause::LineEnds, Cause::WhiteSpace, Cause::Place]) {
         return None;
@@ -295,7 +297,8 @@ fn remedy(run: &str, verification: &Verification) -> Option<String> {
             Some(found::damaged(Utf8Path::new(run)))
         }
         Verdict::Tampered | Verdict::Malformed if is_only_more => None,
-        Verdict::Tampered | Verdict::Malformed if says(&[Cause::Signature]) => Some(format!(
+        // Of a run that is changed itself nobody is told to sign it.
+        Verdict::Tampered | Verdict::Malformed if is_signature_alone => Some(format!(
             "restore {ATTESTATION} from version control, or delete it and sign the run again with `gatedrun sign {run} --key KEY`"
         )),
         Verdict::Tampered | Verdict::Malformed => Some(
