@@ -238,15 +238,12 @@ pub fn misspelt<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     })
 }
 
-/// How many known keys are listed where none is like the one that was written.
-const KEYS_LISTED_MAX: usize = 12;
-
 /// What to say of a key that is not among the known ones.
 ///
 /// ```
 /// use gatedrun::problem::unknown_key;
 /// assert_eq!(unknown_key("tolo", &["tool"]), "unknown key \"tolo\"; rename it to \"tool\"");
-/// assert_eq!(unknown_key("zzz", &["tool"]), "unknown key \"zzz\"; remove it, or write \"tool\"");
+/// assert_eq!(unknown_key("zzz", &["tool"]), "unknown key \"zzz\"; remove it; the keys here are tool");
 /// assert_eq!(unknown_key("zzz", &[]), "unknown key \"zzz\"; remove it");
 /// ```
 pub fn unknown_key(name: &str, known: &[&str]) -> String {
@@ -254,12 +251,7 @@ pub fn unknown_key(name: &str, known: &[&str]) -> String {
     let remedy = match (meant, known) {
         (Some(meant), _) => format!("rename it to {meant:?}"),
         (None, []) => "remove it".to_owned(),
-        (None, known) if known.len() > KEYS_LISTED_MAX => "remove it".to_owned(),
-        (None, known) => {
-            let listed: Vec<String> = known.iter().map(|key| format!("{key:?}")).collect();
-            let one = if listed.len() == 1 { "" } else { "one of " };
-            format!("remove it, or write {one}{}", listed.join(", "))
-        }
+        (None, known) => format!("remove it; the keys here are {}", known.join(", ")),
     };
     format!("unknown key {name:?}; {remedy}")
 }

@@ -9,15 +9,9 @@ use crate::support::{Folder, copy, root};
 const TASK: &str = "tasks/canonical/v1.json";
 const RUN: &str = "runs/canonical/v1";
 
-fn with_run() -> Folder {
-    let folder = Folder::project();
-    copy(root().join(RUN).as_std_path(), folder.path().join(RUN).as_std_path());
-    folder
-}
-
 #[test]
 fn a_run_that_its_task_does_not_expect_is_not_offered_for_review() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.edit(
         TASK,
         "\"terminal_reason\": \"final_answer\"",
@@ -46,7 +40,7 @@ fn a_run_that_its_task_does_not_expect_is_not_offered_for_review() {
 
 #[test]
 fn what_ci_cannot_accept_is_not_offered_there() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.edit("policy/v1.yaml", "jitter_percent: 20", "jitter_percent: 10");
     for exists in [true, false] {
         if !exists {
@@ -89,7 +83,7 @@ fn a_first_run_is_read_as_review_says() {
 
 #[test]
 fn a_damaged_run_is_not_called_finished() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let ledger = folder.path().join(RUN).join("state.jsonl");
     let whole = std::fs::read(&ledger).unwrap();
     let cut = whole.len() / 2;
@@ -117,7 +111,7 @@ fn a_damaged_run_is_not_called_finished() {
 
 #[test]
 fn what_is_wrong_with_a_run_says_what_to_do_about_it() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let remedy = |file: &str, from: &str, to: &str, due: &str| {
         let whole = folder.read(file);
         folder.edit(file, from, to);
@@ -153,7 +147,7 @@ fn what_is_wrong_with_a_run_says_what_to_do_about_it() {
 
 #[test]
 fn every_changed_input_is_named_by_its_path() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.edit("data/corpus/v1/manifest.json", "CC0-1.0", "CC0-1.1");
     let ran = folder.gatedrun(&["check", RUN]);
     let due = "inputs changed: data/corpus/v1/manifest.json";
@@ -162,7 +156,7 @@ fn every_changed_input_is_named_by_its_path() {
 
 #[test]
 fn errors_name_what_to_write() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.write("notes.md", "notes");
     folder.write("list.json", "[]");
     folder.write("nine.json", "{\"format\": 9}");
@@ -192,7 +186,7 @@ fn errors_name_what_to_write() {
         (&["run", "list.json"], "expected an object, found an empty array"),
         (&["run", "nine.json"], "expected 1, found 9; write 1"),
         (&["run", "model.json"], "found none; the keys are"),
-        (&["run", "key.json"], "remove it, or write one of \"random\""),
+        (&["run", "key.json"], "remove it; the keys here are random, script"),
         (&["run", "tasks/other.json"], "no such file; restore it, or name another"),
         (&["run", "data/corpus/v1/manifest.json"], "`gatedrun corpus check FOLDER`"),
         (&["policy", "check", "policy/v9.yaml"], "builtin:policy/v1.yaml, which is in the program"),
@@ -266,7 +260,7 @@ fn the_words_for_an_attempts_outcome_list_all() {
 
 #[test]
 fn the_end_of_a_line_is_named() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.write(&format!("{RUN}/manifest.json"), "{}\n");
     let ran = folder.gatedrun(&["verify", RUN]);
     assert!(ran.out.contains("      expected  the end of the line\n"), "{}", ran.all());
@@ -294,7 +288,7 @@ fn a_word_that_yaml_reads_otherwise_is_advised_in_quotes() {
 
 #[test]
 fn nothing_is_said_of_a_signature_that_was_not_checked() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     for key in ["a.pem", "b.pem"] {
         assert_eq!(folder.gatedrun(&["keygen", key]).code, 0);
     }
@@ -310,7 +304,7 @@ fn nothing_is_said_of_a_signature_that_was_not_checked() {
 
 #[test]
 fn a_folder_with_runs_is_the_project_for_run_too() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     std::fs::create_dir_all(folder.path().join("inner/runs")).unwrap();
     let inner = folder.path().join("inner");
     let ran = folder.gatedrun_in("inner", &["run"]);
@@ -324,7 +318,7 @@ fn a_folder_with_runs_is_the_project_for_run_too() {
 
 #[test]
 fn a_run_of_another_format_is_left_to_its_program() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let ledger = format!("{RUN}/state.jsonl");
     folder.edit(&ledger, "\"format\":1", "\"format\":2");
     for command in ["verify", "check"] {
@@ -339,7 +333,7 @@ fn a_run_of_another_format_is_left_to_its_program() {
 
 #[test]
 fn a_file_too_many_is_told_as_that() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.write(&format!("{RUN}/extra.txt"), "x");
     let ran = folder.gatedrun(&["verify", RUN]);
     let due = "extra.txt: not a part of a run; move or delete it";
@@ -351,7 +345,7 @@ fn a_file_too_many_is_told_as_that() {
 
 #[test]
 fn an_unfinished_run_is_not_looked_for_in_version_control() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let partial = format!("{RUN}.partial");
     std::fs::rename(folder.path().join(RUN), folder.path().join(&partial)).unwrap();
     folder.edit(&format!("{partial}/state.jsonl"), "\"seq\":3", "\"seq\":4");
@@ -371,4 +365,78 @@ fn a_decision_after_the_end_names_the_call_that_ended_it() {
     let ran = folder.gatedrun_stdin(&["policy", "decide", "policy/v1.yaml"], calls);
     let second = ran.out.lines().nth(1).unwrap();
     assert!(second.contains("\"reason\":\"the run ended with call_1: tool "), "{second}");
+}
+
+#[test]
+fn a_tasks_own_place_is_that_also_where_it_is_named() {
+    let folder = Folder::with_run();
+    let ledger = folder.read(&format!("{RUN}/state.jsonl"));
+    std::os::unix::fs::symlink(folder.path().join("runs"), folder.path().join("link")).unwrap();
+    for out in [RUN, "./runs/../runs/canonical/v1", "link/canonical/v1"] {
+        let args = ["run", TASK, "--seed", "4", "--out", out];
+        let ran = folder.gatedrun(&args);
+        assert!(ran.code == 1 && ran.out.contains("change `seed` in"), "{}", ran.all());
+        assert!(!ran.all().contains("--accept"), "{}", ran.all());
+        let ran = folder.gatedrun(&[&args[..], &["--accept"]].concat());
+        assert!(ran.code == 2 && ran.err.contains("change `seed` in"), "{}", ran.all());
+        assert!(folder.read(&format!("{RUN}/state.jsonl")) == ledger);
+    }
+    // CI makes no evidence there either.
+    std::fs::remove_dir_all(folder.path().join("runs/canonical")).unwrap();
+    let ran = folder.gatedrun_with(&["run", TASK, "--out", RUN], &[("CI", "true")]);
+    assert!(ran.code == 1 && !folder.path().join(RUN).exists(), "{}", ran.all());
+}
+
+#[test]
+fn what_is_missing_or_damaged_is_told_with_what_to_do() {
+    let folder = Folder::with_run();
+    let ledger = format!("{RUN}/state.jsonl");
+    let whole = folder.read(&ledger);
+    folder.edit(&ledger, "\"seq\":4", "\"seq\":5");
+    let ran = folder.gatedrun(&["replay", RUN]);
+    let due = "seq is 5, expected 4; restore the run from version control";
+    assert!(ran.code == 5 && ran.out.contains(due), "{}", ran.all());
+    std::fs::write(folder.path().join(&ledger), whole).unwrap();
+    // `check` cannot show what a run does with a corpus that contradicts its manifest.
+    let corpus = folder.read("data/corpus/v1/op-01.md");
+    folder.write("data/corpus/v1/op-01.md", "x");
+    let ran = folder.gatedrun(&["verify", RUN]);
+    assert!(ran.out.contains("restore these inputs"), "{}", ran.all());
+    assert!(!ran.out.contains("gatedrun check"), "{}", ran.all());
+    std::fs::write(folder.path().join("data/corpus/v1/op-01.md"), corpus).unwrap();
+    // In CI no proposal is written.
+    let other = Folder::lenient_project();
+    copy(root().join(RUN).as_std_path(), other.path().join(RUN).as_std_path());
+    other.edit("policy/v1.yaml", "max_iterations: 10", "max_iterations: 2");
+    for (ci, proposes) in [("true", false), ("", true)] {
+        let ran = other.gatedrun_with(&["regression"], &[("CI", ci)]);
+        assert!(ran.err.contains("`gatedrun check RUN` shows"), "{}", ran.all());
+        assert_eq!(ran.err.contains("writes a proposal"), proposes, "{}", ran.all());
+    }
+    std::fs::remove_file(folder.path().join(TASK)).unwrap();
+    for (args, due) in [
+        (&["replay", RUN][..], "its task tasks/canonical/v1.json does not exist; restore it"),
+        (&["verify", RUN], "no such file; restore it, or name the run's project"),
+        (&["regression"], "restore the task, or remove the run"),
+    ] {
+        let ran = folder.gatedrun(args);
+        assert!(ran.code != 0 && ran.all().contains(due), "{args:?}: {}", ran.all());
+    }
+}
+
+#[test]
+fn no_key_is_advised_only_because_it_is_free() {
+    let folder = Folder::project();
+    folder.edit(TASK, "\"format\"", "\"version\": 2, \"format\"");
+    let ran = folder.gatedrun(&["run", TASK]);
+    assert!(ran.err.contains("remove it; the keys here are $schema, contracts, "), "{}", ran.all());
+    let ran = Folder::with_run().gatedrun(&[
+        "replay",
+        RUN,
+        "--policy",
+        "policy/v1.yaml",
+        "--require",
+        "deny",
+    ]);
+    assert!(ran.code == 1 && ran.err.contains("name runs that have one"), "{}", ran.all());
 }

@@ -9,12 +9,6 @@ const TASK: &str = "tasks/canonical/v1.json";
 const RUN: &str = "runs/canonical/v1";
 
 /// A project with the committed canonical run in it.
-fn with_run() -> Folder {
-    let folder = Folder::project();
-    copy(root().join(RUN).as_std_path(), folder.path().join(RUN).as_std_path());
-    folder
-}
-
 #[test]
 fn the_canonical_run_as_its_user_sees_it() {
     let folder = Folder::project();
@@ -67,7 +61,7 @@ fn what_is_built_in_is_what_is_committed() {
 
 #[test]
 fn any_changed_byte_of_any_file_is_found_and_named() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     for name in gatedrun::evidence::FILES {
         let path = format!("{RUN}/{name}");
         let good = folder.read(&path);
@@ -129,7 +123,7 @@ fn a_changed_input_is_named() {
             "corpus manifest data/corpus/v1/manifest.json (was",
         ),
     ] {
-        let folder = with_run();
+        let folder = Folder::with_run();
         folder.edit(path, from, to);
         let ran = folder.gatedrun_with(&["check", RUN], &[("CI", "true")]);
         assert_ne!(ran.code, 0, "{path}");
@@ -139,7 +133,7 @@ fn a_changed_input_is_named() {
 
 #[test]
 fn drift_is_shown_proposed_and_accepted_by_a_person_only() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.edit(TASK, "\"max_sentences\": 2", "\"max_sentences\": 3");
     insta::assert_snapshot!("check_drift", folder.gatedrun(&["check", RUN]).all());
     assert!(folder.path().join("runs/canonical/v1.new/state.jsonl").exists());
@@ -171,7 +165,7 @@ fn in_ci_a_new_run_is_only_proposed() {
 
 #[test]
 fn an_unmet_expectation_is_told() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.edit(TASK, "\"75 days\"", "\"76 days\"");
     folder.edit(TASK, "[\"search\", \"fetch\", \"read\", \"summarize\"]", "[\"search\", \"read\"]");
     let ran = folder.gatedrun(&["run", TASK, "--out", "elsewhere"]);
@@ -298,7 +292,7 @@ fn the_bytes_depend_on_nothing_around_them() {
 
 #[test]
 fn checking_reads_and_leaves_no_trace() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let before: Vec<_> = walkdir::WalkDir::new(folder.path())
         .sort_by_file_name()
         .into_iter()
@@ -315,7 +309,7 @@ fn checking_reads_and_leaves_no_trace() {
 
 #[test]
 fn tasks_without_runs_and_runs_without_tasks_are_told() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let task = String::from_utf8(folder.read(TASK)).unwrap();
     folder.write("tasks/other/x.json", task.replace("canonical/v1", "other/x"));
     let ran = folder.gatedrun(&["check"]);
@@ -387,7 +381,7 @@ fn a_run_that_ends_otherwise_says_so_in_its_exit_code() {
 
 #[test]
 fn show_reads_a_run_that_was_cut_short_and_refuses_a_damaged_one() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let path = format!("{RUN}/state.jsonl");
     let good = folder.read(&path);
     folder.write(&path, &good[..good.len() / 2]);
@@ -555,7 +549,7 @@ fn policy_decide_denies_with_the_callers_id_what_it_cannot_read() {
 
 #[test]
 fn regression_tells_what_changed_and_fails_on_what_is_worse() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let ran = folder.gatedrun(&["regression"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "1 task: 1 same\n"));
     folder.write(
@@ -571,7 +565,7 @@ fn regression_tells_what_changed_and_fails_on_what_is_worse() {
     assert_eq!(ran.code, 1, "{}", ran.all());
     insta::assert_snapshot!("regression", ran.all());
     // An expectation that was not met and now is.
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.edit(TASK, "\"max_sentences\": 2", "\"max_sentences\": 3");
     folder.edit(TASK, "\"75 days\"", "\"75 days\", \"service restored\"");
     let ran = folder.gatedrun(&["regression", "--json"]);

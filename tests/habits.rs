@@ -57,12 +57,6 @@ fn on_terminal(
     Some((output.status.code().unwrap(), shown))
 }
 
-fn with_run() -> Folder {
-    let folder = Folder::project();
-    copy(root().join(RUN).as_std_path(), folder.path().join(RUN).as_std_path());
-    folder
-}
-
 fn lines(ran: &Ran) -> Vec<Value> {
     ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -93,7 +87,7 @@ fn colour_is_as_the_user_then_the_environment_then_the_terminal_says() {
         let is = (option.is_on(of, true), option.is_on(of, false));
         assert_eq!(is, (on_terminal, in_pipe), "{option:?} {variables:?}");
     }
-    let folder = with_run();
+    let folder = Folder::with_run();
     let coloured = |ran: Ran| ran.out.contains("\x1b[32m");
     assert!(!coloured(folder.gatedrun(&["check"])));
     assert!(coloured(folder.gatedrun(&["--color", "always", "check"])));
@@ -163,7 +157,7 @@ fn progress_is_shown_on_a_terminal_and_nowhere_else() {
 
 #[test]
 fn list_names_every_task_and_run_and_how_it_stands() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let task = String::from_utf8(folder.read(TASK)).unwrap();
     folder.write("tasks/canonical/new.json", task.replace("canonical/v1", "canonical/new"));
     copy(
@@ -245,7 +239,7 @@ fn run_takes_a_folder_of_tasks() {
 
 #[test]
 fn with_json_an_error_is_a_line_on_stdout() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let cases: [&[&str]; 9] = [
         &["run", "absent.json"],
         &["check", "absent"],
@@ -278,7 +272,7 @@ fn every_command_that_prints_data_takes_json() {
         let takes = folder.gatedrun(&args).out.contains("--json");
         assert_eq!(takes, !matches!(command, "completions" | "man"), "{command}");
     }
-    let folder = with_run();
+    let folder = Folder::with_run();
     let keys = &lines(&folder.gatedrun(&["keygen", "k.pem", "--json"]))[0];
     assert_eq!((&keys["private"], &keys["public"]), (&json!("k.pem"), &json!("k.pub.pem")));
     let signed = &lines(&folder.gatedrun(&["sign", RUN, "--key", "k.pem", "--json"]))[0];
@@ -353,7 +347,7 @@ fn help_lists_every_exit_code() {
 
 #[test]
 fn lines_fit_the_terminal() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let wrong = "a/folder/whose/name/is/quite/long/and/which/does/not/exist at all";
     folder.edit("runs/canonical/v1/run_report.md", "final_answer", "final_anwser");
     folder.gatedrun(&["run", TASK, "--seed", "1", "--out", "other"]);
@@ -424,7 +418,7 @@ fn an_error_says_what_is_so_and_what_to_write() {
 
 #[test]
 fn a_run_of_another_seed_is_not_offered_for_review() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let ran = folder.gatedrun(&["run", TASK, "--seed", "3"]);
     assert!(ran.code == 1 && ran.out.contains("cannot be accepted: the run in"), "{}", ran.all());
     assert!(ran.out.contains("--out") && !ran.out.contains("gatedrun review"), "{}", ran.all());
@@ -484,7 +478,7 @@ fn an_error_in_a_file_names_it_by_a_path_that_opens() {
 
 #[test]
 fn a_key_of_the_wrong_kind_is_told_apart() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.gatedrun(&["keygen", "k.pem"]);
     let ran = folder.gatedrun(&["verify", RUN, "--key", "k.pem"]);
     assert!(ran.code == 2 && ran.err.contains("this is a private key"), "{}", ran.all());

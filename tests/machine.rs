@@ -14,12 +14,6 @@ const TASK: &str = "tasks/canonical/v1.json";
 const RUN: &str = "runs/canonical/v1";
 const ATTESTATION: &str = "runs/canonical/v1/attestation.intoto.json";
 
-fn with_run() -> Folder {
-    let folder = Folder::project();
-    copy(root().join(RUN).as_std_path(), folder.path().join(RUN).as_std_path());
-    folder
-}
-
 /// The program in a shell, with stdout as the shell makes it; exit code and stderr.
 fn in_shell(folder: &Folder, args: &[&str], redirection: &str) -> (i32, String) {
     let ran = Command::new("sh")
@@ -52,7 +46,7 @@ fn unread(folder: &Folder, args: &[&str]) -> i32 {
 
 /// A project in which every command that judges has something to find.
 fn with_defects() -> (Folder, Vec<(Vec<&'static str>, i32)>) {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.gatedrun(&["keygen", "k.pem"]);
     copy(folder.path().join(RUN).as_std_path(), folder.path().join("runs/good/v1").as_std_path());
     let good = String::from_utf8(folder.read(TASK)).unwrap();
@@ -99,7 +93,7 @@ fn who_reads_stdout_does_not_decide_the_exit_code() {
     }
     assert_eq!(in_shell(&folder, &["--help"], ">/dev/full").0, 8);
     // Regression, on what is worse.
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.edit(TASK, "\"75 days\"", "\"76 days\"");
     folder.edit(TASK, "\"max_sentences\": 2", "\"max_sentences\": 3");
     let due = folder.gatedrun(&["regression"]).code;
@@ -119,7 +113,7 @@ fn writers() -> [(&'static str, Vec<&'static str>); 3] {
 
 #[test]
 fn outputs_go_to_regular_files_only() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.gatedrun(&["keygen", "k.pem"]);
     let at = |name: &str| folder.path().join(name);
     fifo(&at("fifo"));
@@ -196,7 +190,7 @@ fn outputs_go_to_regular_files_only() {
 
 #[test]
 fn a_folder_that_may_not_be_written_is_the_hosts_refusal() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.gatedrun(&["keygen", "k.pem"]);
     let nobody = |args: &[&str]| {
         let ran = Command::new("setpriv")
@@ -257,7 +251,7 @@ fn leftovers(folder: &Folder) -> Vec<String> {
 
 #[test]
 fn a_killed_writer_leaves_the_old_or_the_new() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     for key in ["a.pem", "b.pem"] {
         assert_eq!(folder.gatedrun(&["keygen", key]).code, 0);
     }
@@ -336,7 +330,7 @@ fn keygen_makes_a_pair_or_nothing() {
         ran.all()
     );
     // A key that others can read is warned of.
-    let folder = with_run();
+    let folder = Folder::with_run();
     assert_eq!(folder.gatedrun(&["keygen", "k.pem"]).code, 0);
     let ran = folder.gatedrun(&["sign", RUN, "--key", "k.pem"]);
     assert!(ran.code == 0 && ran.err.is_empty(), "{}", ran.all());
@@ -364,7 +358,7 @@ fn a_key_id_is_the_one_that_securesystemslib_computes() {
 
 #[test]
 fn a_second_signature_stands_beside_the_first() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     for name in ["a.pem", "b.pem", "c.pem"] {
         assert_eq!(folder.gatedrun(&["keygen", name]).code, 0);
     }
@@ -518,7 +512,7 @@ mod in_toto {
 
 #[test]
 fn a_signed_check_is_the_predicate_that_in_toto_has_published() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.gatedrun(&["keygen", "k.pem"]);
     let ran = folder.gatedrun(&["check", RUN, "--attest", "att.json", "--key", "k.pem"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
@@ -540,7 +534,7 @@ fn a_signed_check_is_the_predicate_that_in_toto_has_published() {
 
 #[test]
 fn nothing_that_is_named_is_waited_for_or_read_without_end() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.gatedrun(&["keygen", "k.pem"]);
     fifo(&folder.path().join("fifo"));
     std::fs::create_dir(folder.path().join("folder")).unwrap();
@@ -604,7 +598,7 @@ fn nothing_that_is_named_is_waited_for_or_read_without_end() {
 
 #[test]
 fn no_width_is_allocated_that_no_terminal_has() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     let other = root().join("runs/policy_gates/pg1_off_allowlist_url");
     let diff = |width: &str| folder.gatedrun(&["diff", RUN, other.as_str(), "--width", width]);
     for width in ["20", "120", "1000"] {
@@ -617,7 +611,7 @@ fn no_width_is_allocated_that_no_terminal_has() {
 
 #[test]
 fn a_machine_without_threads_is_served_by_the_one_that_there_is() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     std::fs::copy(env!("CARGO_BIN_EXE_gatedrun"), folder.path().join("gatedrun")).unwrap();
     for name in ["", "gatedrun"] {
         let all = std::fs::Permissions::from_mode(0o755);
@@ -645,7 +639,7 @@ fn a_machine_without_threads_is_served_by_the_one_that_there_is() {
 
 #[test]
 fn a_temporary_folder_that_cannot_be_used_is_named() {
-    let folder = with_run();
+    let folder = Folder::with_run();
     folder.write("a-file", "");
     for args in
         [&["check", RUN][..], &["regression"], &["replay", RUN, "--policy", "policy/v1.yaml"]]
@@ -705,7 +699,7 @@ fn ci_is_known_by_whatever_says_so() {
     }
     let cases: Vec<Case> = serde_json::from_slice(&file("tests/cases/ci.json")).unwrap();
     let page = text("docs/cli.md");
-    let folder = with_run();
+    let folder = Folder::with_run();
     for Case { variable, value, is_ci } in cases {
         assert!(page.contains(&format!("`{variable}`")), "docs/cli.md lacks {variable}");
         let environment = [(variable.as_str(), value.as_str())];

@@ -68,6 +68,14 @@ impl Folder {
         folder
     }
 
+    /// A project with its canonical run.
+    pub fn with_run() -> Self {
+        let folder = Self::project();
+        let run = "runs/canonical/v1";
+        copy(root().join(run).as_std_path(), folder.path().join(run).as_std_path());
+        folder
+    }
+
     /// A project whose policy has no examples, so that any of its rules can be changed.
     pub fn lenient_project() -> Self {
         let folder = Self::project();

@@ -16,7 +16,7 @@ use super::output::Terminal;
 use super::progress::Progress;
 use super::steps::{self, Steps};
 
-/// A run that came to its end.
+/// A finished run.
 pub(super) struct Done {
     pub(super) summary: Summary,
     pub(super) observed: Observed,

@@ -27,7 +27,7 @@ pub const INTERNAL: u8 = 101;
 pub const ALL: [(u8, &str); 11] = [
     (OK, "as expected"),
     (DRIFT, "drift, a failed check, evidence that was tampered with, or an unmet expectation"),
-    (USAGE, "invalid input or usage; nothing was done"),
+    (USAGE, "invalid input or usage; what is invalid was not executed"),
     (ENDED, "the run ended without a final answer, and its task has no `expected` section"),
     (WAITS, "waiting for a human: a call is in doubt"),
     (MALFORMED, "the evidence cannot be read as a run"),

@@ -13,6 +13,7 @@ use crate::inputs::{Library, Project};
 use crate::policy::path::probe;
 
 use super::again::{broke_off, observe, shape_of};
+use super::ci::in_ci;
 use super::found;
 use super::in_order::{Work, cores, in_order};
 use super::output::{Terminal, Tone};
@@ -182,7 +183,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     }
     let is_changed = |row: &Row| row.verdict.is_red() && row.now.is_some();
     if !args.json && rows.iter().any(is_changed) {
-        terminal.note("`gatedrun check RUN` shows a run's changes in full, and writes a proposal");
+        let proposes = if in_ci() { "" } else { ", and writes a proposal" };
+        terminal.note(&format!("`gatedrun check RUN` shows a run's changes in full{proposes}"));
     }
     let code = rows.iter().fold(exit::OK, |code, row| exit::worse(code, row.code));
     suite(project, &rows).write(outputs)?;
@@ -291,7 +293,7 @@ fn removed(folder: &Utf8Path, tasks: Option<&[String]>, terminal: &mut Terminal)
     let ids = runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id);
     let is_gone = |id: &String| tasks.is_some_and(|tasks| !tasks.contains(id));
     let gone = ids.filter(is_gone).map(|id| {
-        let what = format!("runs/{id} is committed, and tasks/{id}.json does not exist");
+        let what = format!("runs/{id} is committed, and tasks/{id}.json does not exist; restore the task, or remove the run");
         let committed = Shape::of_run(&folder.join("runs").join(&id)).ok();
         Row {
             committed: committed.map(|shape| shape.observed.terminal_reason().to_owned()),

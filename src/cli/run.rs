@@ -15,6 +15,7 @@ use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::{
     Claim, Settlement, Staging, Standing, WriteError, has_replaced, is_folder, proposal,
 };
+use crate::file;
 use crate::inputs::{Inputs, Library};
 use crate::policy::path::probe;
 use crate::proposal::signers;
@@ -182,18 +183,17 @@ fn run_one(
     terminal: &mut Terminal,
 ) -> Result<u8, Stop> {
     let id = &inputs.task.id;
-    let target = match &args.out {
-        Some(out) => out.clone(),
-        None => project::runs(&task.project)?.join(id),
-    };
+    let home = project::runs(&task.project)?.join(id);
+    let target = args.out.clone().unwrap_or_else(|| home.clone());
+    // A task's own place is that, also where it was named.
+    let is_home = is_one_place(&target, &home);
     let next = Next::of(&target, task, id);
     // In the place of its own task a run replaces whatever is there.
-    if args.accept && args.out.is_some() {
+    if args.accept && !is_home {
         refuse_other_task(id, &target)?;
     }
-    let of_other_seed = of_other_seed(args, task, library, &target)?;
-    let is_fixed = args.accept && args.out.is_none();
-    if let (true, Some(seed), Some(why)) = (is_fixed, args.seed, &of_other_seed) {
+    let of_other_seed = of_other_seed(args, task, library, (&target, is_home))?;
+    if let (true, Some(seed), Some(why)) = (args.accept && is_home, args.seed, &of_other_seed) {
         return Err(Stop::usage(format!("--accept with --seed {seed}: {why}")));
     }
     let mut staging =
@@ -226,11 +226,21 @@ fn run_one(
         accept: args.accept,
         json: args.json,
         // A run that nobody asked to put elsewhere is evidence-to-be, and CI cannot make evidence.
-        may_create: args.out.is_some() || !in_ci(),
+        may_create: !is_home || !in_ci(),
         unacceptable: of_other_seed,
         next: Some(&next),
     };
     conclude(inputs, &target, staging, &done, &wants, terminal)
+}
+
+/// Whether two paths name one place, be a folder there or not, and by whatever links.
+fn is_one_place(a: &Utf8Path, b: &Utf8Path) -> bool {
+    let real = |path: &Utf8Path| {
+        let path = file::absolute(path)?;
+        let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+        there.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)))
+    };
+    real(a).is_some_and(|a| Some(a) == real(b))
 }
 
 /// Refuses to put a run in the place of another task's.
@@ -250,19 +260,19 @@ fn of_other_seed(
     args: &Args,
     task: &TaskPath,
     library: &Library,
-    target: &Utf8Path,
+    (target, is_home): (&Utf8Path, bool),
 ) -> Result<Option<String>, Stop> {
     let (Some(asked), Some(there)) = (args.seed, again::seed_of(target)) else { return Ok(None) };
     let own = library.load(&task.path, None)?.task.seed;
-    if asked == there || (asked == own && args.out.is_none()) {
+    if asked == there || (asked == own && is_home) {
         return Ok(None);
     }
-    Ok(Some(match args.out {
-        None => format!(
+    Ok(Some(match is_home {
+        true => format!(
             "the run in {target} has seed {there}, and the task has seed {own}; change `seed` in {}, or name another folder with --out",
             task.path
         ),
-        Some(_) => format!(
+        false => format!(
             "the run in {target} has seed {there}; repeat the command with --accept, or name another folder with --out"
         ),
     }))

@@ -23,6 +23,7 @@ use super::in_order::{Work, cores, in_order};
 use super::next;
 use super::output::{Terminal, Tone};
 use super::project;
+use super::tasks::task_of;
 use super::{Stop, exit};
 
 /// What verifying does not show, whatever its verdict.
@@ -273,6 +274,12 @@ fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) ->
     Ok(())
 }
 
+/// Whether the task of a run can be executed with the current inputs.
+fn loads(run: &Utf8Path) -> bool {
+    let task = task_of(run, None);
+    task.is_ok_and(|(project, task)| Library::new(project).load(&task, None).is_ok())
+}
+
 /// What to do about a run that is not verified, where its findings do not say it.
 fn remedy(run: &str, verification: &Verification) -> Option<String> {
     let says = |causes: &[Cause]| {
@@ -304,10 +311,13 @@ fn remedy(run: &str, verification: &Verification) -> Option<String> {
         Verdict::Tampered | Verdict::Malformed => Some(
             "restore the run from version control, and delete files that it did not write; if that cannot be done, do not rely on this run".to_owned(),
         ),
-        Verdict::InputsDiffer => Some(format!(
-            "restore these inputs, or see with `{}` what the run does with the current ones",
-            next::check(Utf8Path::new(run))
-        )),
+        Verdict::InputsDiffer => Some(match loads(Utf8Path::new(run)) {
+            true => format!(
+                "restore these inputs, or see with `{}` what the run does with the current ones",
+                next::check(Utf8Path::new(run))
+            ),
+            false => "restore these inputs; the task cannot be executed with the current ones".to_owned(),
+        }),
         Verdict::Verified | Verdict::Unconfirmed | Verdict::Unfinished | Verdict::Unread => None,
     }
 }

@@ -189,7 +189,7 @@ impl<R: Read> Reader<R> {
         }
         if record.seq != self.number {
             let want = self.number;
-            return Err(self.wrong(format!("seq is {}, where {want} follows", record.seq)));
+            return Err(self.wrong(format!("seq is {}, expected {want}", record.seq)));
         }
         if record.prev != self.prev {
             let (stated, computed) = (record.prev, self.prev);

@@ -20,7 +20,7 @@ use crate::event::{Event, Input, InputRole, Record, RunStarted};
 use crate::file::said;
 use crate::host::HostFault;
 use crate::inputs::Inputs;
-use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past};
+use crate::ledger::{Answer, Divergence, LedgerError, OTHER_VERSION, Pair, Past};
 use crate::line_ends::RUNS;
 use crate::run::{Course, run};
 
@@ -168,7 +168,7 @@ fn failed(error: RunError, beginning: Option<&Divergence>) -> Replay {
         RunError::Ledger(LedgerError::Read(error) | LedgerError::Sink(error)) => {
             unread(STATE, &error)
         }
-        RunError::Ledger(error) => Replay::Unreadable(format!("{STATE}: {error}")),
+        RunError::Ledger(error) => damaged(format!("{STATE}: {error}")),
         RunError::Llm(error) => Replay::Diverged(Diverged {
             at: Place::Reply(error.to_string()),
             cause: "the task's script differs from the one that the run was made with".to_owned(),
@@ -183,7 +183,15 @@ fn unread(name: &str, error: &io::Error) -> Replay {
     if HostFault::is_one(error) {
         return Replay::Host(HostFault::of(error, name, "read"));
     }
-    Replay::Unreadable(format!("{name}: {}", said(error)))
+    damaged(format!("{name}: {}", said(error)))
+}
+
+/// That the record is damaged, and what to do about it.
+fn damaged(what: String) -> Replay {
+    // What another version wrote is whole.
+    let is_whole = what.ends_with(OTHER_VERSION);
+    let remedy = if is_whole { "" } else { "; restore the run from version control" };
+    Replay::Unreadable(format!("{what}{remedy}"))
 }
 
 /// The likely cause of a divergence: the input that has changed and that such an event depends on.

@@ -134,7 +134,9 @@ impl Requirement {
         match self {
             Self::NoChange => "no run could be tested, so nothing was checked".to_owned(),
             Self::Decision(word) => {
-                format!("no recorded decision matches {word}, so nothing was checked")
+                format!(
+                    "no recorded decision matches {word}, so nothing was checked; name runs that have one (`gatedrun list` shows them), or require something else"
+                )
             }
         }
     }

@@ -21,8 +21,8 @@ pub struct Violation {
     told: Option<String>,
     /// The key that is missing, where that is what is wrong.
     pub(super) missing: Option<String>,
-    /// The keys that may be there and are not, where some are that may not.
-    pub(super) known: Vec<String>,
+    /// The keys that may be there, where some are that may not; and whether each is.
+    pub(super) known: Vec<(String, bool)>,
     /// How to fix it, where what is wrong does not say so; empty if it does.
     pub(super) remedy: String,
 }
@@ -48,16 +48,32 @@ impl Violation {
         &self.remedy
     }
 
+    /// The keys that may be there and are not: a key that is there already cannot be what another one
+    /// was meant to be.
+    fn free(&self) -> Vec<&str> {
+        let free = self.known.iter().filter(|(_, is_there)| !is_there);
+        free.map(|(key, _)| key.as_str()).collect()
+    }
+
     /// The keys that the unknown ones were probably meant to be.
     pub(super) fn meant(&self) -> impl Iterator<Item = &str> {
-        let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
-        self.unknown.iter().filter_map(move |name| misspelt(name, &known))
+        let free = self.free();
+        self.unknown.iter().filter_map(move |name| misspelt(name, &free))
     }
 
     /// What to say of each key that is not known.
     pub fn unknown_keys(&self) -> impl Iterator<Item = (&str, String)> {
-        let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
-        self.unknown.iter().map(move |name| (name.as_str(), unknown_key(name, &known)))
+        let free = self.free();
+        let known: Vec<&str> = self.known.iter().map(|(key, _)| key.as_str()).collect();
+        let told = move |name: &str| match misspelt(name, &free) {
+            Some(meant) => unknown_key(name, &[meant]),
+            None => format!(
+                "unknown key {:?}; remove it; the keys here are {}",
+                cut(name),
+                known.join(", ")
+            ),
+        };
+        self.unknown.iter().map(move |name| (name.as_str(), told(name)))
     }
 
     /// The problems of a file that breaks its schema so: one for each unknown key, at that key.
@@ -151,7 +167,7 @@ pub(super) fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value)
         },
         _ => String::new(),
     };
-    let known = free.into_iter().map(str::to_owned).collect();
+    let known = known.into_iter().map(|key| (key.to_owned(), is_there(key))).collect();
     Violation { pointer, what: describe(error, schema), unknown, told, missing, known, remedy }
 }
 

@@ -68,7 +68,14 @@ impl Loader {
         let inputs = match self.inputs.entry(key) {
             std::collections::hash_map::Entry::Occupied(kept) => kept.into_mut(),
             std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(self.libraries.get(&project).load(&path, seed)?)
+                let library = self.libraries.get(&project);
+                if !library.has(&path)? {
+                    return Err(Stop::usage(format!(
+                        "its task {} does not exist; restore it, or name it with --task",
+                        library.typed(&path)
+                    )));
+                }
+                place.insert(library.load(&path, seed)?)
             }
         };
         match project::of_another_task(run, &inputs.task.id) {

@@ -45,7 +45,12 @@ impl Check<'_> {
         let bytes = match project.read(path) {
             Ok(bytes) => bytes,
             Err(problem) => {
-                let what = format!("the current {role} cannot be compared: {}", problem.what);
+                let remedy = match problem.is_host {
+                    true => "",
+                    false => "; restore it, or name the run's project with --project",
+                };
+                let what =
+                    format!("the current {role} cannot be compared: {}{remedy}", problem.what);
                 let (verdict, cause) = unread(&problem);
                 self.add(verdict, cause, path, what);
                 return;
