@@ -2,10 +2,9 @@
 
 use crate::derive;
 use crate::event::{
-    Event, LlmCalled, LlmReplied, ProposedCall, RunFinished, RunStarted, StepFinished, StepStarted,
-    TerminalReason,
+    Event, LlmCalled, LlmReplied, ProposedCall, RunStarted, StepFinished, StepStarted,
 };
-use crate::governor::{End, Governor, Halt};
+use crate::governor::{Governor, Halt};
 use crate::host::HostFault;
 use crate::ledger::LedgerError;
 use crate::llm::{Conversation, Llm, LlmError, Message, Reply};
@@ -72,32 +71,20 @@ impl<'a, 'l> Agent<'a, 'l> {
         for message in opening {
             self.say(message);
         }
-        let end = loop {
-            if let Some(end) = self.step()? {
-                break end;
-            }
-        };
-        let finished = RunFinished {
-            terminal_reason: end.terminal_reason,
-            rule_id: end.rule_id,
-            failure_mode: end.failure_mode,
-            answer: end.answer,
-            totals: self.governor.totals(),
-        };
-        self.governor.record(None, Event::RunFinished(finished))?;
-        Ok(())
+        while self.step()? {}
+        Ok(self.governor.end_run()?)
     }
 
-    /// One step; why the run ends, if it ends with it.
-    fn step(&mut self) -> Result<Option<End>, RunError> {
-        if let Some(end) = self.governor.may_step()? {
-            return Ok(Some(end));
+    /// One step; whether the run continues after it.
+    fn step(&mut self) -> Result<bool, RunError> {
+        if !self.governor.may_step()? {
+            return Ok(false);
         }
         let step = self.governor.totals().steps + 1;
         let request = self.conversation.request(step);
         let reserved = self.llm.reserve(&request)?;
-        if let Some(end) = self.governor.may_spend(reserved)? {
-            return Ok(Some(end));
+        if !self.governor.may_spend(reserved)? {
+            return Ok(false);
         }
         self.governor.record(Some(step), Event::StepStarted(StepStarted {}))?;
         let called =
@@ -110,15 +97,10 @@ impl<'a, 'l> Agent<'a, 'l> {
         let replied = self.replied(step, reply);
         self.say(&Message::Assistant { reply: &replied });
         let event = self.governor.record(Some(step), Event::LlmReplied(replied))?;
-        let Event::LlmReplied(replied) = event else { return Ok(None) };
+        let Event::LlmReplied(replied) = event else { return Ok(true) };
 
         let mut failure_mode = None;
-        let mut end = replied.final_answer.map(|answer| End {
-            terminal_reason: TerminalReason::FinalAnswer,
-            rule_id: None,
-            failure_mode: None,
-            answer: Some(answer),
-        });
+        let mut ends_run = replied.final_answer.is_some();
         for (index, call) in replied.calls.iter().enumerate() {
             let handled = self.governor.handle(step, call)?;
             self.say(&Message::Tool {
@@ -129,15 +111,15 @@ impl<'a, 'l> Agent<'a, 'l> {
                 error: handled.error.as_deref(),
             });
             failure_mode = handled.failure_mode.or(failure_mode);
-            end = handled.end;
-            if end.is_some() {
+            ends_run = handled.ends_run;
+            if ends_run {
                 break;
             }
         }
         self.governor.end_step();
         let finished = StepFinished { failure_mode, totals: self.governor.totals() };
         self.governor.record(Some(step), Event::StepFinished(finished))?;
-        Ok(end)
+        Ok(!ends_run)
     }
 
     fn say(&mut self, message: &Message<'_>) {

@@ -1,5 +1,7 @@
 //! Time, handed in. Read by the ledger alone, so that no other part can depend on when it ran.
 
+use crate::event::{Event, Record};
+
 /// The clock of a stub run: it moves with the events and not with the world.
 #[derive(Debug, Clone)]
 pub struct Clock {
@@ -19,18 +21,28 @@ impl Clock {
         Self { start_ns: None, next_ns: EPOCH_NS }
     }
 
-    /// The time of the event that happens now.
-    pub fn tick(&mut self) -> u64 {
+    /// The time of an event that happens now. An attempt is dated after the wait for its result, and
+    /// what follows it after the wait for the next attempt.
+    pub fn date(&mut self, event: &Event) -> u64 {
+        if let Event::ToolAttempted(attempted) = event {
+            self.wait(attempted.waited_ms);
+        }
         let now = self.next_ns;
-        self.start_ns.get_or_insert(now);
-        self.next_ns = now.saturating_add(TICK_NS);
+        self.go_on(now, event);
         now
     }
 
     /// Goes to the time after a recorded event.
-    pub fn follow(&mut self, at_ns: u64) {
+    pub fn follow(&mut self, record: &Record) {
+        self.go_on(record.at_ns, &record.event);
+    }
+
+    fn go_on(&mut self, at_ns: u64, event: &Event) {
         self.start_ns.get_or_insert(at_ns);
         self.next_ns = at_ns.saturating_add(TICK_NS);
+        if let Event::ToolAttempted(attempted) = event {
+            self.wait(attempted.backoff_ms.unwrap_or(0));
+        }
     }
 
     /// Milliseconds from the first event to now, or to the recorded time of what is next.
@@ -40,7 +52,7 @@ impl Clock {
     }
 
     /// Lets time pass. Nobody sleeps.
-    pub fn wait(&mut self, wait_ms: u64) {
+    fn wait(&mut self, wait_ms: u64) {
         self.next_ns = self.next_ns.saturating_add(wait_ms.saturating_mul(1_000_000));
     }
 }

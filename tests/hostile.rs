@@ -31,13 +31,7 @@ fn ledger(mut records: Vec<Record>) -> Vec<u8> {
     for (seq, record) in records.iter_mut().enumerate() {
         record.seq = seq as u64;
         record.prev = prev;
-        let (waited_ms, backoff_ms) = match &record.event {
-            Event::ToolAttempted(attempted) => (attempted.waited_ms, attempted.backoff_ms),
-            _ => (0, None),
-        };
-        clock.wait(waited_ms);
-        record.at_ns = clock.tick();
-        clock.wait(backoff_ms.unwrap_or(0));
+        record.at_ns = clock.date(&record.event);
         let mut line = Vec::new();
         encode(record, &mut line);
         prev = Digest::of(&line);

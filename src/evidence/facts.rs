@@ -8,13 +8,14 @@
 use crate::clock::Clock;
 use crate::derive;
 use crate::event::{
-    AttemptOutcome, Decision, ErrorClass, Event, ExecutionPath, FailureMode, GateDecided,
-    InputRole, LlmCalled, LlmReplied, Record, Rule, RunFinished, RunStarted, Subject,
-    TerminalReason, ToolAttempted, ToolError, ToolFinished, ToolStarted, Totals,
+    AttemptOutcome, Decision, ErrorClass, Event, ExecutionPath, GateDecided, InputRole, LlmCalled,
+    LlmReplied, Record, RunFinished, RunStarted, Subject, ToolAttempted, ToolError, ToolFinished,
+    ToolStarted, Totals,
 };
 use crate::json::Digest;
 use crate::policy::path::{Mount, MountPath};
 use crate::policy::rules::loop_budget::LoopBudget;
+use crate::state::{ENDS_BY_NOTHING, End, Ending};
 
 use super::manifest::{self, Written};
 
@@ -27,13 +28,9 @@ pub struct Facts {
     clock: Option<Clock>,
     budget: Option<LoopBudget>,
     totals: Totals,
-    answer: Option<String>,
+    ending: Ending,
     /// The tool that the gate has allowed last.
     tool: Option<String>,
-    /// What the last deny of the step in hand, or of the run, means for the run.
-    denied: Option<Rule>,
-    /// The failure mode of the last step.
-    failure_mode: Option<FailureMode>,
     start_ns: u64,
     /// When the budget of time was asked last: at the first of the warnings before a record.
     asked_ns: u64,
@@ -59,9 +56,9 @@ impl Facts {
         }
         self.time(record)?;
         self.totals.push(&record.event);
+        self.ending.push(&record.event);
         match &record.event {
             Event::StepStarted(_) => {
-                self.denied = None;
                 let max = self.budget.map(|budget| budget.max_iterations);
                 within("step", self.totals.steps, "max_iterations", max)?;
                 self.in_time("step")
@@ -72,12 +69,8 @@ impl Facts {
             Event::ToolStarted(started) => self.tool_started(started),
             Event::ToolAttempted(attempted) => self.attempted(attempted),
             Event::ToolFinished(finished) => self.tool_finished(finished),
-            Event::StepFinished(finished) => {
-                self.failure_mode = finished.failure_mode;
-                Ok(())
-            }
             Event::RunFinished(finished) => self.finished(finished),
-            Event::RunStarted(_) | Event::ToolReconciled(_) => Ok(()),
+            Event::RunStarted(_) | Event::ToolReconciled(_) | Event::StepFinished(_) => Ok(()),
         }
     }
 
@@ -108,16 +101,7 @@ impl Facts {
         }
         self.warned = is_warning(&record.event);
         let Some(clock) = &mut self.clock else { return Ok(()) };
-        let wait = match &record.event {
-            Event::ToolAttempted(attempted) => {
-                clock.wait(attempted.waited_ms);
-                attempted.backoff_ms.unwrap_or(0)
-            }
-            _ => 0,
-        };
-        let due = clock.tick();
-        clock.wait(wait);
-        same("at_ns", &record.at_ns, &due)
+        same("at_ns", &record.at_ns, &clock.date(&record.event))
     }
 
     /// Whether the budget of time allowed what was begun.
@@ -146,8 +130,7 @@ impl Facts {
         within("a call that costs up to", cost, "max_cost_microusd", budget.max_cost_microusd)
     }
 
-    fn replied(&mut self, replied: &LlmReplied, step: u64) -> Result<(), String> {
-        self.answer.clone_from(&replied.final_answer);
+    fn replied(&self, replied: &LlmReplied, step: u64) -> Result<(), String> {
         for (index, call) in replied.calls.iter().enumerate() {
             let due = derive::call_id(self.seed, &self.run_id, step, index + 1);
             same("call_id", &call.call_id, &due)?;
@@ -169,9 +152,6 @@ impl Facts {
                 "a decision names call and tool if and only if it is about a call".to_owned()
             );
         }
-        if denies {
-            self.denied = gate.rule_id;
-        }
         if !about_a_call || denies {
             return match gate.rule_id {
                 Some(_) => Ok(()),
@@ -181,7 +161,6 @@ impl Facts {
         if gate.rule_id.is_some() {
             return Err("an allowed call names a rule, and every rule allows it".to_owned());
         }
-        self.denied = None;
         self.tool.clone_from(&gate.tool);
         let max = self.budget.and_then(|budget| budget.max_tool_calls);
         within("allowed call", self.totals.calls_allowed, "max_tool_calls", max)?;
@@ -204,26 +183,20 @@ impl Facts {
     }
 
     fn finished(&self, finished: &RunFinished) -> Result<(), String> {
-        let mode = self.failure_mode.filter(|mode| *mode != FailureMode::ToolCallFailure);
-        let (reason, rule, mode) = match (&self.answer, self.denied, mode) {
-            (Some(_), ..) => (TerminalReason::FinalAnswer, None, None),
-            (None, Some(rule), _) => {
-                let facts = rule.facts();
-                (facts.terminal_reason, Some(rule), facts.failure_mode)
-            }
-            (None, None, Some(mode)) => (TerminalReason::FailureModeTerminal, None, Some(mode)),
-            (None, None, None) => {
-                return Err("the run ends without an answer, a denial or a failure".to_owned());
-            }
+        let Some(due) = self.ending.end() else { return Err(ENDS_BY_NOTHING.to_owned()) };
+        let stated = End {
+            terminal_reason: finished.terminal_reason,
+            rule_id: finished.rule_id,
+            failure_mode: finished.failure_mode,
+            answer: finished.answer.clone(),
         };
-        let stated = (finished.terminal_reason, finished.rule_id, finished.failure_mode);
-        if stated == (reason, rule, mode) && finished.answer == self.answer {
+        if stated == due {
             return Ok(());
         }
         Err(format!(
             "the run did not end so: by what came before it ends by {}, with {} answer",
-            reason.as_str(),
-            if self.answer.is_some() { "the last reply's" } else { "no" }
+            due.terminal_reason.as_str(),
+            if due.answer.is_some() { "the last reply's" } else { "no" }
         ))
     }
 

@@ -1,10 +1,34 @@
-//! One attempt of a call, made or read from the record.
+//! A call between its intent and its outcome, and one attempt of it, made or read from the record.
 
 use crate::event::{
-    Decision, Detail, Details, ErrorClass, Event, GateDecided, Record, ToolFinished,
+    Decision, Detail, Details, ErrorClass, Event, GateDecided, ProposedCall, Record, ToolFinished,
 };
 use crate::executor::{Attempted, Output};
 use crate::json::JsonText;
+use crate::policy::capability::Allowed;
+
+use super::outcome::Halt;
+
+/// A call between its intent and its outcome.
+pub(super) struct Running<'c> {
+    pub(super) step: u64,
+    pub(super) call: &'c ProposedCall,
+    pub(super) allowed: Box<Allowed>,
+    pub(super) key: String,
+}
+
+impl Running<'_> {
+    /// That nobody knows what became of it.
+    pub(super) fn in_doubt(&self, cause: String) -> Halt {
+        Halt::InDoubt {
+            cause,
+            call_id: self.allowed.call_id().to_owned(),
+            tool: self.allowed.tool().to_owned(),
+            arguments: Box::new(self.call.arguments.clone()),
+            idempotency_key: self.key.clone(),
+        }
+    }
+}
 
 /// How an attempt went, and what was recorded of the call where that cannot be computed again.
 pub(super) struct Attempt {

@@ -9,7 +9,8 @@ use crate::clock::TICK_NS;
 use crate::derive;
 use crate::event::{
     AttemptOutcome, Effect, EffectState, ErrorClass, Event, LlmReplied, ProposedCall, Record,
-    Subject, ToolAttempted, ToolError, ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
+    RunFinished, Subject, ToolAttempted, ToolError, ToolFinished, ToolReconciled, ToolStarted,
+    Totals, Usage,
 };
 use crate::executor::{Attempted, Executor, Output};
 use crate::host::HostFault;
@@ -20,11 +21,12 @@ use crate::policy::gate::{Gate, Verdict};
 use crate::policy::rules::loop_budget::Warning;
 use crate::policy::rules::progress::StepState;
 use crate::retry;
+use crate::state::{ENDS_BY_NOTHING, End, Ending};
 
-use attempt::{Attempt, recorded_attempt, refused_by_kernel};
-use outcome::{attempt_outcome, end_of, refused, settled};
+use attempt::{Attempt, Running, recorded_attempt, refused_by_kernel};
+use outcome::{attempt_outcome, refused, settled};
 
-pub use outcome::{End, Halt, Handled};
+pub use outcome::{Halt, Handled};
 pub use settled::{Recovery, Settled};
 
 /// What the record of an event takes of the logical time, in milliseconds.
@@ -40,16 +42,9 @@ pub struct Governor<'a, 'l> {
     seed: u64,
     ledger: Ledger<'l>,
     totals: Totals,
+    ending: Ending,
     state: StepState,
     recovery: Recovery,
-}
-
-/// A call between its intent and its outcome.
-struct Running<'c> {
-    step: u64,
-    call: &'c ProposedCall,
-    allowed: Box<Allowed>,
-    key: String,
 }
 
 /// How a call continues after an attempt that was in doubt is settled.
@@ -74,8 +69,8 @@ impl<'a, 'l> Governor<'a, 'l> {
         ledger: Ledger<'l>,
         recovery: Recovery,
     ) -> Self {
-        let (totals, state) = (Totals::default(), StepState::default());
-        Self { gate, executor, seed, ledger, totals, state, recovery }
+        let (totals, ending, state) = Default::default();
+        Self { gate, executor, seed, ledger, totals, ending, state, recovery }
     }
 
     /// Records an event of the loop's own, and gives it back.
@@ -84,7 +79,22 @@ impl<'a, 'l> Governor<'a, 'l> {
     /// The ledger's.
     pub fn record(&mut self, step: Option<u64>, event: Event) -> Result<Event, LedgerError> {
         self.totals.push(&event);
+        self.ending.push(&event);
         self.ledger.push(step, event)
+    }
+
+    /// Records the end of the run: how it ends follows from its events.
+    ///
+    /// # Errors
+    /// The ledger's; that nothing so far can end a run, a defect of the caller.
+    pub fn end_run(&mut self) -> Result<(), LedgerError> {
+        let Some(end) = self.ending.end() else {
+            return Err(self.ledger.refused(ENDS_BY_NOTHING));
+        };
+        let End { terminal_reason, rule_id, failure_mode, answer } = end;
+        let totals = self.totals;
+        let finished = RunFinished { terminal_reason, rule_id, failure_mode, answer, totals };
+        self.record(None, Event::RunFinished(finished)).map(drop)
     }
 
     /// The reply that is recorded already, if one is.
@@ -107,38 +117,35 @@ impl<'a, 'l> Governor<'a, 'l> {
         self.totals
     }
 
-    /// Whether another step may be taken at all; if not, why the run ends.
+    /// Whether another step may be taken at all; if not, the run ends.
     ///
     /// # Errors
     /// The ledger's.
-    pub fn may_step(&mut self) -> Result<Option<End>, LedgerError> {
+    pub fn may_step(&mut self) -> Result<bool, LedgerError> {
         let standing = self.standing()?;
         let decided = self.gate.decide_step(&standing);
         self.step_decided(decided)
     }
 
-    /// Whether an LLM call that uses `reserved` may be made; if not, why the run ends.
+    /// Whether an LLM call that uses `reserved` may be made; if not, the run ends.
     ///
     /// # Errors
     /// The ledger's.
-    pub fn may_spend(&mut self, reserved: Usage) -> Result<Option<End>, LedgerError> {
+    pub fn may_spend(&mut self, reserved: Usage) -> Result<bool, LedgerError> {
         let decided = self.gate.decide_spending(&self.totals, reserved);
         self.step_decided(decided)
     }
 
-    fn step_decided(
-        &mut self,
-        decided: Result<Vec<Warning>, Denied>,
-    ) -> Result<Option<End>, LedgerError> {
+    fn step_decided(&mut self, decided: Result<Vec<Warning>, Denied>) -> Result<bool, LedgerError> {
         match decided {
             Ok(warnings) => {
                 self.warn(None, warnings)?;
-                Ok(None)
+                Ok(true)
             }
             Err(denied) => {
                 let event = self.gate.step_event(&denied);
                 self.record(None, Event::GateDecided(Box::new(event)))?;
-                Ok(Some(end_of(&denied)))
+                Ok(false)
             }
         }
     }
@@ -324,7 +331,7 @@ impl<'a, 'l> Governor<'a, 'l> {
             self.ledger.make_durable()?;
             let class = error.class.as_str();
             let cause = format!("attempt {attempt} ended with {class}: {}", error.message);
-            return Err(in_doubt(running, cause));
+            return Err(running.in_doubt(cause));
         };
         let mut standing = self.standing()?;
         // The next attempt would begin after the record of what was said.
@@ -388,7 +395,7 @@ impl<'a, 'l> Governor<'a, 'l> {
             let Some(reconciled) = self.recovery.reconciled.take_if(|reconciled| about(reconciled))
             else {
                 let cause = "it was started, and its outcome is not recorded".to_owned();
-                return Err(in_doubt(running, cause));
+                return Err(running.in_doubt(cause));
             };
             if let Some(settled) = self.reconcile(running, reconciled)? {
                 return Ok(Attempt::of(settled));
@@ -485,15 +492,5 @@ impl<'a, 'l> Governor<'a, 'l> {
         let warnings = self.gate.warn_late(&standing);
         self.warn(Some(step), warnings)?;
         Ok(handled)
-    }
-}
-
-fn in_doubt(running: &Running<'_>, cause: String) -> Halt {
-    Halt::InDoubt {
-        cause,
-        call_id: running.allowed.call_id().to_owned(),
-        tool: running.allowed.tool().to_owned(),
-        arguments: Box::new(running.call.arguments.clone()),
-        idempotency_key: running.key.clone(),
     }
 }

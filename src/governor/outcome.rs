@@ -3,10 +3,7 @@
 use serde_json::Value;
 
 use crate::contract::Contract;
-use crate::event::{
-    AttemptOutcome, ErrorClass, FailureMode, Rule, RuleFacts, TerminalReason, ToolError,
-    ToolFinished,
-};
+use crate::event::{AttemptOutcome, ErrorClass, FailureMode, ToolError, ToolFinished};
 use crate::executor::{Output, bound};
 use crate::host::HostFault;
 use crate::json::{self, Digest, JsonText};
@@ -22,21 +19,8 @@ pub struct Handled {
     pub error: Option<String>,
     /// The failure mode that it showed.
     pub failure_mode: Option<FailureMode>,
-    /// Why the run ends with it, if it does.
-    pub end: Option<End>,
-}
-
-/// Why a run ends.
-#[derive(Debug, Clone, PartialEq)]
-pub struct End {
-    /// The reason.
-    pub terminal_reason: TerminalReason,
-    /// The rule that ended it.
-    pub rule_id: Option<Rule>,
-    /// The failure mode that ended it.
-    pub failure_mode: Option<FailureMode>,
-    /// The final answer.
-    pub answer: Option<String>,
+    /// Whether the run ends with it.
+    pub ends_run: bool,
 }
 
 /// A result that fits the contract, or the error that it does not.
@@ -104,19 +88,12 @@ pub(super) fn finished(
     finished
 }
 
-/// Why a run ends with a denial.
-pub(super) fn end_of(denied: &Denied) -> End {
-    let RuleFacts { terminal_reason, failure_mode, .. } = denied.rule.facts();
-    End { terminal_reason, rule_id: Some(denied.rule), failure_mode, answer: None }
-}
-
 /// What a denied call means for its proposer and for the run.
 pub(super) fn refused(denied: &Denied) -> Handled {
-    let end = end_of(denied);
     let error = Some(format!("denied by {}: {}", denied.rule.as_str(), denied.reason));
-    let failure_mode = end.failure_mode;
-    let end = (denied.on_deny == OnDeny::Terminate).then_some(end);
-    Handled { result: None, error, failure_mode, end }
+    let failure_mode = denied.rule.facts().failure_mode;
+    let ends_run = denied.on_deny == OnDeny::Terminate;
+    Handled { result: None, error, failure_mode, ends_run }
 }
 
 pub(super) fn attempt_outcome(
@@ -139,7 +116,7 @@ pub(super) fn attempt_outcome(
 pub(super) fn settled(finished: &ToolFinished, attempts: u32, is_affordable: bool) -> Handled {
     let Some(error) = &finished.error else {
         let failure_mode = (attempts > 1).then_some(FailureMode::ToolCallFailure);
-        return Handled { result: None, error: None, failure_mode, end: None };
+        return Handled { result: None, error: None, failure_mode, ends_run: false };
     };
     let failure_mode = if error.retryable && is_affordable {
         FailureMode::RetryExhaustion
@@ -148,14 +125,9 @@ pub(super) fn settled(finished: &ToolFinished, attempts: u32, is_affordable: boo
     } else {
         FailureMode::ToolCallFailure
     };
-    let end = (failure_mode != FailureMode::ToolCallFailure).then_some(End {
-        terminal_reason: TerminalReason::FailureModeTerminal,
-        rule_id: None,
-        failure_mode: Some(failure_mode),
-        answer: None,
-    });
+    let ends_run = failure_mode != FailureMode::ToolCallFailure;
     let error = Some(format!("{}: {}", error.class.as_str(), error.message));
-    Handled { result: None, error, failure_mode: Some(failure_mode), end }
+    Handled { result: None, error, failure_mode: Some(failure_mode), ends_run }
 }
 
 /// Why a call cannot be carried further.

@@ -73,15 +73,9 @@ impl<'a> Ledger<'a> {
             return self.repeat(step, event);
         }
         self.may_act()?;
-        if let Event::ToolAttempted(attempted) = &event {
-            self.clock.wait(attempted.waited_ms);
-        }
-        let record =
-            Record { seq: self.seq, at_ns: self.clock.tick(), step, event, prev: self.prev };
+        let at_ns = self.clock.date(&event);
+        let record = Record { seq: self.seq, at_ns, step, event, prev: self.prev };
         self.grammar.accept(&record)?;
-        if let Event::ToolAttempted(attempted) = &record.event {
-            self.clock.wait(attempted.backoff_ms.unwrap_or(0));
-        }
         self.line.clear();
         encode(&record, &mut self.line);
         // A line that no reader would take is not written.
@@ -118,10 +112,7 @@ impl<'a> Ledger<'a> {
             }
         };
         self.grammar.accept(&record)?;
-        self.clock.follow(record.at_ns);
-        if let Event::ToolAttempted(attempted) = &record.event {
-            self.clock.wait(attempted.backoff_ms.unwrap_or(0));
-        }
+        self.clock.follow(&record);
         let (line, sha256) = self.past.line();
         self.prev = sha256;
         self.seq = record.seq + 1;
@@ -153,6 +144,11 @@ impl<'a> Ledger<'a> {
             line: self.seq + 1,
             what: "the record says that something else happened next".to_owned(),
         })
+    }
+
+    /// The error of an event that may not be next; `what` says why.
+    pub fn refused(&self, what: &str) -> LedgerError {
+        LedgerError::Grammar { line: self.seq + 1, what: what.to_owned() }
     }
 
     /// The recorded events that are still to come.
