@@ -19,6 +19,8 @@ mod policy;
 mod policy_file;
 /// One text, one reading: patterns, hosts, numbers, the service, messages.
 mod readers;
+/// A mount beside the built-in ones: handed in, listed by policy, read through the gate.
+mod mounts;
 /// Folders and links swapped while the gate opens.
 mod races;
 /// Names that a run may write, cloned and looked at by a real Git.

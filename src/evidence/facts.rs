@@ -13,7 +13,7 @@ use crate::event::{
     ToolStarted, Totals,
 };
 use crate::json::Digest;
-use crate::policy::path::{Mount, MountPath};
+use crate::policy::path::{self, MountPath};
 use crate::policy::rules::loop_budget::LoopBudget;
 use crate::state::{ENDS_BY_NOTHING, End, Ending};
 
@@ -212,7 +212,8 @@ impl Facts {
         }
         let tool = self.tool.as_deref().unwrap_or_default();
         if let Some(Written { path, .. }) = manifest::written(tool, finished) {
-            let read = MountPath::parse(&path).ok().filter(|path| path.mount == Mount::Work);
+            let read =
+                MountPath::parse(&path).ok().filter(|path| path.mount.as_str() == path::WORK);
             same("path", &path, &read.map(|path| path.to_string()).unwrap_or_default())?;
         }
         finished.error.as_ref().map_or(Ok(()), classified)

@@ -12,7 +12,7 @@ use crate::event::{
 };
 use crate::json::{self, Digest};
 use crate::line_ends::with_lf;
-use crate::policy::path::{Mount, MountPath};
+use crate::policy::path::{self, MountPath};
 
 use super::summary::{Outcome, Summary};
 
@@ -155,7 +155,7 @@ impl Work {
 pub fn writes(started: &ToolStarted) -> Option<(String, FileDigest)> {
     let text = |name: &str| started.arguments.get(name)?.as_str();
     let (path, content) = (text("path")?, text("content")?);
-    let path = MountPath::parse(path).ok().filter(|path| path.mount == Mount::Work)?;
+    let path = MountPath::parse(path).ok().filter(|path| path.mount.as_str() == path::WORK)?;
     let sha256 = Digest::of(content.as_bytes());
     let is_write = started.tool == WRITE;
     is_write.then(|| (path.to_string(), FileDigest { sha256, bytes: content.len() as u64 }))

@@ -44,4 +44,4 @@ pub const MANIFEST: &str = "manifest.json";
 /// The signature, where somebody signed the run.
 pub const ATTESTATION: &str = "attestation.intoto.json";
 /// The folder of the files that the run wrote itself.
-pub const WORK: &str = "work";
+pub const WORK: &str = crate::policy::path::WORK;

@@ -8,6 +8,7 @@ use super::{Llm, LlmError, Message, Reply, Request, reply_bytes, stub_usage};
 use crate::contract::{Contract, Contracts};
 use crate::derive;
 use crate::event::{Effect, ExecutionPath, LlmIdentity, Usage};
+use crate::policy::path::{CORPUS, WORK};
 
 /// What a random LLM knows of the world: names that exist.
 #[derive(Debug, Clone)]
@@ -74,9 +75,9 @@ impl<'a> RandomLlm<'a> {
                 effect.argument.as_deref().and_then(|a| a.strip_prefix('/')) == Some(name)
             });
             let value = match effect.map(|effect| effect.effect) {
-                Some(Effect::ReadPath) => json!(format!("corpus/{}", self.document(rng))),
+                Some(Effect::ReadPath) => json!(format!("{CORPUS}/{}", self.document(rng))),
                 Some(Effect::WritePath) => {
-                    json!(format!("work/notes-{}.md", derive::below(rng, 4)))
+                    json!(format!("{WORK}/notes-{}.md", derive::below(rng, 4)))
                 }
                 Some(Effect::FetchUrl) => {
                     let host = pick(rng, &self.world.hosts).cloned().unwrap_or_default();

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +21,7 @@ use super::call::{Denied, Standing};
 use super::capability::Opening;
 use super::example::incomplete;
 use super::gate::{Gate, Verdict};
-use super::path::Mounts;
+use super::path::{MountNames, Mounts};
 use super::rules;
 use super::spec::Policy;
 
@@ -267,13 +266,18 @@ pub struct Judge<'a> {
     policy: &'a Policy,
     contracts: &'a Contracts,
     fixtures: BTreeMap<String, String>,
-    corpus: Arc<Corpus>,
+    mounts: Mounts,
 }
 
 impl<'a> Judge<'a> {
     /// A judge over empty mounts: nothing is there to be opened.
     pub fn new(policy: &'a Policy, contracts: &'a Contracts) -> Self {
-        Self { policy, contracts, fixtures: BTreeMap::new(), corpus: Arc::new(Corpus::empty()) }
+        Self::over(policy, contracts, Mounts::empty(MountNames::built_in()))
+    }
+
+    /// A judge over these mounts.
+    pub fn over(policy: &'a Policy, contracts: &'a Contracts, mounts: Mounts) -> Self {
+        Self { policy, contracts, fixtures: BTreeMap::new(), mounts }
     }
 
     /// The same judge in the world of a task: fixtures serve hosts, and the corpus is there.
@@ -284,15 +288,13 @@ impl<'a> Judge<'a> {
         corpus: Option<Arc<Corpus>>,
     ) -> Self {
         self.fixtures = fixtures;
-        self.corpus = corpus.unwrap_or(self.corpus);
+        self.mounts = corpus.map_or(self.mounts, Mounts::of_no_run);
         self
     }
 
     /// A gate at the start of a run.
     pub fn gate(&self) -> Gate<'_> {
-        let nowhere = Utf8PathBuf::from("/nonexistent/gatedrun");
-        let mounts = Mounts::new(Arc::clone(&self.corpus), nowhere);
-        Gate::new(self.policy, self.contracts, &self.fixtures, mounts)
+        Gate::new(self.policy, self.contracts, &self.fixtures, self.mounts.clone())
     }
 
     /// Why it is denied; `None` if it is allowed.

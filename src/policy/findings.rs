@@ -14,8 +14,8 @@ use crate::yaml::Document;
 
 use super::defaults::{self, flow};
 use super::example::incomplete;
-use super::meta::{META, homes, keys_of, keywords_at};
-use super::path::MountPath;
+use super::meta::{Meta, homes, keys_of};
+use super::path::{MountPath, WORK};
 use super::rules::RULES;
 use super::told::{
     allowed_call, dotted, found, is_entry, is_entry_of, is_host_entry, is_of_type, kind_of, last,
@@ -29,6 +29,7 @@ pub(super) struct Findings<'a> {
     document: &'a Document,
     /// The policy with its defaults.
     effective: &'a Value,
+    meta: &'a Meta,
     tools: &'a [&'a str],
     problems: Vec<Problem>,
     /// The values that something was found about.
@@ -41,11 +42,12 @@ impl<'a> Findings<'a> {
         path: &'a str,
         document: &'a Document,
         effective: &'a Value,
+        meta: &'a Meta,
         tools: &'a [&'a str],
     ) -> Vec<Problem> {
         let (problems, about) = (Vec::new(), HashSet::new());
-        let mut found = Self { path, document, effective, tools, problems, about };
-        let violations = META.violations(&document.value);
+        let mut found = Self { path, document, effective, meta, tools, problems, about };
+        let violations = meta.violations(&document.value);
         if let Some(version) = document.value.get("version").filter(|version| version.is_number())
             && violations.iter().any(|violation| violation.pointer == "/version")
         {
@@ -92,7 +94,8 @@ impl<'a> Findings<'a> {
 
     /// Finds the words for a value that the meta-schema refuses; whether there are any.
     fn describe(&mut self, pointer: &str) -> bool {
-        let (Some(rules), Some(value)) = (keywords_at(pointer), self.value(pointer)) else {
+        let (Some(rules), Some(value)) = (self.meta.keywords_at(pointer), self.value(pointer))
+        else {
             return false;
         };
         let before = self.problems.len();
@@ -165,7 +168,7 @@ impl<'a> Findings<'a> {
                 // A dash without a space behind it begins a word.
                 let text = value.as_str().map(|text| text.strip_prefix('-').unwrap_or(text));
                 let entry = text.map_or_else(|| value.clone(), Value::from);
-                let items = keywords_at(&format!("{pointer}/0"));
+                let items = self.meta.keywords_at(&format!("{pointer}/0"));
                 let remedy = match items.is_some_and(|items| is_entry_of(&entry, items)) {
                     true => format!("write `{key}: [{}]`", cut(&flow(&entry))),
                     false => format!("write `{sample}`"),
@@ -359,7 +362,7 @@ impl<'a> Findings<'a> {
             (_, "ports") => "ports: [8443]".to_owned(),
             (_, "schemes") => "schemes: [https]".to_owned(),
             (_, "run") => "steps: 10".to_owned(),
-            ("sandbox", _) => "read: [work]".to_owned(),
+            ("sandbox", _) => format!("read: [{WORK}]"),
             ("arg_schema_enforcement" | "results", _) => "max_bytes: 65536".to_owned(),
             ("cycle_detection", _) => "max_repeats: 3".to_owned(),
             ("loop_budget", _) => "max_iterations: 10".to_owned(),
@@ -449,7 +452,7 @@ impl<'a> Findings<'a> {
         let names = self.value("/sandbox/allow_names").and_then(Value::as_array);
         for (index, name) in names.into_iter().flatten().enumerate() {
             let Some(name) = name.as_str().filter(|name| !name.is_empty()) else { continue };
-            let path = MountPath::parse(&format!("work/{name}"));
+            let path = MountPath::parse(&format!("{WORK}/{name}"));
             let is_one = path.as_ref().is_ok_and(|path| path.names() == [name]);
             let (what, remedy) = match path {
                 Err(refusal) => (refusal.reason, "name a file that a path can name"),

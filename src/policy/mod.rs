@@ -1,20 +1,21 @@
 //! Policy: what the agent may do, and the gate that decides it.
 //!
 //! `rules` holds one file per rule and the table of them. Above it stands what rules are written in:
-//! `meta` and `defaults` (what a policy may look like, and what holds where it says nothing), `url`,
-//! `listed`, `path` and `names` (reading what a call names), `example` (what a case has to name), `told` (the words for one value), `call` (a call on its way) and
+//! `path` (the mounts, and reading and opening what a call names in them), `meta` and `defaults` (what
+//! a policy may look like, and what holds where it says nothing), `url`, `listed` and `names` (reading
+//! what else a call names), `example` (what a case has to name), `told` (the words for one value), `call` (a call on its way) and
 //! `capability` (what it may hold in the end). Below it, `spec` is the file, parsed; `findings` and
 //! `warnings` are what is wrong with it; `gate` asks the rules, `record` is what the ledger says of
 //! its answers, and `cases` are examples and decision tables. What the gate lets through is a
 //! capability, and no tool accepts anything else.
 
+pub mod path;
 pub mod meta;
 pub mod defaults;
 pub mod url;
 pub mod listed;
 mod example;
 mod told;
-pub mod path;
 pub mod names;
 pub mod call;
 pub mod capability;
@@ -31,6 +32,7 @@ use crate::problem::Problems;
 use crate::yaml;
 
 use cases::Judge;
+use path::{MountNames, Mounts};
 use spec::Policy;
 
 /// Reads a policy about the tools that have a contract, and judges its examples by it.
@@ -50,8 +52,22 @@ pub fn read(
     bytes: &[u8],
     contracts: &Contracts,
 ) -> Result<(Policy, yaml::Document), Problems> {
-    let (policy, document) = spec::parse(path, bytes, contracts)?;
-    let contradicted = Judge::new(&policy, contracts).contradicted().into_iter();
+    read_over(path, bytes, contracts, MountNames::built_in())
+}
+
+/// As [`read`], of a policy that may list these mounts.
+///
+/// # Errors
+/// As [`load`].
+pub fn read_over(
+    path: &str,
+    bytes: &[u8],
+    contracts: &Contracts,
+    mounts: &MountNames,
+) -> Result<(Policy, yaml::Document), Problems> {
+    let (policy, document) = spec::parse(path, bytes, contracts, mounts)?;
+    let judge = Judge::over(&policy, contracts, Mounts::empty(mounts));
+    let contradicted = judge.contradicted().into_iter();
     let problems = contradicted
         .map(|found| told::problem(path, &document, &found.pointer, &found.what, &found.fix));
     let problems = problems.collect();

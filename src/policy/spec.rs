@@ -16,6 +16,8 @@ use crate::yaml;
 use super::call::OnDeny;
 use super::defaults;
 use super::findings::Findings;
+use super::meta::Meta;
+use super::path::MountNames;
 use super::rules::{self, RULES, Sections};
 use super::told;
 
@@ -113,21 +115,23 @@ impl Policy {
     }
 }
 
-/// Reads a policy about the tools that have a contract, with the document that states it. Its examples
+/// Reads a policy about the tools that have a contract and about these mounts, with the document that states it. Its examples
 /// are not checked.
 pub(super) fn parse(
     path: &str,
     bytes: &[u8],
     contracts: &Contracts,
+    mounts: &MountNames,
 ) -> Result<(Policy, yaml::Document), Problems> {
+    let meta = Meta::of(mounts);
     if let Some(kind) = Kind::of(bytes).filter(|kind| *kind != Kind::Policy) {
         return Err(kind.instead_of(path, Kind::Policy).into());
     }
     let document = yaml::parse(bytes).map_err(|errors| {
-        Problems(errors.into_iter().map(|error| told::unread(path, error)).collect())
+        Problems(errors.into_iter().map(|error| told::unread(path, &meta, error)).collect())
     })?;
     let effective = defaults::filled(&document.value);
-    Problems::check(Findings::of(path, &document, &effective, &contracts.names()), ())?;
+    Problems::check(Findings::of(path, &document, &effective, &meta, &contracts.names()), ())?;
     let wrong = |misfit: Misfit| told::problem(path, &document, &misfit.pointer, &misfit.what, "");
     let rules = Sections::read(&effective).map_err(wrong)?;
     let raw: RawPolicy = json::typed(effective).map_err(wrong)?;

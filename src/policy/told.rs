@@ -8,7 +8,7 @@ use crate::problem::{Problem, cut, nearest};
 use crate::yaml::{Document, Place, YamlError};
 
 use super::defaults::flow;
-use super::meta::keywords_at;
+use super::meta::Meta;
 
 /// A problem at the value with this pointer, or at the nearest one around it.
 pub(super) fn problem(
@@ -36,10 +36,10 @@ pub(super) fn at(place: Option<Place>, pointer: &str) -> String {
 
 /// What is wrong with the text of a policy, with the advice that its place gives: a word that needs
 /// quotes in any YAML may be one that a policy cannot have there.
-pub(super) fn unread(path: &str, error: YamlError) -> Problem {
+pub(super) fn unread(path: &str, meta: &Meta, error: YamlError) -> Problem {
     let YamlError { place, pointer, message, word } = error;
     let problem = |what: String| Problem::new(path, what).at(at(place, &pointer));
-    let rules = keywords_at(&pointer).filter(|_| !word.is_empty());
+    let rules = meta.keywords_at(&pointer).filter(|_| !word.is_empty());
     let options = rules.map(options).unwrap_or_default();
     if options.contains(&format!("{word:?}")) {
         return problem(format!("`{word}` without quotes is a boolean to some readers"))

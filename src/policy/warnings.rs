@@ -14,6 +14,7 @@ use crate::event::Effect;
 use crate::problem::Problem;
 use crate::yaml::Document;
 
+use super::path::{CORPUS, WORK};
 use super::spec::Policy;
 use super::told;
 
@@ -94,19 +95,19 @@ impl Warnings<'_> {
             let missing = contract.effects.iter().find_map(|effect| match effect.effect {
                 Effect::ReadPath if !reads => Some((
                     "every call is denied: no mount may be read",
-                    "add `read: [corpus]` or the like to `sandbox:`",
+                    format!("add `read: [{CORPUS}]` or the like to `sandbox:`"),
                 )),
                 Effect::WritePath if !writes => Some((
                     "every call is denied: no mount may be written",
-                    "add `write: [work]` to `sandbox:`",
+                    format!("add `write: [{WORK}]` to `sandbox:`"),
                 )),
                 Effect::FetchUrl if !fetches && !reads => Some((
                     "every call is denied: no host is listed",
-                    "list hosts under `url_allowlist:`",
+                    "list hosts under `url_allowlist:`".to_owned(),
                 )),
                 Effect::FetchUrl if !fetches => Some((
                     "it can fetch file: URLs alone: no host is listed",
-                    "list hosts under `url_allowlist:`",
+                    "list hosts under `url_allowlist:`".to_owned(),
                 )),
                 _ => None,
             });

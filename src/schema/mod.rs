@@ -86,10 +86,18 @@ impl Embedded {
     ///
     /// A key that is missing and was misspelt is one slip: only the misspelling is reported.
     pub fn violations(&self, value: &Value) -> Vec<Violation> {
-        let mut found = match &*self.0 {
-            Ok(schema) => schema.violations(value),
-            Err(broken) => return broken.clone(),
-        };
+        match &*self.0 {
+            Ok(schema) => schema.slips(value),
+            Err(broken) => broken.clone(),
+        }
+    }
+}
+
+impl Schema {
+    /// Everything that is wrong with a value, each slip once: a key that is missing and was misspelt
+    /// is only misspelt.
+    pub fn slips(&self, value: &Value) -> Vec<Violation> {
+        let mut found = self.violations(value);
         let misspelt: Vec<(String, String)> = found
             .iter()
             .flat_map(|one| one.meant().map(|key| (one.pointer.clone(), key.to_owned())))
@@ -102,9 +110,7 @@ impl Embedded {
         });
         found
     }
-}
 
-impl Schema {
     /// Compiles the text of a schema that is embedded in the binary.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use gatedrun::evidence::{attest, recorder, text};
 use gatedrun::json::{self, JsonText};
 use gatedrun::ledger::Reader;
 use gatedrun::policy::cases::{self, Judge};
-use gatedrun::policy::path::{Mount, MountPath};
+use gatedrun::policy::path::{CORPUS, MountPath, WORK};
 use gatedrun::policy::spec::Policy;
 use gatedrun::policy::url::{self, Target};
 use gatedrun::schema::Schema;
@@ -250,8 +250,8 @@ fn gate(data: &[u8]) {
     let text = |key: &str| call.arguments[key].as_str().unwrap_or_default();
     match tool {
         "fetch" => assert!(may_fetch(text("url")), "{call:?} is allowed"),
-        "read" => assert!(may_name(text("path"), &Mount::ALL), "{call:?} is allowed"),
-        "write" => assert!(may_name(text("path"), &[Mount::Work]), "{call:?} is allowed"),
+        "read" => assert!(may_name(text("path"), &[CORPUS, WORK]), "{call:?} is allowed"),
+        "write" => assert!(may_name(text("path"), &[WORK]), "{call:?} is allowed"),
         "search" | "summarize" => {}
         other => panic!("{other:?} is allowed"),
     }
@@ -273,7 +273,7 @@ fn may_fetch(url: &str) -> bool {
 }
 
 /// Whether a path leads into one of these mounts and stays there, followed part by part.
-fn may_name(path: &str, mounts: &[Mount]) -> bool {
+fn may_name(path: &str, mounts: &[&str]) -> bool {
     let mut parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
     let mount = parts.next().unwrap_or_default();
     let mut depth = 0_i64;
@@ -283,5 +283,5 @@ fn may_name(path: &str, mounts: &[Mount]) -> bool {
             return false;
         }
     }
-    depth > 0 && !path.starts_with('/') && mounts.iter().any(|one| one.as_str() == mount)
+    depth > 0 && !path.starts_with('/') && mounts.contains(&mount)
 }

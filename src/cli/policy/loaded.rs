@@ -11,7 +11,7 @@ use crate::contract::Contracts;
 use crate::corpus::Corpus;
 use crate::inputs::{Library, Project, read_file};
 use crate::policy::cases::Judge;
-use crate::policy::path::Mount;
+use crate::policy::path::MountNames;
 use crate::policy::spec::Policy;
 use crate::problem::{Problem, Problems, cut};
 use crate::yaml::Document;
@@ -108,9 +108,9 @@ pub(super) fn load_within(named: &Named, world: &World) -> Result<Within, Stop> 
     let (policy, contracts) = load(named)?;
     let mut fixtures = BTreeMap::new();
     for text in &world.fixtures {
-        let mounts: Vec<&str> = Mount::ALL.into_iter().map(Mount::as_str).collect();
+        let mounts = MountNames::built_in();
         let (host, mount) = text.split_once('=').unwrap_or_default();
-        if host.is_empty() || !mounts.contains(&mount) {
+        if host.is_empty() || mounts.get(mount).is_none() {
             let what = match text.contains('=') && !host.is_empty() {
                 true => format!("{:?} is not a mount; ", cut(mount)),
                 false => String::new(),
@@ -118,7 +118,7 @@ pub(super) fn load_within(named: &Named, world: &World) -> Result<Within, Stop> 
             return Err(Stop::usage(format!(
                 "--fixtures {:?}: {what}write HOST=MOUNT; the mounts are {}",
                 cut(text),
-                mounts.join(", ")
+                mounts.listed()
             )));
         }
         if let Err((what, fix)) = crate::policy::listed::check_host(host) {

@@ -1,16 +1,23 @@
 //! Paths: judged as text, then opened beneath a held directory, and in no other way.
 //!
 //! A path names a mount and a place in it. What leaves this module is an open file or a handle
-//! that can replace one file; a path never does. This file is the text of paths, `open` the
-//! capabilities, `work` the held folder of a run.
+//! that can replace one file; a path never does. This file is the text of paths, `named` the names
+//! of mounts, `folder` a held folder and what is opened beneath it, `work` the one that a run
+//! writes, `open` the capabilities, `mounts` what serves each mount.
 
+mod named;
+mod folder;
 mod work;
 mod open;
+mod mounts;
 
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
-pub use open::{Failure, Mounts, Opened, ReadCapability, WriteCapability};
-pub use work::{RECEIPTS_SUFFIX, TEMPORARIES_SUFFIX, probe};
+pub use folder::probe;
+pub use mounts::{Mount, Mounts};
+pub use named::{CORPUS, MountName, MountNames, WORK};
+pub use open::{Failure, Opened, ReadCapability, WriteCapability};
+pub use work::{RECEIPTS_SUFFIX, TEMPORARIES_SUFFIX};
 
 /// The longest path, in bytes.
 pub const PATH_BYTES_MAX: usize = 1024;
@@ -18,38 +25,11 @@ pub const PATH_BYTES_MAX: usize = 1024;
 /// The longest name in a path, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// A place in the filesystem that a run may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mount {
-    /// The corpus: read-only, served from the verified documents.
-    Corpus,
-    /// The run's own folder.
-    Work,
-}
-
-impl Mount {
-    /// All mounts.
-    pub const ALL: [Self; 2] = [Self::Corpus, Self::Work];
-
-    /// Its name, the first part of a path.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Corpus => "corpus",
-            Self::Work => "work",
-        }
-    }
-
-    /// The mount with this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mount| mount.as_str() == name)
-    }
-}
-
 /// A path that names a mount and stays in it, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountPath {
     /// The mount.
-    pub mount: Mount,
+    pub mount: MountName,
     names: Vec<String>,
 }
 
@@ -57,7 +37,7 @@ pub struct MountPath {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The mount that the path names, where it names one.
-    pub mount: Option<Mount>,
+    pub mount: Option<MountName>,
     /// Where it would lead, relative to the mount.
     pub resolved: Option<String>,
     /// Why, in words.
@@ -65,7 +45,7 @@ pub struct Refusal {
 }
 
 impl MountPath {
-    /// Reads a text as a path of a mount.
+    /// Reads a text as a path of one of the two mounts that every run has.
     ///
     /// # Errors
     /// An absolute path, one that leaves its mount, one that names no mount or no file, and names
@@ -78,6 +58,14 @@ impl MountPath {
     /// assert_eq!(refusal.resolved.as_deref(), Some("../../etc/passwd"));
     /// ```
     pub fn parse(text: &str) -> Result<Self, Refusal> {
+        Self::parse_in(text, MountNames::built_in())
+    }
+
+    /// Reads a text as a path of one of these mounts.
+    ///
+    /// # Errors
+    /// As [`MountPath::parse`].
+    pub fn parse_in(text: &str, mounts: &MountNames) -> Result<Self, Refusal> {
         let refuse = |reason: String| Err(Refusal { mount: None, resolved: None, reason });
         if text.len() > PATH_BYTES_MAX {
             return refuse(format!(
@@ -93,9 +81,8 @@ impl MountPath {
         }
         let mut parts = text.split('/').filter(|part| !matches!(*part, "" | "."));
         let first = parts.next().unwrap_or_default();
-        let Some(mount) = Mount::named(first) else {
-            let names: Vec<&str> = Mount::ALL.into_iter().map(Mount::as_str).collect();
-            return refuse(format!("{first:?} is no mount; the mounts are {}", names.join(", ")));
+        let Some(mount) = mounts.get(first) else {
+            return refuse(format!("{first:?} is no mount; the mounts are {}", mounts.listed()));
         };
         let mut names: Vec<&str> = Vec::new();
         for part in parts {
@@ -106,7 +93,7 @@ impl MountPath {
             }
         }
         let refuse = |reason: String| {
-            Err(Refusal { mount: Some(mount), resolved: Some(names.join("/")), reason })
+            Err(Refusal { mount: Some(mount.clone()), resolved: Some(names.join("/")), reason })
         };
         if names.first() == Some(&"..") {
             return refuse(format!("the path leaves its mount {}", mount.as_str()));
@@ -132,7 +119,7 @@ impl MountPath {
         if names.is_empty() || text.ends_with('/') {
             return refuse("the path names a folder, and a file is meant".to_owned());
         }
-        Ok(Self { mount, names: names.into_iter().map(str::to_owned).collect() })
+        Ok(Self { mount: mount.clone(), names: names.into_iter().map(str::to_owned).collect() })
     }
 
     /// The names on the way, the file's own last.

@@ -4,24 +4,16 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
-
 use crate::corpus::Corpus;
 use crate::event::{ErrorClass, ToolError};
 use crate::host::HostFault;
 
-use super::work::{Reach, WorkFolder};
-use super::{Mount, MountPath, Refusal};
+use super::Refusal;
+use super::folder::Reach;
+use super::work::WorkFolder;
 
 /// Room for most files at once: two reads are enough for them.
 const SMALL_BYTES: usize = 8192;
-
-/// The mounts of a run.
-#[derive(Debug, Clone)]
-pub struct Mounts {
-    corpus: Arc<Corpus>,
-    work: Arc<WorkFolder>,
-}
 
 /// What opening a path came to.
 #[derive(Debug)]
@@ -30,79 +22,6 @@ pub enum Opened<T> {
     Open(T),
     /// The path leads where it may not: a denial by `sandbox_path`.
     Refused(Refusal),
-}
-
-impl Mounts {
-    /// The mounts over a corpus and a folder of the run's own. The folder is made when something
-    /// is first written to it.
-    pub fn new(corpus: Arc<Corpus>, work: Utf8PathBuf) -> Self {
-        Self { corpus, work: Arc::new(WorkFolder::new(work)) }
-    }
-
-    /// The corpus.
-    pub fn corpus(&self) -> &Arc<Corpus> {
-        &self.corpus
-    }
-
-    /// Opens a file for reading, at most `bytes_max` long. A file that is not there opens too, as
-    /// a capability whose reading fails: absence is the tool's error and no denial.
-    ///
-    /// # Errors
-    /// What the machine refuses.
-    pub fn open_read(
-        &self,
-        path: &MountPath,
-        bytes_max: u64,
-    ) -> Result<Opened<ReadCapability>, HostFault> {
-        let source = match path.mount {
-            Mount::Corpus => {
-                match self.corpus.documents().binary_search_by(|d| d.path.cmp(&path.relative())) {
-                    Ok(index) => ReadSource::Document(Arc::clone(&self.corpus), index),
-                    Err(_) => ReadSource::Failed(ErrorClass::NotFound),
-                }
-            }
-            Mount::Work => match self.work.open_file(path.names()) {
-                Ok(file) => ReadSource::File(file),
-                Err(Reach::Absent(class)) => ReadSource::Failed(class),
-                Err(Reach::Refused(reason)) => return Ok(Opened::Refused(path.refusal(reason))),
-                Err(Reach::Host(error)) => {
-                    return Err(HostFault::new(path.to_string(), "opened", error));
-                }
-            },
-        };
-        Ok(Opened::Open(ReadCapability { name: path.to_string(), source, bytes_max }))
-    }
-
-    /// Opens a place for writing one file of at most `bytes_max`. Nothing is made yet.
-    ///
-    /// # Errors
-    /// What the machine refuses.
-    pub fn open_write(
-        &self,
-        path: &MountPath,
-        bytes_max: u64,
-    ) -> Result<Opened<WriteCapability>, HostFault> {
-        match self.work.open_file(path.names()) {
-            Err(Reach::Refused(reason)) => Ok(Opened::Refused(path.refusal(reason))),
-            Err(Reach::Host(error)) => Err(HostFault::new(path.to_string(), "opened", error)),
-            Ok(_) | Err(Reach::Absent(_)) => Ok(Opened::Open(WriteCapability {
-                name: path.to_string(),
-                work: Arc::clone(&self.work),
-                names: path.names().to_vec(),
-                bytes_max,
-            })),
-        }
-    }
-}
-
-impl MountPath {
-    fn refusal(&self, reason: &str) -> Refusal {
-        Refusal {
-            mount: Some(self.mount),
-            resolved: Some(self.relative()),
-            reason: format!("opening {self} was refused: {reason}"),
-        }
-    }
 }
 
 /// Why a tool has no result.
@@ -129,13 +48,14 @@ impl From<HostFault> for Failure {
 /// One open file. Reading it again reads the same file.
 #[derive(Debug)]
 pub struct ReadCapability {
-    name: String,
-    source: ReadSource,
-    bytes_max: u64,
+    pub(super) name: String,
+    pub(super) source: ReadSource,
+    pub(super) bytes_max: u64,
 }
 
+/// What is read.
 #[derive(Debug)]
-enum ReadSource {
+pub(super) enum ReadSource {
     Document(Arc<Corpus>, usize),
     File(File),
     Failed(ErrorClass),
@@ -202,10 +122,10 @@ fn why(class: ErrorClass) -> &'static str {
 /// The right to replace one file.
 #[derive(Debug)]
 pub struct WriteCapability {
-    name: String,
-    work: Arc<WorkFolder>,
-    names: Vec<String>,
-    bytes_max: u64,
+    pub(super) name: String,
+    pub(super) work: Arc<WorkFolder>,
+    pub(super) names: Vec<String>,
+    pub(super) bytes_max: u64,
 }
 
 impl WriteCapability {

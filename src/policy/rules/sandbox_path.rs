@@ -62,11 +62,11 @@ pub(super) fn judge(
             (_, None) => Planned::Unreadable,
             (Effect::ReadPath, Some(text)) => {
                 let text = text.to_owned();
-                Planned::Read(path(section, written, asked, &text, false)?)
+                Planned::Read(path(section, world, written, asked, &text, false)?)
             }
             (Effect::WritePath, Some(text)) => {
                 let text = text.to_owned();
-                Planned::Write(path(section, written, asked, &text, true)?)
+                Planned::Write(path(section, world, written, asked, &text, true)?)
             }
             (Effect::FetchUrl, Some(text)) => match urls.next() {
                 Some(Target::Host(parsed)) => {
@@ -76,7 +76,7 @@ pub(super) fn judge(
                 }
                 Some(Target::File(named)) => {
                     let text = text.to_owned();
-                    Planned::File(text, path(section, written, asked, &named, false)?)
+                    Planned::File(text, path(section, world, written, asked, &named, false)?)
                 }
                 None => Planned::Unreadable,
             },
@@ -123,12 +123,14 @@ pub(in crate::policy) fn open(
 /// A path as text: in a mount, and in one that permits it.
 fn path(
     section: &SandboxPath,
+    world: &World<'_>,
     written: &Written,
     asked: &mut Asked<'_>,
     text: &str,
     write: bool,
 ) -> Result<MountPath, Box<Denied>> {
-    let parsed = MountPath::parse(text).and_then(|path| permitted(section, written, path, write));
+    let parsed = MountPath::parse_in(text, world.mounts.names())
+        .and_then(|path| permitted(section, written, path, write));
     asked.details.insert(Detail::TargetPath, bounded(text).into());
     match parsed {
         Ok(path) => {
@@ -158,7 +160,8 @@ fn permitted(
     match reason {
         None => Ok(path),
         Some(reason) => {
-            Err(path::Refusal { mount: Some(path.mount), resolved: Some(path.relative()), reason })
+            let resolved = Some(path.relative());
+            Err(path::Refusal { mount: Some(path.mount), resolved, reason })
         }
     }
 }
@@ -192,13 +195,13 @@ fn fixture(
         resolved: None,
         reason,
     })?;
-    let path = MountPath::parse(&format!("{mount}/{path}"))?;
+    let path = MountPath::parse_in(&format!("{mount}/{path}"), world.mounts.names())?;
     // The policy says what may be read, whichever host a task serves it under.
     permitted(section, written, path, false).map(Some)
 }
 
 fn denied(section: &SandboxPath, asked: &Asked<'_>, refusal: path::Refusal) -> Denied {
-    let root = refusal.mount.map_or("", path::Mount::as_str);
+    let root = refusal.mount.as_ref().map_or("", path::MountName::as_str);
     let resolved = refusal.resolved.unwrap_or_default();
     asked.denied(
         Rule::SandboxPath,
