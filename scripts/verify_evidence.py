@@ -100,7 +100,7 @@ def facts(e, kind, s):
         yield (e["final_answer"] is None) == bool(e["calls"]), "the answer beside the calls"
     elif kind == "gate_decided":
         call = {"call_id": None, "tool": None} if step else s["calls"].pop(0) if s["calls"] else {}
-        s.update(call=s["call"] if step else call, tries=0)
+        s.update(call=s["call"] if step else call, tries=0, writes=s["writes"] if step else "write_path" in e["effects"])
         yield (e["call_id"], e["tool"]) == (call.get("call_id", 0), call.get("tool", 0)), "the call"
         yield (e["rule_id"] is None, e["policy_version"]) == (not step and not denies, s["run"]["policy_version"]), "rule_id"
         yield e["error_class"] == (RULES[e["rule_id"]][0] if denies else None), "error_class"
@@ -126,12 +126,12 @@ def facts(e, kind, s):
         done = e["ok"] or (error or {}).get("class") in ("output_schema", "result_lost")  # what failed so took place all the same
         path, wrote = work_path(given.get("path")), {"sha256": sha(text), "bytes": len(text)}
         wrote = wrote if done and path and isinstance(given.get("content"), str) else None
-        if s["call"]["tool"] == "write" and isinstance(result, dict) and isinstance(result.get("path"), str) and not e["cut"]:
+        if s["writes"] and isinstance(result, dict) and isinstance(result.get("path"), str) and not e["cut"]:
             yield re.fullmatch(r"work(/(?!\.\.?(/|$))[^/\\\0]+)+", result["path"]), "path"
             said = {k: result.get(k) for k in ("sha256", "bytes")}
             is_digest = isinstance(said["sha256"], str) and re.fullmatch("[0-9a-f]{64}", said["sha256"]) and type(said["bytes"]) is int and said["bytes"] >= 0
             path, wrote = (result["path"], said) if is_digest else (path, wrote)
-        if s["call"]["tool"] == "write" and wrote:
+        if s["writes"] and wrote:
             s["work"][path] = wrote
             s["lf"][path] = sha(text.replace(b"\r\n", b"\n")) if sha(text) == wrote["sha256"] else None
     elif kind == "step_finished":
@@ -146,7 +146,7 @@ def ledger(data, head, budgets, ended):
     """The records and what they add up to; the first that does not hold ends it."""
     lines, records, prev, state, clock = data.split(b"\n"), [], "0" * 64, "start", EPOCH
     sums = dict(steps=0, calls_allowed=0, calls_denied=0, attempts=0, usage=dict(input_tokens=0, output_tokens=0, cost_microusd=0))
-    s = dict(sums=sums, calls=[], work={}, lf={}, content=None, call={}, limits={}, budgets=budgets, denied=None, mode=None, answer=None, warned=False)
+    s = dict(sums=sums, calls=[], work={}, lf={}, content=None, call={}, writes=False, limits={}, budgets=budgets, denied=None, mode=None, answer=None, warned=False)
     for number, line in enumerate(lines[:-1], 1):
         try:
             record, written = parse(line)

@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::agent::RunError;
 use crate::event::{AttemptOutcome, Event, RunStarted, ToolReconciled, ToolStarted};
-use crate::evidence::manifest::{FileDigest, Work, writes};
+use crate::evidence::manifest::{FileDigest, Work};
 use crate::governor::Recovery;
 use crate::inputs::Inputs;
 use crate::ledger::{LedgerError, Past, Reader};
@@ -65,7 +65,7 @@ pub fn scan(ledger: impl Read) -> Result<Recorded, LedgerError> {
         match &record.event {
             Event::RunStarted(started) => recorded.started = Some((**started).clone()),
             Event::ToolStarted(started) => {
-                running = writes(started).map(|(path, digest)| {
+                running = work.target().cloned().map(|(path, digest)| {
                     let within = Utf8Path::new(&path).ancestors().skip(1);
                     recorded.work.folders.extend(within.map(Utf8Path::to_string));
                     (started.call_id.clone(), path, digest)
@@ -143,13 +143,15 @@ pub fn rewrite(
     files: &BTreeMap<String, FileDigest>,
 ) -> Result<(), String> {
     let mut last: BTreeMap<String, ToolStarted> = BTreeMap::new();
+    let mut written = Work::default();
     let mut reader = Reader::new(ledger);
     while let Some(record) = reader.next_record().map_err(|error| error.to_string())? {
+        written.push(&record);
         let Event::ToolStarted(call) = record.event else { continue };
-        if let Some((path, made)) = writes(&call)
-            && files.get(&path) == Some(&made)
+        if let Some((path, made)) = written.target()
+            && files.get(path) == Some(made)
         {
-            last.insert(path, call);
+            last.insert(path.clone(), call);
         }
     }
     let mounts = Mounts::new(inputs.corpus.clone(), work);

@@ -19,6 +19,8 @@ mod policy;
 mod policy_file;
 /// One text, one reading: patterns, hosts, numbers, the service, messages.
 mod readers;
+/// Tools with several effects: their grants, what a denial names, what follows from effects.
+mod effects;
 /// A mount beside the built-in ones: handed in, listed by policy, read through the gate.
 mod mounts;
 /// Folders and links swapped while the gate opens.

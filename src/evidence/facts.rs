@@ -31,6 +31,8 @@ pub struct Facts {
     ending: Ending,
     /// The tool that the gate has allowed last.
     tool: Option<String>,
+    /// Whether its call may write a file.
+    may_write: bool,
     start_ns: u64,
     /// When the budget of time was asked last: at the first of the warnings before a record.
     asked_ns: u64,
@@ -162,6 +164,7 @@ impl Facts {
             return Err("an allowed call names a rule, and every rule allows it".to_owned());
         }
         self.tool.clone_from(&gate.tool);
+        self.may_write = manifest::may_write(gate);
         let max = self.budget.and_then(|budget| budget.max_tool_calls);
         within("allowed call", self.totals.calls_allowed, "max_tool_calls", max)?;
         self.in_time("call")
@@ -210,8 +213,8 @@ impl Facts {
             let stated = finished.sha256.unwrap_or(Digest::ZERO);
             same("sha256", &stated, &Digest::of(&whole))?;
         }
-        let tool = self.tool.as_deref().unwrap_or_default();
-        if let Some(Written { path, .. }) = manifest::written(tool, finished) {
+        let written = self.may_write.then(|| manifest::written(finished)).flatten();
+        if let Some(Written { path, .. }) = written {
             let read =
                 MountPath::parse(&path).ok().filter(|path| path.mount.as_str() == path::WORK);
             same("path", &path, &read.map(|path| path.to_string()).unwrap_or_default())?;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::{
-    CorpusIdentity, EffectState, Event, FORMAT, Input, LlmIdentity, Record, ToolFinished,
-    ToolStarted,
+    CorpusIdentity, Effect, EffectState, Event, FORMAT, GateDecided, Input, LlmIdentity, Record,
+    Subject, ToolFinished, ToolStarted,
 };
 use crate::json::{self, Digest};
 use crate::line_ends::with_lf;
@@ -73,7 +73,8 @@ pub struct FileDigest {
 /// Collects the files that a run has written to its own folder, record by record.
 #[derive(Debug, Default)]
 pub struct Work {
-    tool: String,
+    /// Whether the call in hand may write a file.
+    may_write: bool,
     /// What the call in hand writes, by its arguments.
     target: Option<(String, FileDigest)>,
     /// What the call in hand writes, where some of its lines do not end with LF: its digest, and
@@ -109,12 +110,20 @@ impl Work {
         self.written
     }
 
+    /// Which file the call in hand writes, and what is in it once the call has taken place; `None`
+    /// where it writes none.
+    pub fn target(&self) -> Option<&(String, FileDigest)> {
+        self.target.as_ref()
+    }
+
     /// Takes the next record.
     pub fn push(&mut self, record: &Record) {
         match &record.event {
+            Event::GateDecided(gate) if gate.subject == Subject::Call => {
+                self.may_write = may_write(gate);
+            }
             Event::ToolStarted(started) => {
-                self.tool.clone_from(&started.tool);
-                self.target = writes(started);
+                self.target = self.may_write.then(|| writes(started)).flatten();
                 let content = started.arguments.get("content").and_then(Value::as_str);
                 let mixed = content.filter(|content| content.contains("\r\n"));
                 self.mixed = mixed.map(|content| {
@@ -141,7 +150,8 @@ impl Work {
     /// took place all the same, its arguments do.
     fn wrote(&mut self, finished: &ToolFinished) -> Option<(String, FileDigest)> {
         let target = self.target.take();
-        let said = written(&self.tool, finished).and_then(|said| Some((said.path, said.digest?)));
+        let said = self.may_write.then(|| written(finished)).flatten();
+        let said = said.and_then(|said| Some((said.path, said.digest?)));
         let is_done = finished
             .error
             .as_ref()
@@ -150,21 +160,21 @@ impl Work {
     }
 }
 
-/// Which file a call writes, and what is in it once the call has taken place; `None` where it writes
-/// none.
-pub fn writes(started: &ToolStarted) -> Option<(String, FileDigest)> {
+/// Whether a call may write a file, by what the decision about it says of its effects.
+pub fn may_write(gate: &GateDecided) -> bool {
+    gate.effects.contains(&Effect::WritePath)
+}
+
+/// Which file a call that may write does write, by its arguments.
+fn writes(started: &ToolStarted) -> Option<(String, FileDigest)> {
     let text = |name: &str| started.arguments.get(name)?.as_str();
     let (path, content) = (text("path")?, text("content")?);
     let path = MountPath::parse(path).ok().filter(|path| path.mount.as_str() == path::WORK)?;
     let sha256 = Digest::of(content.as_bytes());
-    let is_write = started.tool == WRITE;
-    is_write.then(|| (path.to_string(), FileDigest { sha256, bytes: content.len() as u64 }))
+    Some((path.to_string(), FileDigest { sha256, bytes: content.len() as u64 }))
 }
 
-/// The tool that writes files.
-const WRITE: &str = "write";
-
-/// What a call of `write` says that it has replaced.
+/// What a call says that it has replaced.
 #[derive(Debug)]
 pub struct Written {
     /// The file's path.
@@ -173,9 +183,9 @@ pub struct Written {
     pub digest: Option<FileDigest>,
 }
 
-/// The file that a call of `write` has replaced, as its result names it, where that is whole.
-pub fn written(tool: &str, finished: &ToolFinished) -> Option<Written> {
-    let result = finished.result.as_ref().filter(|_| tool == WRITE && !finished.cut)?.value();
+/// The file that a call which may write has replaced, as its result names it, where that is whole.
+pub fn written(finished: &ToolFinished) -> Option<Written> {
+    let result = finished.result.as_ref().filter(|_| !finished.cut)?.value();
     let digest = || {
         let sha256 = serde_json::from_value(result.get("sha256")?.clone()).ok()?;
         Some(FileDigest { sha256, bytes: result.get("bytes")?.as_u64()? })

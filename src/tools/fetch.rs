@@ -15,7 +15,7 @@ use super::tool::{Tool, misfit, result};
 /// The tool.
 pub const TOOL: Tool = Tool {
     name: "fetch",
-    effect: Effect::FetchUrl,
+    effects: &[Effect::FetchUrl],
     run: |allowed, _| match allowed.grants() {
         [Grant::Fetch(target)] => run(target),
         _ => Err(misfit(allowed)),

@@ -46,13 +46,12 @@ impl Builtin {
                 continue;
             };
             let says: Vec<Effect> = contract.effects.iter().map(|effect| effect.effect).collect();
-            if says != [tool.effect] {
-                let says: Vec<&str> = says.into_iter().map(Effect::as_str).collect();
+            if says != tool.effects {
                 let what = format!(
                     "the contract says that {:?} does {}, and its code does {}",
                     contract.name,
-                    says.join(", "),
-                    tool.effect.as_str()
+                    words(&says),
+                    words(tool.effects)
                 );
                 problems.push(
                     Problem::new(&contract.path, what)
@@ -65,6 +64,11 @@ impl Builtin {
         }
         Problems::check(problems, Self(bound))
     }
+}
+
+fn words(effects: &[Effect]) -> String {
+    let words: Vec<&str> = effects.iter().map(|effect| effect.as_str()).collect();
+    words.join(", ")
 }
 
 impl Executor for Builtin {

@@ -12,7 +12,7 @@ use super::tool::{Tool, misfit, result};
 /// The tool.
 pub const TOOL: Tool = Tool {
     name: "read",
-    effect: Effect::ReadPath,
+    effects: &[Effect::ReadPath],
     run: |allowed, _| match allowed.grants() {
         [Grant::Read(file)] => run(file),
         _ => Err(misfit(allowed)),

@@ -14,7 +14,7 @@ use super::tool::{Tool, arguments, misfit, result};
 /// The tool.
 pub const TOOL: Tool = Tool {
     name: "search",
-    effect: Effect::SearchCorpus,
+    effects: &[Effect::SearchCorpus],
     run: |allowed, _| match allowed.grants() {
         [Grant::Corpus(corpus)] => run(corpus, &arguments(allowed)?),
         _ => Err(misfit(allowed)),

@@ -16,7 +16,7 @@ use super::tool::{Tool, arguments, misfit, result};
 /// The tool.
 pub const TOOL: Tool = Tool {
     name: "summarize",
-    effect: Effect::Compute,
+    effects: &[Effect::Compute],
     run: |allowed, _| match allowed.grants() {
         [Grant::Compute] => run(&arguments(allowed)?),
         _ => Err(misfit(allowed)),

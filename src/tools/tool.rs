@@ -13,9 +13,10 @@ use crate::policy::path::Failure;
 pub struct Tool {
     /// Its name.
     pub name: &'static str,
-    /// What its code does.
-    pub effect: Effect,
-    /// Its code: one attempt of an allowed call, under an idempotency key.
+    /// What its code does, in the order in which it expects the grants.
+    pub effects: &'static [Effect],
+    /// Its code: one attempt of an allowed call, under an idempotency key. The call holds one grant
+    /// for each effect, in the same order.
     pub(super) run: fn(&Allowed, &str) -> Result<Output, Failure>,
 }
 

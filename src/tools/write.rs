@@ -13,7 +13,7 @@ use super::tool::{Tool, arguments, misfit, result};
 /// The tool.
 pub const TOOL: Tool = Tool {
     name: "write",
-    effect: Effect::WritePath,
+    effects: &[Effect::WritePath],
     run: |allowed, key| match allowed.grants() {
         [Grant::Write(target)] => run(target, &arguments(allowed)?, key),
         _ => Err(misfit(allowed)),

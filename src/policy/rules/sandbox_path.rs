@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+use crate::contract::ArgumentEffect;
 use crate::event::{Detail, Effect, Rule};
 
 use crate::policy::call::{Asked, Denied, OnDeny, Planned, World, bounded, named};
 use crate::policy::capability::{self, Grant, Opening, Sizes, Unopened};
 use crate::policy::names::{self, Written};
 use crate::policy::path::{self, MountPath, Opened};
-use crate::policy::url::{ParsedUrl, Target};
+use crate::policy::url::{self, ParsedUrl, Target};
 
 /// Which mounts may be read and written.
 #[derive(Debug, Clone, Deserialize)]
@@ -62,21 +63,21 @@ pub(super) fn judge(
             (_, None) => Planned::Unreadable,
             (Effect::ReadPath, Some(text)) => {
                 let text = text.to_owned();
-                Planned::Read(path(section, world, written, asked, &text, false)?)
+                Planned::Read(path(section, world, written, asked, effect, &text)?)
             }
             (Effect::WritePath, Some(text)) => {
                 let text = text.to_owned();
-                Planned::Write(path(section, world, written, asked, &text, true)?)
+                Planned::Write(path(section, world, written, asked, effect, &text)?)
             }
             (Effect::FetchUrl, Some(text)) => match urls.next() {
                 Some(Target::Host(parsed)) => {
                     let fixture = fixture(section, written, world, &parsed)
-                        .map_err(|refusal| Box::new(denied(section, asked, refusal)))?;
+                        .map_err(|refusal| Box::new(denied(section, asked, effect, refusal)))?;
                     Planned::Fetch(parsed, fixture)
                 }
                 Some(Target::File(named)) => {
                     let text = text.to_owned();
-                    Planned::File(text, path(section, world, written, asked, &named, false)?)
+                    Planned::File(text, path(section, world, written, asked, effect, &named)?)
                 }
                 None => Planned::Unreadable,
             },
@@ -95,7 +96,8 @@ pub(in crate::policy) fn open(
 ) -> Result<Vec<Grant>, Unopened> {
     let sizes = Sizes { read: section.max_read_bytes, write: section.max_write_bytes };
     let mut grants = Vec::with_capacity(asked.targets.len());
-    for planned in std::mem::take(&mut asked.targets) {
+    let effects = &asked.contract.effects;
+    for (effect, planned) in effects.iter().zip(std::mem::take(&mut asked.targets)) {
         if let Opening::Recorded(refused) = opening {
             if let Some((reason, details)) = refused {
                 return Err(Unopened::from(Denied {
@@ -111,7 +113,7 @@ pub(in crate::policy) fn open(
             Opened::Open(grant) => grants.push(grant),
             Opened::Refused(refusal) => {
                 let why = refusal.reason.clone();
-                let mut denied = denied(section, asked, refusal);
+                let mut denied = denied(section, asked, effect, refusal);
                 denied.details.insert(Detail::OpenRefused, why.into());
                 return Err(denied.into());
             }
@@ -126,11 +128,13 @@ fn path(
     world: &World<'_>,
     written: &Written,
     asked: &mut Asked<'_>,
+    effect: &ArgumentEffect,
     text: &str,
-    write: bool,
 ) -> Result<MountPath, Box<Denied>> {
+    let is_write = effect.effect == Effect::WritePath;
     let parsed = MountPath::parse_in(text, world.mounts.names())
-        .and_then(|path| permitted(section, written, path, write));
+        .and_then(|path| permitted(section, written, path, is_write))
+        .and_then(|path| if is_write { apart(asked, path) } else { Ok(path) });
     asked.details.insert(Detail::TargetPath, bounded(text).into());
     match parsed {
         Ok(path) => {
@@ -138,7 +142,7 @@ fn path(
             asked.details.insert(Detail::ResolvedPath, path.relative().into());
             Ok(path)
         }
-        Err(refusal) => Err(Box::new(denied(section, asked, refusal))),
+        Err(refusal) => Err(Box::new(denied(section, asked, effect, refusal))),
     }
 }
 
@@ -200,7 +204,60 @@ fn fixture(
     permitted(section, written, path, false).map(Some)
 }
 
-fn denied(section: &SandboxPath, asked: &Asked<'_>, refusal: path::Refusal) -> Denied {
+/// The path, if the call writes no other one that is the same file somewhere.
+fn apart(asked: &Asked<'_>, path: MountPath) -> Result<MountPath, path::Refusal> {
+    let writes = asked.targets.iter().filter_map(|planned| match planned {
+        Planned::Write(path) => Some(path.names()),
+        _ => None,
+    });
+    let mut writes = writes.peekable();
+    if writes.peek().is_none() {
+        return Ok(path);
+    }
+    let mut own = Written::default();
+    writes.for_each(|names| own.push(names));
+    let Some(other) = own.collision(path.names()) else { return Ok(path) };
+    let reason = format!(
+        "on other file systems {path} is {}/{other}, which the call writes too; use that name or a different one",
+        path.mount.as_str()
+    );
+    let resolved = Some(path.relative());
+    Err(path::Refusal { mount: Some(path.mount), resolved, reason })
+}
+
+/// Makes the details those of one effect, where the call has several: each has overwritten what the
+/// one before it said.
+fn about(asked: &mut Asked<'_>, effect: &ArgumentEffect) {
+    let Some(text) = named(effect, &asked.arguments) else { return };
+    if asked.contract.effects.len() < 2 {
+        return;
+    }
+    let (details, shown) = (&mut asked.details, bounded(text));
+    match effect.effect {
+        Effect::ReadPath | Effect::WritePath => {
+            details.insert(Detail::TargetPath, shown.into());
+        }
+        Effect::FetchUrl => {
+            details.insert(Detail::Url, shown.into());
+            details.remove(&Detail::Host);
+            details.remove(&Detail::TargetPath);
+            match url::parse(text) {
+                Ok(Target::Host(parsed)) => details.insert(Detail::Host, parsed.host().into()),
+                Ok(Target::File(path)) => details.insert(Detail::TargetPath, bounded(&path).into()),
+                Err(_) => None,
+            };
+        }
+        Effect::Compute | Effect::SearchCorpus => {}
+    }
+}
+
+fn denied(
+    section: &SandboxPath,
+    asked: &mut Asked<'_>,
+    effect: &ArgumentEffect,
+    refusal: path::Refusal,
+) -> Denied {
+    about(asked, effect);
     let root = refusal.mount.as_ref().map_or("", path::MountName::as_str);
     let resolved = refusal.resolved.unwrap_or_default();
     asked.denied(

@@ -74,8 +74,12 @@ pub(super) fn judge(section: &UrlAllowlist, asked: &mut Asked<'_>) -> Result<(),
         });
         match parsed {
             Ok(target) => {
-                if let Target::Host(parsed) = &target {
-                    asked.details.insert(Detail::Host, parsed.host().into());
+                match &target {
+                    Target::Host(parsed) => {
+                        asked.details.insert(Detail::Host, parsed.host().into());
+                    }
+                    // What an earlier URL of the call has left there.
+                    Target::File(_) => drop(asked.details.remove(&Detail::Host)),
                 }
                 asked.urls.push(target);
             }
