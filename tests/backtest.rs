@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gatedrun::event::{Event, Record};
-use gatedrun::evidence::summary::decision_word;
+use gatedrun::event::{Event, Record, Ruling};
 use gatedrun::inputs::Inputs;
 use gatedrun::replay::backtest::{Standing, backtest};
 use gatedrun::replay::decisions::Change;
@@ -21,7 +20,7 @@ fn decisions(records: &[Record]) -> BTreeMap<String, Vec<String>> {
     for record in records {
         step = record.step.unwrap_or(step);
         if let Event::GateDecided(gate) = &record.event {
-            let word = decision_word(gate);
+            let word = gate.ruling().to_string();
             let about = match &gate.call_id {
                 Some(call_id) => call_id.clone(),
                 None => format!("step {} {word}", record.step.unwrap_or(step + 1)),
@@ -61,12 +60,13 @@ fn executed(before: &[Record], after: &[Record]) -> Changes {
 /// What a back-test says, in the same words.
 fn told(changes: &[Change]) -> Changes {
     let about = |change: &Change| {
-        let word = change.was.as_ref().or(change.now.as_ref()).map_or("", String::as_str);
+        let word = change.was.or(change.now).map_or_else(String::new, |word| word.to_string());
         change.call_id.clone().unwrap_or_else(|| format!("step {} {word}", change.step))
     };
     let mut told = Changes::new();
     for change in changes {
-        let change = (about(change), change.was.clone(), change.now.clone());
+        let text = |word: Option<Ruling>| word.map(|word| word.to_string());
+        let change = (about(change), text(change.was), text(change.now));
         *told.entry(change).or_default() += 1;
     }
     told

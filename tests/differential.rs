@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use gatedrun::derive;
-use gatedrun::event::{Event, Record};
-use gatedrun::evidence::summary::decision_word;
+use gatedrun::event::{Event, Record, Ruling};
 use gatedrun::inputs::{Inputs, Library};
 use gatedrun::ledger::Push;
 use gatedrun::replay::backtest::{Backtest, Standing, backtest};
@@ -208,7 +207,7 @@ fn decisions(records: &[Record]) -> Decisions {
     for record in records {
         step = record.step.unwrap_or(step);
         let Event::GateDecided(gate) = &record.event else { continue };
-        let (word, at) = (decision_word(gate), record.step.unwrap_or(step + 1));
+        let (word, at) = (gate.ruling().to_string(), record.step.unwrap_or(step + 1));
         let about = gate.call_id.clone().unwrap_or_else(|| format!("step {at} {word}"));
         let key = unused(about, |key| decisions.contains_key(key));
         decisions.insert(key, (at, word));
@@ -229,9 +228,10 @@ fn judge(test: &Backtest, before: &[Record], after: &[Record], ended: bool) -> R
     let (was, is) = (decisions(before), decisions(after));
     let begun = after.iter().filter_map(|record| record.step).max().unwrap_or(0);
     let about = |change: &gatedrun::replay::decisions::Change| {
-        let word = change.was.as_ref().or(change.now.as_ref()).unwrap();
+        let word = change.was.or(change.now).unwrap();
         change.call_id.clone().unwrap_or_else(|| format!("step {} {word}", change.step))
     };
+    let text = |word: Option<Ruling>| word.map(|word| word.to_string());
     // What was never recorded has no name.
     let unknown = test.unknown.iter().filter(|change| change.was.is_some());
     let unknown: BTreeSet<String> = unknown.map(about).collect();
@@ -248,7 +248,7 @@ fn judge(test: &Backtest, before: &[Record], after: &[Record], ended: bool) -> R
         changes.insert(key, change);
     }
     for (key, (step, word)) in &was {
-        let told = changes.get(key).map(|change| change.now.clone());
+        let told = changes.get(key).map(|change| text(change.now));
         let real = is.get(key).map(|(_, word)| word.clone());
         let lifted = word.starts_with("deny") && key.starts_with("step ") && *step <= begun;
         let real = real.or_else(|| lifted.then(|| "allow".to_owned()));
@@ -263,13 +263,13 @@ fn judge(test: &Backtest, before: &[Record], after: &[Record], ended: bool) -> R
     }
     let is_whole = test.continued || test.from_step.is_none();
     for (key, (_, word)) in is.iter().filter(|(key, _)| !was.contains_key(*key)) {
-        let told = changes.get(key).and_then(|change| change.now.as_ref());
-        if is_whole && told != Some(word) {
+        let told = changes.get(key).and_then(|change| text(change.now));
+        if is_whole && told.as_ref() != Some(word) {
             return Err(format!("{key}: {word} is new, and told {told:?}"));
         }
     }
     for (key, change) in changes.iter().filter(|(_, change)| change.was.is_none()) {
-        if is.get(key).map(|(_, word)| word) != change.now.as_ref() {
+        if is.get(key).map(|(_, word)| word.clone()) != text(change.now) {
             return Err(format!("{change:?} is not new"));
         }
     }

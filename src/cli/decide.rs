@@ -8,7 +8,7 @@ use std::io::{self, BufRead};
 
 use serde_json::Value;
 
-use crate::event::{GateDecided, ProposedCall};
+use crate::event::{Decision, GateDecided, ProposedCall};
 use crate::file::said;
 use crate::host::HostFault;
 use crate::json;
@@ -194,7 +194,7 @@ impl Run<'_> {
             Ok(decided) => (serde_json::to_value(decided).unwrap_or_default(), exit::OK),
             Err((NoCall { call_id, what }, code)) => (
                 serde_json::json!({
-                    "call_id": call_id, "line": line, "decision": "deny", "error": what
+                    "call_id": call_id, "line": line, "decision": Decision::Deny, "error": what
                 }),
                 *code,
             ),

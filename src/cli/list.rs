@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::builtin;
-use crate::evidence::summary::word;
+use crate::event::Ruling;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::write::{interrupted, proposal};
 use crate::evidence::{ATTESTATION, STATE};
@@ -224,7 +224,7 @@ fn read(folder: &Utf8Path, mut row: Row) -> Row {
     row.decisions = summary
         .decisions
         .iter()
-        .map(|((decision, rule), count)| (word(*decision, *rule), *count))
+        .map(|((decision, rule), count)| (Ruling::of(*decision, *rule).to_string(), *count))
         .collect();
     row
 }

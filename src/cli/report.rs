@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use camino::Utf8Path;
 use serde_json::{Value, json};
 
-use crate::event::Rule;
+use crate::event::{Rule, Ruling};
 use crate::evidence::STATE;
 use crate::evidence::text::xml;
 use crate::json::Digest;
@@ -295,7 +295,7 @@ pub fn backtest(policy: &Utf8Path, tried: &[Tried], unmatched: &[&Requirement]) 
         })
         .collect();
     rows.extend(unmatched.iter().map(|requirement| {
-        let word = requirement.as_str();
+        let word = requirement.to_string();
         let text = requirement.unmatched();
         let place = sections.place("");
         Row {
@@ -308,7 +308,7 @@ pub fn backtest(policy: &Utf8Path, tried: &[Tried], unmatched: &[&Requirement]) 
                 is_failure: true,
                 text,
                 places: vec![place.clone()],
-                identity: word.to_owned(),
+                identity: word,
             }],
             place,
         }
@@ -321,9 +321,8 @@ fn tested_row(one: &Tested, sections: &Sections) -> Row {
     let details = one.told().map(|told| {
         let change = told.change;
         // The rule that decides now, or that decided before.
-        let words = change.now.iter().chain(&change.was);
-        let rule = words.filter_map(|word| word.split_once(':')).map(|(_, rule)| rule).next();
-        let rule = Rule::ALL.map(Rule::as_str).into_iter().find(|known| Some(*known) == rule);
+        let rule = change.now.into_iter().chain(change.was).find_map(Ruling::rule);
+        let rule = rule.map(Rule::as_str);
         // A decision that was not made then has no line.
         let line = change.seq.map_or(1, |seq| seq + 1);
         let about = change.call_id.clone().unwrap_or_else(|| format!("step {}", change.step));
@@ -335,7 +334,7 @@ fn tested_row(one: &Tested, sections: &Sections) -> Row {
                 Place::new(ledger.clone(), Some(line)),
                 sections.place(rule.unwrap_or_default()),
             ],
-            identity: format!("{about} {:?} {}", change.was, told.now),
+            identity: format!("{about} {:?} {}", change.was.map(|was| was.to_string()), told.now),
         }
     });
     let mut details: Vec<Detail> = details.collect();
@@ -380,7 +379,7 @@ fn sentence(told: &Told<'_>) -> String {
         "step {}, {}: {} -> {}",
         change.step,
         change.tool.as_deref().unwrap_or("the run"),
-        change.was.as_deref().unwrap_or("not decided"),
+        change.was.map_or_else(|| "not decided".to_owned(), |was| was.to_string()),
         told.now,
     );
     if told.is_loosened {

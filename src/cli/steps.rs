@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use crate::event::{Decision, Detail, Effect, Event, Record};
 use crate::evidence::calls::{self, Did, Proposed};
-use crate::evidence::summary::decision_word;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 
 use super::output::{Terminal, Tone};
@@ -97,7 +96,7 @@ impl Steps {
                 effects: gate.effects.clone(),
                 path: calls::target(gate, Detail::TargetPath).map(str::to_owned),
                 url: calls::target(gate, Detail::Url).map(str::to_owned),
-                decision: decision_word(gate),
+                decision: gate.ruling().to_string(),
                 reason: (gate.decision == Decision::Deny).then(|| gate.reason.clone()),
                 ..CallRow::default()
             }),
@@ -151,7 +150,7 @@ pub fn notice(record: &Record, terminal: &Terminal) -> Option<String> {
         return None;
     }
     let tone = if gate.decision == Decision::Deny { Tone::Bad } else { Tone::Strong };
-    let word = terminal.paint(tone, &decision_word(gate));
+    let word = terminal.paint(tone, &gate.ruling().to_string());
     Some(format!("  {word}  {}", escape(&gate.reason)))
 }
 

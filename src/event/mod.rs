@@ -9,6 +9,7 @@ mod table;
 mod error;
 mod outcome;
 mod policy;
+mod ruling;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use crate::json::{Digest, JsonText};
 pub use self::error::{EffectState, ErrorCategory, ErrorClass, ErrorFacts, ErrorSource, ToolError};
 pub use self::outcome::{FailureMode, TerminalReason};
 pub use self::policy::{Decision, Detail, Details, Effect, Rule, RuleFacts, Subject};
+pub use self::ruling::{Misread, Ruling};
 
 /// The version of the ledger's format that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -266,6 +268,13 @@ pub struct GateDecided {
     pub details: Details,
     /// The first 12 hexadecimal digits of the policy file's SHA-256.
     pub policy_version: String,
+}
+
+impl GateDecided {
+    /// The decision and its rule as one word.
+    pub fn ruling(&self) -> Ruling {
+        Ruling::of(self.decision, self.rule_id)
+    }
 }
 
 /// A tool is about to run: the intent, recorded before the effect.

@@ -4,12 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::event::{Event, Record};
+use crate::event::{Event, Record, Ruling};
 use crate::json::{Digest, canonical};
 
 use super::align::{Proposed, aligned};
 use super::manifest::{FileDigest, Work};
-use super::summary::decision_word;
 use super::text::counted;
 
 /// What was asked, in order, and the files that were written.
@@ -27,7 +26,7 @@ pub struct Acts {
 struct Act {
     step: u64,
     about: About,
-    decision: Option<String>,
+    decision: Option<Ruling>,
     /// SHA-256 of the arguments that the tool was started with: those proposed, defaults filled in.
     started: Option<Digest>,
 }
@@ -42,7 +41,7 @@ enum About {
 
 impl Act {
     fn is_denied(&self) -> bool {
-        self.decision.as_deref().is_some_and(is_denial)
+        self.decision.is_some_and(Ruling::is_denial)
     }
 
     fn tool(&self) -> Option<String> {
@@ -51,10 +50,6 @@ impl Act {
             About::Call(proposed) => Some(proposed.tool.clone()),
         }
     }
-}
-
-fn is_denial(word: &str) -> bool {
-    word.starts_with("deny")
 }
 
 /// An act that is not as it was.
@@ -174,7 +169,7 @@ impl Acts {
                 }));
             }
             Event::GateDecided(gate) => {
-                let word = Some(decision_word(gate));
+                let word = Some(gate.ruling());
                 let is_due = |act: &&mut Act| is_call(act) && act.decision.is_none();
                 if gate.call_id.is_none() {
                     let step = record.step.unwrap_or(self.step + 1);
@@ -294,7 +289,7 @@ const FILES_MAX: usize = 10;
 const NOT_ASKED: &str = "not reached";
 
 fn word(act: &Act) -> String {
-    act.decision.clone().unwrap_or_else(|| "not decided".to_owned())
+    act.decision.map_or_else(|| "not decided".to_owned(), |decision| decision.to_string())
 }
 
 fn changed(act: &Act, what: What) -> Changed {
@@ -315,7 +310,7 @@ fn compared(was: &Act, now: &Act) -> Option<Changed> {
     if was.decision != now.decision {
         let what = What::Decision(word(was), word(now));
         let loosened = was.is_denied() && now.decision.is_some() && !now.is_denied();
-        let tightened = was.decision.as_deref() == Some("allow") && now.is_denied();
+        let tightened = was.decision == Some(Ruling::Allow) && now.is_denied();
         return Some(Changed { loosened, tightened, ..changed(now, what) });
     }
     (was.started != now.started).then(|| changed(now, What::Defaults))

@@ -15,11 +15,11 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Input, InputRole};
+use crate::event::{Input, InputRole, Ruling};
 use crate::json::{self, Digest};
 
 use super::MANIFEST;
-use super::summary::{Outcome, Summary, word};
+use super::summary::{Outcome, Summary};
 use super::text::shortened;
 
 /// The type of what is signed.
@@ -143,7 +143,9 @@ pub fn run_statement(summary: &Summary, manifest: &[u8]) -> Vec<u8> {
             agent_version: &started.agent_version,
             policy: started.inputs.iter().find(|input| input.role == InputRole::Policy),
             outcome: summary.outcome(),
-            decisions: decisions.map(|(key, count)| (word(key.0, key.1), *count)).collect(),
+            decisions: decisions
+                .map(|(key, count)| (Ruling::of(key.0, key.1).to_string(), *count))
+                .collect(),
         },
     })
 }

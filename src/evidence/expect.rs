@@ -4,8 +4,6 @@ use crate::event::{Event, Record};
 use crate::problem::cut;
 use crate::task::Expected;
 
-use super::summary::decision_word;
-
 /// Collects what a task can expect something of, record by record.
 #[derive(Debug, Default)]
 pub struct Observed {
@@ -20,7 +18,7 @@ impl Observed {
     /// Takes the next record.
     pub fn push(&mut self, record: &Record) {
         match &record.event {
-            Event::GateDecided(gate) => self.decisions.push(decision_word(gate)),
+            Event::GateDecided(gate) => self.decisions.push(gate.ruling().to_string()),
             Event::ToolStarted(started) => self.tools.push(started.tool.clone()),
             Event::StepFinished(finished) => {
                 self.failure_modes

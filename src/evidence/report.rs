@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::event::{
-    AttemptOutcome, Decision, Effect, ErrorClass, ErrorFacts, Event, ExecutionPath, GateDecided,
-    InputRole, Record, RunStarted, ToolAttempted, ToolFinished, ToolStarted,
+    AttemptOutcome, Effect, ErrorClass, ErrorFacts, Event, ExecutionPath, GateDecided, InputRole,
+    Record, Ruling, RunStarted, ToolAttempted, ToolFinished, ToolStarted,
 };
 use crate::json::Digest;
 
 use super::calls::{self, Proposed};
-use super::summary::{Outcome, Summary, decision_word};
+use super::summary::{Outcome, Summary};
 use super::text::{counted, markdown, quotation, shell_word, shortened, terminal};
 use super::words;
 
@@ -105,13 +105,12 @@ impl Report {
             self.call.clone_from(call);
             self.effects.clone_from(&gate.effects);
         }
-        let warns = gate.decision == Decision::Allow && gate.rule_id.is_some();
-        if gate.decision == Decision::Allow && !warns {
+        let ruling = gate.ruling();
+        if ruling == Ruling::Allow {
             return;
         }
-        let word = if warns { "warn" } else { gate.decision.as_str() };
         if let Some(call) = &call {
-            self.happened(format!("{call}: **{}**", markdown(&decision_word(gate))));
+            self.happened(format!("{call}: **{}**", markdown(&ruling.to_string())));
         }
         let step = step.map_or_else(|| "before a step".to_owned(), |step| step.to_string());
         let rule = gate.rule_id.map_or("", |rule| rule.as_str());
@@ -129,7 +128,7 @@ impl Report {
         self.denials.push(format!(
             "| {step} | {} | {} | {} | {} | {details} | {} |\n",
             call.unwrap_or_default(),
-            word,
+            ruling.kind(),
             markdown(rule),
             cell(&gate.reason),
             markdown(&error),

@@ -116,17 +116,3 @@ impl Summary {
         })
     }
 }
-
-/// How a decision reads in a list: `allow`, `deny:` and the rule, or `warn:` and the rule.
-pub fn decision_word(gate: &GateDecided) -> String {
-    word(gate.decision, gate.rule_id)
-}
-
-/// As [`decision_word`], of a decision and its rule.
-pub fn word(decision: Decision, rule: Option<Rule>) -> String {
-    match rule {
-        Some(rule) if decision == Decision::Allow => format!("warn:{}", rule.as_str()),
-        Some(rule) => format!("{}:{}", decision.as_str(), rule.as_str()),
-        None => decision.as_str().to_owned(),
-    }
-}

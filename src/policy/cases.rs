@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::contract::Contracts;
 use crate::corpus::Corpus;
-use crate::event::{ProposedCall, Rule, Totals, Usage};
+use crate::event::{Misread, ProposedCall, Rule, Ruling, Totals, Usage};
 use crate::json::{self, Misfit};
 use crate::kind::Kind;
 use crate::problem::{Problem, Problems, cut, nearest};
@@ -128,18 +128,14 @@ impl Case {
                 format!("{} denies it: {}", denied.rule.as_str(), limited(&denied.reason))
             }
         };
-        let is_met = match (&denied, self.decision.as_str()) {
-            (None, expected) => expected == "allow",
-            (Some(_), "deny") => true,
-            (Some(denied), expected) => {
-                expected.strip_prefix("deny:") == Some(denied.rule.as_str())
-            }
-        };
-        if !is_met {
-            let expected = match self.decision.strip_prefix("deny:") {
-                Some(rule) => format!("{rule} to deny it"),
-                None if self.decision == "deny" => "it to be denied".to_owned(),
-                None => "it to be allowed".to_owned(),
+        let ruling =
+            denied.as_ref().map_or(Ruling::Allow, |denied| Ruling::Deny(Some(denied.rule)));
+        let expected = Ruling::parse(&self.decision).ok();
+        if !expected.is_some_and(|expected| expected.covers(ruling)) {
+            let expected = match expected {
+                Some(Ruling::Deny(Some(rule))) => format!("{} to deny it", rule.as_str()),
+                Some(Ruling::Deny(None)) => "it to be denied".to_owned(),
+                _ => "it to be allowed".to_owned(),
             };
             return Some(format!("expected {expected}, but {got}"));
         }
@@ -217,8 +213,8 @@ fn read_case(line: &[u8]) -> Result<Case, Wrong> {
     if let Some((what, fix)) = incomplete {
         return Err(wrong("", format!("the case {what}"), fix));
     }
-    check_decision(&case.decision).map_err(|(what, fix)| wrong("/decision", what, fix))?;
-    if case.decision == "allow" && !case.reason.is_empty() {
+    let expected = decision(&case.decision).map_err(|(what, fix)| wrong("/decision", what, fix))?;
+    if expected == Ruling::Allow && !case.reason.is_empty() {
         let what = "a call that is allowed has no reason".to_owned();
         return Err(wrong("/reason", what, "remove reason, or write deny".to_owned()));
     }
@@ -241,20 +237,17 @@ fn whole_numbers(mut case: Value) -> Value {
     case
 }
 
-/// Whether a table may ask for this decision.
-fn check_decision(decision: &str) -> Result<(), (String, String)> {
-    if matches!(decision, "allow" | "deny") {
-        return Ok(());
-    }
-    let rules: Vec<&str> = Rule::ALL.into_iter().map(Rule::as_str).collect();
-    let Some(rule) = decision.strip_prefix("deny:") else {
-        let what = format!("unknown decision {:?}", cut(decision));
-        return Err((what, "write allow, deny, or deny: and a rule".to_owned()));
+/// The decision that a table asks for; none of its cases can be warned of.
+fn decision(text: &str) -> Result<Ruling, (String, String)> {
+    let rule = match Ruling::parse(text) {
+        Ok(ruling) if !ruling.is_warning() => return Ok(ruling),
+        Err(Misread::Denier(rule)) => cut(rule),
+        Ok(_) | Err(Misread::Decision | Misread::Warner(_)) => {
+            let what = format!("unknown decision {:?}", cut(text));
+            return Err((what, "write allow, deny, or deny: and a rule".to_owned()));
+        }
     };
-    if rules.contains(&rule) {
-        return Ok(());
-    }
-    let rule = cut(rule);
+    let rules: Vec<&str> = Rule::ALL.into_iter().map(Rule::as_str).collect();
     let hint = nearest(&rule, &rules)
         .map_or_else(String::new, |known| format!("did you mean {known:?}? "));
     Err((format!("unknown rule {rule:?}"), format!("{hint}the rules are {}", rules.join(", "))))

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::agent::RunError;
-use crate::event::{Decision, Event, ExecutionPath, Record};
+use crate::event::{Decision, Event, ExecutionPath, Record, Ruling};
 use crate::governor::Recovery;
 use crate::host::HostFault;
 use crate::inputs::Inputs;
@@ -23,7 +23,6 @@ use crate::ledger::{Divergence, LedgerError, Pair, Past, Push};
 use crate::policy::{call::OnDeny, spec::Policy};
 use crate::run::{Course, drive};
 
-use crate::evidence::summary::decision_word;
 use crate::evidence::{STATE, open};
 
 use super::decisions::{Change, Made, Until, decisions, differences};
@@ -51,7 +50,7 @@ pub struct Backtest {
     pub notes: Vec<String>,
     /// How often each decision was recorded.
     #[serde(skip)]
-    pub words: BTreeMap<String, u64>,
+    pub words: BTreeMap<Ruling, u64>,
 }
 
 /// Why a policy cannot be tried on a run.
@@ -125,7 +124,7 @@ pub fn backtest(
         words: BTreeMap::new(),
     };
     for made in &recorded {
-        *test.words.entry(made.word.clone()).or_default() += 1;
+        *test.words.entry(made.word).or_default() += 1;
     }
     let (at, divergence) = match end {
         Pass::Same => {
@@ -375,14 +374,9 @@ fn other_limit(divergence: &Divergence) -> Option<String> {
     else {
         return None;
     };
-    let is_same = decision_word(was) == decision_word(now) && was.call_id == now.call_id;
+    let is_same = was.ruling() == now.ruling() && was.call_id == now.call_id;
     is_same.then(|| {
-        format!(
-            "{} for another reason: was {:?}, is {:?}",
-            decision_word(now),
-            was.reason,
-            now.reason
-        )
+        format!("{} for another reason: was {:?}, is {:?}", now.ruling(), was.reason, now.reason)
     })
 }
 

@@ -1,13 +1,12 @@
 //! The decisions of a run, as they are compared between two policies.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::event::{Decision, Event, Record, Subject};
-use crate::evidence::summary::decision_word;
+use crate::event::{Decision, Event, Record, Ruling, Subject};
 use crate::ledger::{Divergence, LedgerError, Reader};
 
 /// A decision that changes.
@@ -22,9 +21,11 @@ pub struct Change {
     /// The tool.
     pub tool: Option<String>,
     /// What was decided; null where nothing was.
-    pub was: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub was: Option<Ruling>,
     /// What is decided now; null where nothing is, or nobody knows.
-    pub now: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub now: Option<Ruling>,
     /// Why, in the words of the rule that decides now.
     pub reason: Option<String>,
     /// Why it was decided as it was.
@@ -44,9 +45,9 @@ pub enum Direction {
 }
 
 /// Which way a decision changes from one word to another.
-pub fn direction(was: Option<&str>, now: Option<&str>) -> Direction {
-    let is_deny = |word: Option<&str>| word.is_some_and(|word| word.starts_with("deny"));
-    let is_allow = |word: Option<&str>| word == Some(Decision::Allow.as_str());
+pub fn direction(was: Option<Ruling>, now: Option<Ruling>) -> Direction {
+    let is_deny = |word: Option<Ruling>| word.is_some_and(Ruling::is_denial);
+    let is_allow = |word: Option<Ruling>| word == Some(Ruling::Allow);
     if is_deny(was) && is_allow(now) {
         Direction::Loosened
     } else if is_allow(was) && is_deny(now) {
@@ -59,7 +60,7 @@ pub fn direction(was: Option<&str>, now: Option<&str>) -> Direction {
 impl Change {
     /// Which way it changes.
     pub fn direction(&self) -> Direction {
-        direction(self.was.as_deref(), self.now.as_deref())
+        direction(self.was, self.now)
     }
 }
 
@@ -70,14 +71,14 @@ pub(super) struct Made {
     step: u64,
     call_id: Option<String>,
     tool: Option<String>,
-    pub(super) word: String,
+    pub(super) word: Ruling,
     reason: String,
     /// Whether it is a denial about the run and not about a call.
     ends_the_run: bool,
 }
 
 /// What a decision is about: the call, or the step and the limit.
-type About = (Option<String>, u64, Option<String>);
+type About = (Option<String>, u64, Option<Ruling>);
 
 impl Made {
     pub(super) fn of(record: &Record, next_step: u64) -> Option<Self> {
@@ -87,7 +88,7 @@ impl Made {
             step: record.step.unwrap_or(next_step),
             call_id: gate.call_id.clone(),
             tool: gate.tool.clone(),
-            word: decision_word(gate),
+            word: gate.ruling(),
             reason: gate.reason.clone(),
             ends_the_run: gate.subject == Subject::Step && gate.decision == Decision::Deny,
         })
@@ -105,7 +106,7 @@ impl Made {
     fn about(&self) -> About {
         match &self.call_id {
             Some(call_id) => (Some(call_id.clone()), 0, None),
-            None => (None, self.step, Some(self.word.clone())),
+            None => (None, self.step, Some(self.word)),
         }
     }
 
@@ -113,7 +114,7 @@ impl Made {
     pub(super) fn is(&self, change: &Change) -> bool {
         change.was.is_none()
             && (self.step, self.call_id.as_ref()) == (change.step, change.call_id.as_ref())
-            && Some(&self.word) == change.now.as_ref()
+            && Some(self.word) == change.now
             && Some(&self.reason) == change.reason.as_ref()
     }
 
@@ -123,8 +124,8 @@ impl Made {
             step: self.step,
             call_id: self.call_id.clone(),
             tool: self.tool.clone(),
-            was: Some(self.word.clone()),
-            now: now.map(|now| now.word.clone()),
+            was: Some(self.word),
+            now: now.map(|now| now.word),
             reason: now.map(|now| now.reason.clone()),
             recorded_reason: Some(self.reason.clone()),
         }
@@ -162,7 +163,7 @@ pub(super) fn differences(was: &[Made], now: &[Made], until: Until) -> (Vec<Chan
         by_subject.entry(made.about()).or_default().push(made);
     }
     let (mut changes, mut unknown) = (Vec::new(), Vec::new());
-    let mut matched = HashSet::new();
+    let mut matched = BTreeSet::new();
     for made in was {
         let found = by_subject.get_mut(&made.about()).filter(|found| !found.is_empty());
         let found = found.map(|found| found.remove(0));
@@ -176,8 +177,7 @@ pub(super) fn differences(was: &[Made], now: &[Made], until: Until) -> (Vec<Chan
                 }
             }
             None if is_lifted => {
-                let allow = Some(Decision::Allow.as_str().to_owned());
-                changes.push(Change { now: allow, ..made.change_to(None) });
+                changes.push(Change { now: Some(Ruling::Allow), ..made.change_to(None) });
             }
             None if until.is_end => changes.push(made.change_to(None)),
             None => unknown.push(made.change_to(None)),
@@ -190,7 +190,7 @@ pub(super) fn differences(was: &[Made], now: &[Made], until: Until) -> (Vec<Chan
             call_id: made.call_id.clone(),
             tool: made.tool.clone(),
             was: None,
-            now: Some(made.word.clone()),
+            now: Some(made.word),
             reason: Some(made.reason.clone()),
             recorded_reason: None,
         });

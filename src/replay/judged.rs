@@ -1,7 +1,6 @@
 //! What may differ between two runs of a task under two policies without another course being taken.
 
 use crate::event::{Decision, Detail, Event, GateDecided, InputRole, Subject};
-use crate::evidence::summary::decision_word;
 use crate::ledger::{Answer, Pair};
 use crate::policy::spec::Policy;
 
@@ -86,8 +85,8 @@ impl Judged {
             step,
             call_id: None,
             tool: None,
-            was: was.map(decision_word),
-            now: now.map(decision_word),
+            was: was.map(GateDecided::ruling),
+            now: now.map(GateDecided::ruling),
             reason: now.map(|now| now.reason.clone()),
             recorded_reason: was.map(|was| was.reason.clone()),
         };

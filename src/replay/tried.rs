@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::event::Rule;
+use crate::event::{Rule, Ruling};
 
 use super::backtest::{Backtest, Standing};
 use super::decisions::{Change, Direction};
@@ -96,7 +96,19 @@ pub enum Requirement {
     /// Nothing may change.
     NoChange,
     /// This decision: `deny`, `allow`, or with its rule.
-    Decision(String),
+    Decision(Ruling),
+}
+
+/// The word for that nothing may change.
+const NO_CHANGE: &str = "no-change";
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoChange => f.write_str(NO_CHANGE),
+            Self::Decision(ruling) => ruling.fmt(f),
+        }
+    }
 }
 
 impl Requirement {
@@ -105,28 +117,15 @@ impl Requirement {
     /// # Errors
     /// That it names nothing, with what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (decision, rule) =
-            text.split_once(':').map_or((text, None), |(decision, rule)| (decision, Some(rule)));
-        let rules = Rule::ALL.map(Rule::as_str);
-        match (decision, rule) {
-            ("no-change", None) => Ok(Self::NoChange),
-            ("allow" | "deny" | "warn", None) => Ok(Self::Decision(text.to_owned())),
-            ("deny" | "warn", Some(rule)) if rules.contains(&rule) => {
-                Ok(Self::Decision(text.to_owned()))
-            }
-            _ => Err(format!(
+        if text == NO_CHANGE {
+            return Ok(Self::NoChange);
+        }
+        Ruling::parse(text).map(Self::Decision).map_err(|_| {
+            format!(
                 "--require {text:?}: not a decision; write no-change, allow, deny, warn, or deny:RULE or warn:RULE with one of {}",
-                rules.join(", ")
-            )),
-        }
-    }
-
-    /// As it is written.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::NoChange => "no-change",
-            Self::Decision(word) => word,
-        }
+                Rule::ALL.map(Rule::as_str).join(", ")
+            )
+        })
     }
 
     /// That nothing was checked of it, in words.
@@ -142,15 +141,10 @@ impl Requirement {
     }
 
     /// Whether a decision is one of those.
-    pub fn matches(&self, word: &str) -> bool {
+    pub fn matches(&self, ruling: Ruling) -> bool {
         match self {
             Self::NoChange => true,
-            Self::Decision(required) => {
-                word == required
-                    || word
-                        .strip_prefix(required.as_str())
-                        .is_some_and(|rest| rest.starts_with(':'))
-            }
+            Self::Decision(required) => required.covers(ruling),
         }
     }
 
@@ -158,21 +152,21 @@ impl Requirement {
     /// through; one with an unknown result may be.
     fn is_lost(&self, change: &Change, is_unknown: bool) -> bool {
         let Self::Decision(required) = self else { return true };
-        let Some(was) = change.was.as_deref().filter(|was| self.matches(was)) else { return false };
-        match change.now.as_deref() {
+        let Some(was) = change.was.filter(|was| self.matches(*was)) else { return false };
+        match change.now {
             Some(now) => !self.matches(now),
-            None => is_unknown || required == "allow" || was.starts_with("warn"),
+            None => is_unknown || *required == Ruling::Allow || was.is_warning(),
         }
     }
 }
 
 /// A decision that changes or may, as it is reported.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Told<'t> {
     /// The decision.
     pub change: &'t Change,
     /// What is decided now, or what there is to say instead.
-    pub now: &'t str,
+    pub now: String,
     /// Whether it was required and is lost.
     pub is_lost: bool,
     /// Whether what was denied is allowed.
@@ -208,15 +202,15 @@ impl Tested {
         let changes = self.test.changes.iter().map(|change| (change, false));
         let unknown = self.test.unknown.iter().map(|change| (change, true));
         changes.chain(unknown).map(|(change, is_unknown)| {
-            let otherwise = match change.was.as_deref() {
+            let otherwise = match change.was {
                 _ if is_unknown => "unknown",
                 // It stops nothing, so nothing says that it was not reached.
-                Some(was) if was.starts_with("warn") => "not given",
+                Some(was) if was.is_warning() => "not given",
                 _ => "not reached",
             };
             Told {
                 change,
-                now: change.now.as_deref().unwrap_or(otherwise),
+                now: change.now.map_or_else(|| otherwise.to_owned(), |now| now.to_string()),
                 is_lost: self.required.iter().any(|one| one.is_lost(change, is_unknown)),
                 is_loosened: change.direction() == Direction::Loosened,
             }
@@ -249,7 +243,7 @@ pub fn unmatched<'r>(tried: &[Tried], required: &'r [Requirement]) -> Vec<&'r Re
             return tested(tried).next().is_some();
         }
         let mut words = tested(tried).flat_map(|one| one.test.words.keys());
-        words.any(|word| requirement.matches(word))
+        words.any(|word| requirement.matches(*word))
     };
     required.iter().filter(|requirement| !is_recorded(requirement)).collect()
 }

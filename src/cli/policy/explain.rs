@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::cli::output::{Terminal, Tone};
 use crate::cli::{Stop, decide, exit};
-use crate::event::ProposedCall;
+use crate::event::{Decision, ProposedCall};
 use crate::evidence::text::terminal as escape;
 use crate::policy::defaults::{self, Setting};
 use crate::problem::cut;
@@ -126,16 +126,18 @@ fn explain_json(loaded: &Within, call: &ProposedCall, terminal: &mut Terminal) -
     let judge = loaded.judge();
     let gate = judge.gate();
     let answers = gate.explain(call).into_iter().map(|(rule, answer)| match answer {
-        Ok(()) => Answer { rule: rule.as_str(), decision: "allow", reason: None },
-        Err(denied) => {
-            Answer { rule: rule.as_str(), decision: "deny", reason: Some(denied.reason) }
-        }
+        Ok(()) => Answer { rule: rule.as_str(), decision: Decision::Allow.as_str(), reason: None },
+        Err(denied) => Answer {
+            rule: rule.as_str(),
+            decision: Decision::Deny.as_str(),
+            reason: Some(denied.reason),
+        },
     });
     let rules: Vec<Answer> = answers.collect();
-    let denied_by = rules.iter().find(|answer| answer.decision == "deny").map(|one| one.rule);
+    let denied_by = rules.iter().find(|answer| answer.reason.is_some()).map(|one| one.rule);
     terminal.json(&Explained {
         tool: &call.tool,
-        decision: if denied_by.is_some() { "deny" } else { "allow" },
+        decision: if denied_by.is_some() { Decision::Deny } else { Decision::Allow }.as_str(),
         rule_id: denied_by,
         rules,
         policy_version: &loaded.policy.version,

@@ -8,6 +8,7 @@ use crate::cli::output::{Terminal, Tone};
 use crate::cli::scratch::Scratch;
 use crate::cli::tasks::task_of;
 use crate::cli::{Stop, exit, report};
+use crate::event::Ruling;
 use crate::evidence::open::Folder;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::evidence::verify::{Verdict, verify_unsigned};
@@ -70,7 +71,7 @@ pub(super) fn backtest_all(
     // Nothing checked is never green.
     let unmatched = unmatched(&tried, &required);
     for requirement in &unmatched {
-        let message = format!("--require {}: {}", requirement.as_str(), requirement.unmatched());
+        let message = format!("--require {requirement}: {}", requirement.unmatched());
         terminal.stop(&Stop { message, code: exit::DRIFT });
         code = exit::worse(code, exit::DRIFT);
     }
@@ -207,7 +208,7 @@ fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
     terminal.line(&format!("{}: {}, {standing}", tested.run, terminal.paint(tone, &changes)))?;
     for Told { change, now, is_lost, is_loosened } in tested.told() {
         let what = change.tool.as_deref().unwrap_or("the run");
-        let was = change.was.as_deref().unwrap_or("not decided");
+        let was = change.was.map_or_else(|| "not decided".to_owned(), |was| was.to_string());
         let loosened = if is_loosened { "  LOOSENED" } else { "" };
         let lost = if is_lost { "  (required)" } else { "" };
         let tone = if is_loosened || is_lost { Tone::Bad } else { Tone::Strong };
@@ -215,13 +216,15 @@ fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
             "  step {:<3} {:<10} {was} -> {}{loosened}{lost}",
             change.step,
             escape(&shortened(what, 40)),
-            terminal.paint(tone, now)
+            terminal.paint(tone, &now)
         ))?;
-        let was_denied = was.starts_with("deny") && !now.starts_with("deny");
+        let is_denial = |one: Option<Ruling>| one.is_some_and(Ruling::is_denial);
+        let was_denied = is_denial(change.was) && !is_denial(change.now);
         if let Some(reason) = change.recorded_reason.as_deref().filter(|_| was_denied) {
             terminal.line(&format!("           recorded: {}", escape(reason)))?;
         }
-        if let Some(reason) = change.reason.as_deref().filter(|_| now != "allow") {
+        if let Some(reason) = change.reason.as_deref().filter(|_| change.now != Some(Ruling::Allow))
+        {
             terminal.line(&format!("           {}", escape(reason)))?;
         }
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::event::{Decision, Event, Record};
-use crate::evidence::summary::{Summary, decision_word};
+use crate::evidence::summary::Summary;
 use crate::json;
 use crate::ledger::{LedgerError, Reader};
 
@@ -108,7 +108,7 @@ impl<R: Read> Side<R> {
             }
             Event::GateDecided(gate) if gate.call_id.is_some() => {
                 if let Some(call) = self.undecided() {
-                    call.decision = decision_word(gate);
+                    call.decision = gate.ruling().to_string();
                     let denied = gate.decision == Decision::Deny;
                     call.reason = denied.then(|| gate.reason.clone());
                 }
@@ -141,7 +141,7 @@ impl<R: Read> Side<R> {
     }
 
     fn running(&mut self) -> Option<&mut CallView> {
-        self.open.calls.iter_mut().rfind(|call| call.decision == "allow")
+        self.open.calls.iter_mut().rfind(|call| call.decision == Decision::Allow.as_str())
     }
 }
 
