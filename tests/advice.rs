@@ -440,3 +440,127 @@ fn no_key_is_advised_only_because_it_is_free() {
     ]);
     assert!(ran.code == 1 && ran.err.contains("name runs that have one"), "{}", ran.all());
 }
+
+#[test]
+fn a_folders_name_forges_no_line() {
+    let folder = Folder::with_run();
+    let place = "runs/x\nruns/canonical/v1: identical";
+    for name in [place, "runs/\u{1b}[31mRED", "runs/\u{1b}[2Kcleared"] {
+        copy(root().join(RUN).as_std_path(), folder.path().join(name).as_std_path());
+    }
+    let policy = ["replay", "--policy", "policy/v1.yaml", "runs"];
+    for args in [&["check"][..], &["replay"], &["verify"], &["regression"], &["list"], &policy] {
+        let ran = folder.gatedrun(&[args, &["--color", "always"]].concat());
+        assert!(
+            !ran.out.contains("\u{1b}[31mRED") && !ran.out.contains("\u{1b}[2K"),
+            "{}",
+            ran.all()
+        );
+        let forged = |line: &str| line.starts_with("runs/canonical/v1: identical:");
+        assert!(!ran.out.lines().any(forged), "{args:?}: {}", ran.all());
+        assert!(ran.out.contains("x␊runs/canonical/v1: identical"), "{args:?}: {}", ran.all());
+    }
+}
+
+#[test]
+fn a_key_of_another_rule_is_not_moved_where_it_loosens_that() {
+    let folder = Folder::new();
+    for section in ["loop_budget", "progress"] {
+        let policy = format!(
+            "version: 1\ntool_registry:\n  allowed: [search]\n{section}:\n  on_deny: continue\n"
+        );
+        folder.write("p.yaml", &policy);
+        let ran = folder.gatedrun(&["policy", "check", "p.yaml"]);
+        assert!(ran.err.contains("remove it; it always ends the run"), "{}", ran.all());
+        assert!(!ran.err.contains("move it below"), "{}", ran.all());
+    }
+}
+
+#[test]
+fn out_takes_no_other_place_below_runs() {
+    let folder = Folder::with_run();
+    let ran = folder.gatedrun(&["run", TASK, "--out", ""]);
+    assert!(ran.err.contains("as in my-run"), "{}", ran.all());
+    let ran = folder.gatedrun(&["run", TASK, "--out", "runs/mine"]);
+    assert!(ran.code == 2 && ran.err.contains("name a folder elsewhere"), "{}", ran.all());
+    assert!(!folder.path().join("runs/mine").exists());
+    assert_eq!(folder.gatedrun(&["run", TASK, "--out", "my-run"]).code, 0);
+}
+
+#[test]
+fn a_run_of_a_task_elsewhere_is_told_which_task() {
+    let folder = Folder::project();
+    let task = String::from_utf8(folder.read(TASK)).unwrap().replace("canonical/v1", "own");
+    folder.write("own.json", &task);
+    assert_eq!(folder.gatedrun(&["run", "own.json"]).code, 0);
+    let ran = folder.gatedrun(&["check", "runs/own"]);
+    let due = "the run was made from own.json: name that with --task, or move it to tasks/own.json";
+    assert!(ran.code == 1 && ran.out.contains(due), "{}", ran.all());
+    assert_eq!(folder.gatedrun(&["check", "runs/own", "--task", "own.json"]).code, 0);
+}
+
+#[test]
+fn another_seed_is_advised_only_what_can_be_done() {
+    // A built-in task cannot be edited.
+    let empty = Folder::new();
+    assert_eq!(empty.gatedrun(&["run"]).code, 0);
+    let ran = empty.gatedrun(&["run", "--seed", "9"]);
+    assert!(!ran.all().contains("change `seed`"), "{}", ran.all());
+    assert!(ran.all().contains("name another folder with --out"), "{}", ran.all());
+    // In CI nothing is accepted, and where no run is there is nothing to accept.
+    let folder = Folder::project();
+    folder.gatedrun(&["run", TASK, "--seed", "4", "--out", "o1"]);
+    let ran = folder.gatedrun_with(&["run", TASK, "--seed", "5", "--out", "o1"], &[("CI", "1")]);
+    assert!(!ran.all().contains("--accept"), "{}", ran.all());
+    let ran = folder.gatedrun_with(&["run", TASK], &[("CI", "1")]);
+    let due = "repeat the command on your machine and commit the run";
+    assert!(ran.all().contains(due) && !ran.all().contains("`gatedrun review"), "{}", ran.all());
+}
+
+#[test]
+fn another_kind_of_file_under_a_name_of_a_run_is_told_as_that() {
+    let folder = Folder::with_run();
+    let trace = folder.path().join(RUN).join("trace.json");
+    std::fs::remove_file(&trace).unwrap();
+    std::os::unix::fs::symlink("report", &trace).unwrap();
+    let ran = folder.gatedrun(&["check", RUN]);
+    assert!(!ran.all().contains("not part of a run"), "{}", ran.all());
+    assert!(ran.err.contains("not a regular file or folder of a run's own"), "{}", ran.all());
+    std::fs::remove_file(&trace).unwrap();
+    let ran = folder.gatedrun(&["check", RUN]);
+    assert!(ran.err.contains("what it is now; "), "{}", ran.all());
+}
+
+#[test]
+fn a_command_that_is_advised_is_quoted_for_a_shell() {
+    let folder = Folder::with_run();
+    for (name, word) in [("runs/a $(touch x)", "'runs/a $(touch x)'"), ("-x", "./-x")] {
+        copy(root().join(RUN).as_std_path(), folder.path().join(name).as_std_path());
+        let ran = folder.gatedrun(&["show", "--", name]);
+        assert!(ran.out.contains(&format!("`gatedrun verify {word}")), "{}", ran.all());
+    }
+}
+
+#[test]
+fn a_run_is_resumed_with_its_own_task_only() {
+    let folder = Folder::with_run();
+    let cut = folder.path().join("runs/canonical/v1.partial");
+    std::fs::create_dir(&cut).unwrap();
+    let ledger = String::from_utf8(folder.read(&format!("{RUN}/state.jsonl"))).unwrap();
+    let lines: Vec<&str> = ledger.lines().take(20).collect();
+    std::fs::write(cut.join("state.jsonl"), lines.join("\n") + "\n").unwrap();
+    let task = String::from_utf8(folder.read(TASK)).unwrap().replace("canonical/v1", "other");
+    folder.write("other.json", &task);
+    let ran = folder.gatedrun(&["resume", RUN, "--task", "other.json"]);
+    assert!(ran.code == 2 && ran.err.contains("name its own task with --task"), "{}", ran.all());
+    assert!(!ran.err.contains("--discard-partial"), "{}", ran.all());
+    // One that is damaged is verified by its own name.
+    let edited = lines.join("\n").replace("\"seq\":9", "\"seq\":8");
+    std::fs::write(cut.join("state.jsonl"), edited + "\n").unwrap();
+    let ran = folder.gatedrun(&["show", "runs/canonical/v1.partial"]);
+    assert!(ran.out.contains("next: `gatedrun verify runs/canonical/v1.partial`"), "{}", ran.all());
+    // What is not a signature signs nothing.
+    folder.write(&format!("{RUN}/attestation.intoto.json"), "");
+    let ran = folder.gatedrun(&["list", "--json"]);
+    assert!(!ran.out.contains("\"signed\":true"), "{}", ran.all());
+}

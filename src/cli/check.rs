@@ -42,7 +42,7 @@ pub struct Args {
     /// Runs, or folders that hold runs
     #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
     paths: Vec<Utf8PathBuf>,
-    /// The task of a run outside runs/
+    /// The task of a run outside runs/, or of one that was made from a task outside tasks/
     #[arg(long, value_name = "TASK")]
     task: Option<Utf8PathBuf>,
     /// Write a signed statement of the result (in-toto test-result) to this file
@@ -283,8 +283,15 @@ impl Checks<'_> {
         match library.has(task) {
             Ok(true) => self.one(run, library, task, work, terminal),
             Ok(false) => {
-                let remedy = project::misplaced(run);
-                let remedy = remedy.as_deref().unwrap_or("restore it, or remove the run");
+                let elsewhere = project::made_from(run).filter(|made| made != task);
+                let elsewhere = elsewhere.filter(|made| library.has(made).unwrap_or(false));
+                let remedy = project::misplaced(run).unwrap_or_else(|| match elsewhere {
+                    Some(made) => {
+                        let made = library.typed(&made);
+                        format!("the run was made from {made}: name that with --task, or move it to {task}")
+                    }
+                    None => "restore it, or remove the run".to_owned(),
+                });
                 let what = format!("its task {task} does not exist; {remedy}");
                 self.refuse(run, "orphan", &what, terminal)?;
                 Ok(exit::DRIFT)

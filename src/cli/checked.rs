@@ -227,6 +227,7 @@ pub(super) fn print_checked(
     checked: &Checked,
     terminal: &mut Terminal,
 ) -> Result<(), Stop> {
+    let run = &escape(run.as_str());
     if checked.is_identical() {
         return Ok(terminal.line(&format!("{run}: {}", terminal.paint(Tone::Good, "identical")))?);
     }
@@ -275,12 +276,7 @@ pub(super) fn print_checked(
     Ok(())
 }
 
-fn print_drift(
-    run: &Utf8Path,
-    file: &str,
-    drift: &Drift,
-    terminal: &mut Terminal,
-) -> Result<(), Stop> {
+fn print_drift(run: &str, file: &str, drift: &Drift, terminal: &mut Terminal) -> Result<(), Stop> {
     let difference = match drift {
         Drift::Unreadable(what) => {
             return Ok(terminal.line(&format!("  {run}/{file}: {}", escape(what)))?);
@@ -331,7 +327,7 @@ pub(super) fn print_differences(
             }
             Err(error) => Drift::of(&committed.join(name), &error)?,
         };
-        print_drift(committed, name, &drift, terminal)?;
+        print_drift(&escape(committed.as_str()), name, &drift, terminal)?;
     }
     let others = match differing_files(committed, now) {
         Err(unread) if unread.is_host => return Err(Stop::host(unread.message)),

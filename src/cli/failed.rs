@@ -91,6 +91,11 @@ impl Failed {
                 ),
                 code: exit::WAITS,
             },
+            // However often it is resumed, the script has no reply.
+            RunError::Llm(_) if project::is_cut_short(target) => {
+                let Stop { message, code } = stop(inputs, &error);
+                Stop { message: format!("{message}; start over with `{}`", next.over), code }
+            }
             RunError::Ledger(_) | RunError::Llm(_) | RunError::InDoubt(_) | RunError::Host(_) => {
                 stop(inputs, &error)
             }

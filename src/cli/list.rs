@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use crate::builtin;
 use crate::event::Ruling;
+use crate::evidence::STATE;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::write::{interrupted, proposal};
-use crate::evidence::{ATTESTATION, STATE};
 use crate::file;
 use crate::inputs::read_file;
 use crate::problem::Problems;
+use crate::proposal::signers;
 use crate::task::{PARTIAL_ENDING, Task};
 
 use super::found::{self, Unread};
@@ -206,7 +207,7 @@ fn runs_proposed(root: &Utf8Path, runs: &BTreeSet<String>, tasks: &[String]) -> 
 /// Fills in what the ledger says.
 fn read(folder: &Utf8Path, mut row: Row) -> Row {
     row.run = Some(folder.to_string());
-    row.signed = matches!(file::at(&folder.join(ATTESTATION)), Ok(Some(_)));
+    row.signed = signers(folder).is_ok_and(|keys| !keys.is_empty());
     let (summary, ends) = found::summary(folder);
     let is_unfinished = row.standing == Standing::Unfinished;
     // A run that was cut short before its first event has no ledger.

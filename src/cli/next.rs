@@ -4,11 +4,19 @@
 use camino::Utf8Path;
 
 use crate::event::InputRole;
+use crate::evidence::text::shell_word;
 use crate::inputs::{BUILTIN, Project};
 use crate::task::PARTIAL_ENDING;
 
 use super::project::{self, TaskPath};
 use super::tasks::task_of;
+
+/// A path as a word of a command: a shell reads it as what it is, and the program as a path.
+fn word(path: impl AsRef<str>) -> String {
+    let path = path.as_ref();
+    let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
+    shell_word(&path).into_owned()
+}
 
 /// How to continue a run that was cut short, or to start over.
 #[derive(Debug)]
@@ -28,11 +36,12 @@ impl Next {
         };
         let is_known = task_of(target, None)
             .is_ok_and(|(project, path)| project == task.project && path == task.path);
+        let (typed, target_word) = (word(typed), word(target));
         let with_task = if is_known { String::new() } else { format!(" --task {typed}") };
         let is_at_home = project::runs(&task.project).is_ok_and(|runs| runs.join(id) == target);
-        let out = if is_at_home { String::new() } else { format!(" --out {target}") };
+        let out = if is_at_home { String::new() } else { format!(" --out {target_word}") };
         Self {
-            resume: format!("gatedrun resume {target}{with_task}"),
+            resume: format!("gatedrun resume {target_word}{with_task}"),
             over: format!("gatedrun run {typed} --discard-partial{out}"),
         }
     }
@@ -52,12 +61,12 @@ pub(super) fn check(name: &Utf8Path) -> String {
 /// How to check the evidence of a run; for one that is in no project, with the inputs of the project
 /// here.
 pub(super) fn verify(name: &Utf8Path) -> String {
-    let base = format!("gatedrun verify {name}");
+    let base = format!("gatedrun verify {}", word(name));
     let here = project::root(Utf8Path::new(".")).ok().flatten();
     match here {
         Some(root) if project::run(name).is_none() && !project::is_builtin(name) => {
             let root = if root == "" { Utf8Path::new(".") } else { &root };
-            format!("{base} --project {root}")
+            format!("{base} --project {}", word(root))
         }
         _ => base,
     }
@@ -70,18 +79,18 @@ pub(super) fn over(partial: &Utf8Path) -> String {
         Ok((Project::Builtin, task)) => format!("{BUILTIN}{task}"),
         Err(_) => recorded_task(partial).unwrap_or_else(|| "TASK".to_owned()),
     };
-    format!("gatedrun run {task} --discard-partial")
+    format!("gatedrun run {} --discard-partial", word(task))
 }
 
 /// A command about the run of this name, with the task that the ledger in `folder` names where its
 /// place does not say it.
 fn with_task(command: &str, name: &Utf8Path, folder: &Utf8Path) -> String {
-    let base = format!("gatedrun {command} {name}");
+    let base = format!("gatedrun {command} {}", word(name));
     if task_of(name, None).is_ok() {
         return base;
     }
     let task = recorded_task(folder).unwrap_or_else(|| "TASK".to_owned());
-    format!("{base} --task {task}")
+    format!("{base} --task {}", word(task))
 }
 
 /// The task that the ledger of a run names, if it is found from here.
@@ -95,6 +104,6 @@ fn recorded_task(folder: &Utf8Path) -> Option<String> {
 pub(super) fn review(target: &Utf8Path) -> String {
     match target.starts_with("runs") {
         true => "gatedrun review".to_owned(),
-        false => format!("gatedrun review {target}"),
+        false => format!("gatedrun review {}", word(target)),
     }
 }

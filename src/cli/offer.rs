@@ -31,8 +31,13 @@ impl Offer {
             Some(Refusal::Unfit(what)) => format!("it cannot be accepted: {what}"),
             // Where something cannot be read now, `review` says so.
             None | Some(Refusal::Inputs(_) | Refusal::Host(_)) if in_ci() => {
+                // Where no run is, there is nothing to replace: the run is written at once.
+                let accept = match target.is_dir() {
+                    true => format!(", accept the proposal with `{command}`,"),
+                    false => String::new(),
+                };
                 format!(
-                    "nothing is accepted in CI: repeat the command on your machine, accept the proposal with `{command}`, and commit the run"
+                    "nothing is accepted in CI: repeat the command on your machine{accept} and commit the run"
                 )
             }
             None | Some(Refusal::Inputs(_) | Refusal::Host(_)) => {

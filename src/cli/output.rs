@@ -171,8 +171,8 @@ impl Terminal {
         self.columns.unwrap_or(100).clamp(40, COLUMNS_MAX)
     }
 
-    /// Prints a line of the result, folded where a terminal is narrower. The text is printed as it
-    /// is: data in it was escaped before.
+    /// Prints a line of the result, folded where a terminal is narrower. It stays one line, and nothing
+    /// but this program's colours reaches the terminal, whatever is in it.
     ///
     /// # Errors
     /// None: see [`Printed`].
@@ -180,12 +180,23 @@ impl Terminal {
         if let Some(told) = &self.told {
             // Nobody listens where printing has stopped.
             let _ = told.send(Told::Line(text.to_owned()));
-        } else if self.failed.is_none() {
-            let Self { out, columns, progress, .. } = self;
-            let written = progress.aside(|| match columns {
-                Some(columns) => writeln!(out, "{}", folded_deeper(text, *columns)),
-                None => writeln!(out, "{text}"),
-            });
+            return Ok(());
+        }
+        let shown = shown(text, self.colour);
+        self.text(&match self.columns {
+            Some(columns) => folded_deeper(&shown, columns),
+            None => shown,
+        })
+    }
+
+    /// Prints a text of this program's own as it is.
+    ///
+    /// # Errors
+    /// None: see [`Printed`].
+    pub fn text(&mut self, text: &str) -> Printed {
+        if self.failed.is_none() {
+            let Self { out, progress, .. } = self;
+            let written = progress.aside(|| writeln!(out, "{text}"));
             self.failed = written.err();
         }
         Ok(())
@@ -293,6 +304,7 @@ impl Terminal {
     pub fn refusal(&mut self, what: impl Display, word: &str, why: &str) -> Printed {
         let word = self.paint(Tone::Bad, word);
         let mut lines = why.lines().map(text::terminal);
+        let what = text::terminal(&what.to_string());
         self.line(&format!("{what}: {word}: {}", lines.next().unwrap_or_default()))?;
         lines.try_for_each(|line| self.line(&format!("  {line}")))
     }
@@ -303,12 +315,33 @@ impl Terminal {
             return text.to_owned();
         }
         let code = match tone {
-            Tone::Good => "32",
-            Tone::Bad => "31",
-            Tone::Strong => "1",
+            Tone::Good => GOOD,
+            Tone::Bad => BAD,
+            Tone::Strong => STRONG,
         };
-        format!("\x1b[{code}m{text}\x1b[0m")
+        format!("{code}{text}{PLAIN}")
     }
+}
+
+const GOOD: &str = "\x1b[32m";
+const BAD: &str = "\x1b[31m";
+const STRONG: &str = "\x1b[1m";
+const PLAIN: &str = "\x1b[0m";
+
+/// A line as it is sent: characters that cannot be seen are shown, except for the codes of this
+/// program's colours where there is colour.
+fn shown(text: &str, colour: bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\x1b').filter(|_| colour) {
+        let (before, from) = rest.split_at(at);
+        shown.push_str(&text::terminal(before));
+        let code = [GOOD, BAD, STRONG, PLAIN].into_iter().find(|code| from.starts_with(code));
+        let (sent, after) = from.split_at(code.map_or(1, str::len));
+        shown.push_str(&code.map_or_else(|| text::terminal(sent), str::to_owned));
+        rest = after;
+    }
+    shown + &text::terminal(rest)
 }
 
 /// How many columns a terminal has, where it has enough to fold lines to.

@@ -319,6 +319,12 @@ pub fn misplaced(run: &Utf8Path) -> Option<String> {
     (started.task != id).then(|| place::words(&started.task, id))
 }
 
+/// The path of the task that a run was made from, as it is recorded.
+pub fn made_from(run: &Utf8Path) -> Option<String> {
+    let inputs = started(run)?.inputs.into_iter();
+    inputs.filter(|input| input.role == InputRole::Task).map(|input| input.path).next()
+}
+
 /// That a run is not one of the task with this id, in words.
 pub fn of_another_task(run: &Utf8Path, id: &str) -> Option<String> {
     let started = started(run)?;

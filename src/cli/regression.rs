@@ -398,7 +398,7 @@ fn print(row: &Row, terminal: &mut Terminal) -> Result<(), Stop> {
         (was, now) => format!(" {} -> {}", was.unwrap_or(none), now.unwrap_or(none)),
     };
     let width = if course.is_empty() { 0 } else { 60 };
-    terminal.line(&format!("{word} {:<width$}{course}", row.task))?;
+    terminal.line(&format!("{word} {:<width$}{course}", escape(&row.task)))?;
     for what in &row.what {
         terminal.line(&format!("          {}", escape(what)))?;
     }

@@ -38,7 +38,7 @@ pub struct Args {
     /// The run folder, with or without the suffix .partial
     #[arg(value_name = "RUN")]
     run: Utf8PathBuf,
-    /// The task of a run outside runs/
+    /// The task of a run outside runs/, or of one that was made from a task outside tasks/
     #[arg(long, value_name = "TASK")]
     task: Option<Utf8PathBuf>,
     /// Whether a call in doubt took place: CALL=took-place or CALL=did-not
@@ -104,6 +104,9 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let seed = recorded.started.as_ref().map(|started| started.seed);
     let library = Libraries::default().get(&root);
     let inputs = library.load(&task, seed)?;
+    if let Some(what) = project::of_another_task(staging.folder(), &inputs.task.id) {
+        return Err(Stop::usage(format!("{target}: {what}")));
+    }
     check_inputs(&target, &recorded, &inputs, &library, &next)?;
     if let Some(reconciled) = &reconciled {
         check_doubt(reconciled, &recorded, &inputs)?;

@@ -16,7 +16,7 @@ use crate::evidence::write::{
     Claim, Settlement, Staging, Standing, WriteError, has_replaced, is_folder, proposal,
 };
 use crate::file;
-use crate::inputs::{Inputs, Library};
+use crate::inputs::{BUILTIN, Inputs, Library, Project};
 use crate::policy::path::probe;
 use crate::proposal::signers;
 use crate::run::Course;
@@ -26,7 +26,7 @@ use super::execute::{Begun, Done, execute};
 use super::failed::Failed;
 use super::in_order::{Work, cores, in_order};
 use super::next::Next;
-use super::offer::Offer;
+use super::offer::{Offer, id_of};
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
 use super::{Stop, again, attributes, checked, destination, exit, interrupt, tasks, typos};
@@ -188,6 +188,11 @@ fn run_one(
     // A task's own place is that, also where it was named.
     let is_home = is_one_place(&target, &home);
     let next = Next::of(&target, task, id);
+    if !is_home && id_of(&target).is_some() {
+        return Err(Stop::usage(format!(
+            "{target}: in runs/ each run has the name of its task; name a folder elsewhere, as in my-run, or leave --out out"
+        )));
+    }
     // In the place of its own task a run replaces whatever is there.
     if args.accept && !is_home {
         refuse_other_task(id, &target)?;
@@ -267,13 +272,20 @@ fn of_other_seed(
     if asked == there || (asked == own && is_home) {
         return Ok(None);
     }
+    let is_builtin = task.path.starts_with(BUILTIN) || *library.project() == Project::Builtin;
+    let other = "name another folder with --out";
     Ok(Some(match is_home {
+        true if is_builtin => {
+            format!("the run in {target} has seed {there}, and the task has seed {own}; {other}")
+        }
         true => format!(
-            "the run in {target} has seed {there}, and the task has seed {own}; change `seed` in {}, or name another folder with --out",
+            "the run in {target} has seed {there}, and the task has seed {own}; change `seed` in {}, or {other}",
             task.path
         ),
+        // Nothing is accepted there.
+        false if in_ci() => format!("the run in {target} has seed {there}; {other}"),
         false => format!(
-            "the run in {target} has seed {there}; repeat the command with --accept, or name another folder with --out"
+            "the run in {target} has seed {there}; repeat the command with --accept, or {other}"
         ),
     }))
 }

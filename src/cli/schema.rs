@@ -192,6 +192,6 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
             serde_json::to_string_pretty(&schema).unwrap_or_default()
         }
     };
-    terminal.line(&text)?;
+    terminal.text(&text)?;
     Ok(exit::OK)
 }

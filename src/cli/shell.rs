@@ -42,7 +42,7 @@ pub(super) fn completions(
 ) -> Result<u8, Stop> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "gatedrun", &mut script);
-    terminal.line(String::from_utf8_lossy(&script).trim_end())?;
+    terminal.text(String::from_utf8_lossy(&script).trim_end())?;
     Ok(exit::OK)
 }
 

@@ -288,6 +288,8 @@ fn print_standing(
     }
     let name = &run.name;
     if read.error.is_some() {
+        // Another run may be whole in the place that this one is for.
+        let name = if run.is_unfinished() { &run.folder } else { name };
         return Ok(terminal.line(&format!("  next: `{}`", next::verify(name)))?);
     }
     if run.is_unfinished() {

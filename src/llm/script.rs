@@ -146,7 +146,7 @@ impl<'a> ScriptLlm<'a> {
             ),
         };
         let result = self.kept.get(&(*from, *call)).ok_or_else(|| {
-            missing("that call has no result; it was denied, failed, or was not made")
+            missing("that call has no result; it was denied, failed, was not made, or its result was lost")
         })?;
         result.pointer(pointer).cloned().ok_or_else(|| {
             let keys: Vec<String> = result

@@ -238,15 +238,20 @@ impl<'a> Findings<'a> {
                 continue;
             }
             let shown = cut(key);
-            let homes: Vec<String> =
-                homes(key).into_iter().map(|home| format!("`{home}:`")).collect();
+            let homes = homes(key).into_iter().map(|home| format!("`{home}:`")).collect::<Vec<_>>();
+            let none = || format!("remove it; the keys here are {}", known.join(", "));
             let remedy = match misspelt(key, &known) {
                 Some(known) if value.get(known).is_some() => {
                     format!("remove it; `{known}` is there already")
                 }
                 Some(known) => format!("rename it to `{known}`"),
+                // Elsewhere it says what another rule does, and could only loosen that.
+                None if key == "on_deny" => match pointer {
+                    "/loop_budget" | "/progress" => "remove it; it always ends the run".into(),
+                    _ => none(),
+                },
                 None if !homes.is_empty() => format!("move it below {}", homes.join(" or ")),
-                None => format!("remove it; the keys here are {}", known.join(", ")),
+                None => none(),
             };
             let at = format!("{pointer}/{}", pointer_token(key));
             self.about.insert(at.clone());

@@ -205,7 +205,11 @@ fn print_tested(tested: &Tested, terminal: &mut Terminal) -> Result<(), Stop> {
     };
     let tone = if tested.is_red() { Tone::Bad } else { Tone::Strong };
     let standing = tested.standing();
-    terminal.line(&format!("{}: {}, {standing}", tested.run, terminal.paint(tone, &changes)))?;
+    terminal.line(&format!(
+        "{}: {}, {standing}",
+        escape(tested.run.as_str()),
+        terminal.paint(tone, &changes)
+    ))?;
     for Told { change, now, is_lost, is_loosened } in tested.told() {
         let what = change.tool.as_deref().unwrap_or("the run");
         let was = change.was.map_or_else(|| "not decided".to_owned(), |was| was.to_string());

@@ -20,7 +20,7 @@ pub struct Args {
     /// Runs, or folders that hold runs
     #[arg(value_name = "RUN or FOLDER", default_value = "runs")]
     pub(super) paths: Vec<Utf8PathBuf>,
-    /// The task of a run outside runs/
+    /// The task of a run outside runs/, or of one that was made from a task outside tasks/
     #[arg(long, value_name = "TASK")]
     pub(super) task: Option<Utf8PathBuf>,
     /// Try this policy on the runs: which decisions change, and from which step

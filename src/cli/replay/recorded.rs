@@ -143,8 +143,9 @@ fn print_json(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Res
 fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> Result<(), Stop> {
     let tone = if matches!(replayed, Replay::Identical) { Tone::Good } else { Tone::Bad };
     let verdict = terminal.paint(tone, word(replayed));
+    let name = escape(run.as_str());
     let (at, cause) = match replayed {
-        Replay::Identical => return Ok(terminal.line(&format!("{run}: {verdict}"))?),
+        Replay::Identical => return Ok(terminal.line(&format!("{name}: {verdict}"))?),
         Replay::Incomplete(what) | Replay::Unreadable(what) => {
             return Ok(terminal.refusal(run, word(replayed), what)?);
         }
@@ -158,7 +159,7 @@ fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> R
             let (recorded, now) = (&divergence.recorded, as_record(divergence));
             let step = recorded.step.or(now.step);
             terminal.line(&format!(
-                "{run}: {verdict} at event {}{}, {}",
+                "{name}: {verdict} at event {}{}, {}",
                 recorded.seq,
                 step.map_or_else(String::new, |step| format!(", step {step}")),
                 recorded.event.kind()
@@ -170,10 +171,10 @@ fn print_replay(run: &Utf8Path, replayed: &Replay, terminal: &mut Terminal) -> R
                 terminal.line(&format!("      now      {is}"))?;
             }
         }
-        Place::File(name, difference) => {
-            terminal.line(&format!("{run}: {verdict} in {name}, line {}", difference.line))?;
+        Place::File(file, difference) => {
+            terminal.line(&format!("{name}: {verdict} in {file}, line {}", difference.line))?;
         }
-        Place::Reply(what) => terminal.line(&format!("{run}: {verdict}: {}", escape(what)))?,
+        Place::Reply(what) => terminal.line(&format!("{name}: {verdict}: {}", escape(what)))?,
     }
     Ok(terminal.line(&format!("  likely cause: {}", escape(cause)))?)
 }

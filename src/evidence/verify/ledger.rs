@@ -13,7 +13,7 @@ use super::super::compare::{self, Comparison, Difference};
 use super::super::facts::Facts;
 use super::super::manifest::{self, FileDigest, MANIFEST_FORMAT};
 use super::super::recorder::{Recorded, Recorder};
-use super::super::text::shortened;
+use super::super::text::{shell_word, shortened};
 use super::super::{ATTESTATION, MANIFEST, REPORT, STATE, TRACE};
 use super::check::{Check, WORK_FILES_MAX};
 use super::finding::{Cause, Finding, Verdict};
@@ -174,7 +174,7 @@ impl Check<'_> {
                 let real = self.folder.path().canonicalize_utf8();
                 let is_placed = real.is_ok_and(|real| real.iter().any(|part| part == "runs"));
                 let task = if is_placed { "" } else { " --task TASK" };
-                format!("continue it with `gatedrun resume {name}{task}`")
+                format!("continue it with `gatedrun resume {}{task}`", shell_word(name))
             }
             None => "it lies outside of a .partial folder, where `gatedrun resume` would find it"
                 .to_owned(),

@@ -93,6 +93,16 @@ pub enum WriteError {
         /// What is in it.
         name: String,
     },
+    /// A link, or another kind of file, under a name that a run has.
+    #[error(
+        "{path}/{name}: not a regular file or folder of a run's own, as a link is not; move it away"
+    )]
+    Misfit {
+        /// The folder.
+        path: Utf8PathBuf,
+        /// What is in it.
+        name: String,
+    },
     /// A link where a run's folder is expected.
     #[error(
         "{0}: a symbolic link, and a run's folder may not be one; name the folder that it leads to, or put that folder in its place"
@@ -103,7 +113,7 @@ pub enum WriteError {
     NotFolder(Utf8PathBuf),
     /// A path that names no folder of its own.
     #[error(
-        "{0:?}: the path does not name a folder for a run; write one that ends in a name, as in runs/mine"
+        "{0:?}: the path does not name a folder for a run; write one that ends in a name, as in my-run"
     )]
     Nameless(Utf8PathBuf),
     /// A name that means something else.
@@ -128,9 +138,11 @@ impl WriteError {
     /// Whether the place is what stands in the way, so that the run can be made in another.
     pub fn is_of_the_place(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::NoLocks { .. } | Self::Locked { .. } | Self::Foreign { .. } => {
-                true
-            }
+            Self::Io { .. }
+            | Self::NoLocks { .. }
+            | Self::Locked { .. }
+            | Self::Foreign { .. }
+            | Self::Misfit { .. } => true,
             Self::Partial { .. }
             | Self::Nothing { .. }
             | Self::NoProposal(_)
@@ -152,6 +164,7 @@ impl WriteError {
             | Self::Nothing { .. }
             | Self::NoProposal(_)
             | Self::Foreign { .. }
+            | Self::Misfit { .. }
             | Self::Link(_)
             | Self::NotFolder(_)
             | Self::Nameless(_)
@@ -187,6 +200,9 @@ fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = io_at(path, entry.file_type())?;
         let ours = (known_file(&name) && kind.is_file()) || (known_folder(&name) && kind.is_dir());
+        if !ours && (known_file(&name) || known_folder(&name)) {
+            return Err(WriteError::Misfit { path: path.to_owned(), name });
+        }
         if !ours {
             return Err(foreign(&name));
         }
