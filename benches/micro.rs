@@ -21,6 +21,7 @@ use gatedrun::policy;
 use gatedrun::policy::call::Standing;
 use gatedrun::policy::cases::Judge;
 use gatedrun::policy::gate::Gate;
+use gatedrun::policy::hosts::Hosts;
 use gatedrun::policy::path::Mounts;
 use gatedrun::tools::search;
 use serde_json::{Value, json};
@@ -91,12 +92,8 @@ fn decision(bencher: Bencher<'_, '_>, name: &str) {
     let inputs_of_run: Inputs = library.load("tasks/canonical/v1.json", None).unwrap();
     let mounts =
         Mounts::new(Arc::clone(&inputs_of_run.corpus), Utf8Path::new("/nonexistent").to_owned());
-    let mut gate = Gate::new(
-        &inputs_of_run.policy,
-        &inputs_of_run.contracts,
-        &inputs_of_run.task.fixtures,
-        mounts,
-    );
+    let hosts = Hosts::of_mounts(&inputs_of_run.task.fixtures);
+    let mut gate = Gate::new(&inputs_of_run.policy, &inputs_of_run.contracts, &hosts, mounts);
     let tool = match name {
         "off_allowlist" => "fetch",
         "escape" => "read",

@@ -16,6 +16,7 @@ use crate::inputs::{self, Inputs};
 use crate::ledger::{Ledger, LedgerError, Past, Push};
 use crate::llm::Message;
 use crate::policy::gate::Gate;
+use crate::policy::hosts::Hosts;
 use crate::policy::path::Mounts;
 
 /// How a run begins, and how it may be stopped.
@@ -87,8 +88,8 @@ pub fn drive(
         Some(Event::RunStarted(recorded)) => recorded.policy_version.clone(),
         _ => inputs.policy.version.clone(),
     };
-    let gate = Gate::new(&inputs.policy, &inputs.contracts, &inputs.task.fixtures, mounts)
-        .labelled(version);
+    let hosts = Hosts::of_mounts(&inputs.task.fixtures);
+    let gate = Gate::new(&inputs.policy, &inputs.contracts, &hosts, mounts).labelled(version);
     let ledger = Ledger::new(Clock::logical(), past, sink).interrupted_by(course.interrupt);
     let seed = inputs.task.seed;
     let executor = Faulty::new(&*inputs.tools, &inputs.task.faults);

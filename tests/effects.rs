@@ -14,6 +14,7 @@ use gatedrun::json::{Digest, JsonText};
 use gatedrun::policy::call::{Denied, Standing};
 use gatedrun::policy::capability::{Allowed, Grant};
 use gatedrun::policy::gate::{Gate, Verdict};
+use gatedrun::policy::hosts::Hosts;
 use gatedrun::policy::path::Mounts;
 use gatedrun::policy::{self, spec::Policy};
 use gatedrun::tools::Builtin;
@@ -45,7 +46,7 @@ fn contract(name: &str, effects: &[&str]) -> Contract {
 struct World {
     policy: Policy,
     contracts: Contracts,
-    fixtures: BTreeMap<String, String>,
+    hosts: Hosts,
     folder: Folder,
 }
 
@@ -54,9 +55,8 @@ impl World {
         let contracts = Contracts::new(vec![contract("tool", effects)]).unwrap();
         let policy = "version: 1\ntool_registry:\n  allowed: [tool]\nurl_allowlist:\n  hosts:\n    - host: one.test\n    - host: two.test\nsandbox:\n  read: [corpus]\n  write: [work]\n";
         let policy = policy::load("p.yaml", policy.as_bytes(), &contracts).unwrap();
-        let served = |host: &str, mount: &str| (host.to_owned(), mount.to_owned());
-        let fixtures = BTreeMap::from([served("one.test", "corpus"), served("two.test", "work")]);
-        Self { policy, contracts, fixtures, folder: Folder::new() }
+        let hosts = Hosts::of_mounts([("one.test", "corpus"), ("two.test", "work")]);
+        Self { policy, contracts, hosts, folder: Folder::new() }
     }
 
     fn decide(&self, arguments: Value) -> Verdict {
@@ -64,7 +64,7 @@ impl World {
             ["a.md", "b.md"].map(|name| (name.to_owned(), format!("of {name}").into_bytes()));
         let corpus = Arc::new(Corpus::from_files("c", BTreeMap::from(files)).unwrap());
         let mounts = Mounts::new(corpus, self.folder.path().join("work"));
-        let mut gate = Gate::new(&self.policy, &self.contracts, &self.fixtures, mounts);
+        let mut gate = Gate::new(&self.policy, &self.contracts, &self.hosts, mounts);
         let call = ProposedCall { call_id: "call_0".into(), tool: "tool".into(), arguments };
         gate.decide_call(&call, &Standing::default()).unwrap().0
     }

@@ -9,6 +9,7 @@ use gatedrun::event::{Detail, ProposedCall, Rule};
 use gatedrun::policy::call::{Denied, Standing};
 use gatedrun::policy::capability::Grant;
 use gatedrun::policy::gate::{Gate, Verdict};
+use gatedrun::policy::hosts::Hosts;
 use gatedrun::policy::path::{Mount, MountName, MountNames, MountPath, Mounts, Opened};
 use gatedrun::policy::{self, spec::Policy};
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ fn contracts() -> Contracts {
         let path = format!("tools/{name}.json");
         Contract::load(&path, &file(&path)).unwrap()
     };
-    Contracts::new(vec![contract("read"), contract("write")]).unwrap()
+    Contracts::new(vec![contract("read"), contract("write"), contract("fetch")]).unwrap()
 }
 
 fn documents(files: &[(&str, &str)]) -> Arc<Corpus> {
@@ -47,7 +48,7 @@ fn mounts(folder: &Folder) -> Mounts {
 
 fn policy_text(read: &str, write: &str) -> String {
     format!(
-        "version: 1\ntool_registry:\n  allowed: [read, write]\nsandbox:\n  read: [{read}]\n  write: [{write}]\n"
+        "version: 1\ntool_registry:\n  allowed: [read, write, fetch]\nurl_allowlist:\n  hosts:\n    - host: library.test\n    - host: other.test\nsandbox:\n  read: [{read}]\n  write: [{write}]\n"
     )
 }
 
@@ -58,8 +59,9 @@ fn policy_over(names: &MountNames, read: &str, write: &str) -> Result<Policy, St
 }
 
 fn decided(policy: &Policy, mounts: &Mounts, tool: &str, arguments: Value) -> Verdict {
-    let (contracts, fixtures) = (contracts(), BTreeMap::new());
-    let mut gate = Gate::new(policy, &contracts, &fixtures, mounts.clone());
+    // A host is served from any mount that there is.
+    let (contracts, hosts) = (contracts(), Hosts::of_mounts([("library.test", "library")]));
+    let mut gate = Gate::new(policy, &contracts, &hosts, mounts.clone());
     let call = ProposedCall { call_id: "call_0".into(), tool: tool.into(), arguments };
     gate.decide_call(&call, &Standing::default()).unwrap().0
 }
@@ -97,6 +99,27 @@ fn a_third_mount_is_read_where_policy_lists_it() {
     assert_eq!(refused.reason, "mount \"library\" is not on sandbox.read");
     assert_eq!(refused.details[&Detail::SandboxRoot], "library");
     assert_eq!(refused.details[&Detail::ResolvedPath], "guide/a.md");
+}
+
+#[test]
+fn a_host_is_served_from_a_third_mount() {
+    let folder = Folder::new();
+    let mounts = mounts(&folder);
+    let from = |read: &str, url: &str| {
+        let policy = policy_over(&names(), read, "work").unwrap();
+        decided(&policy, &mounts, "fetch", json!({"url": url}))
+    };
+    let file = |verdict: Verdict| {
+        let Verdict::Allow(allowed) = verdict else { panic!("{verdict:?}") };
+        let [Grant::Fetch(url)] = allowed.grants() else { panic!("{allowed:?}") };
+        url.source().map(|file| file.name().to_owned())
+    };
+    let url = "https://library.test/guide/a.md";
+    assert_eq!(file(from("library", url)).as_deref(), Some("library/guide/a.md"));
+    let refused = denied(from("corpus", url));
+    assert_eq!(refused.reason, "mount \"library\" is not on sandbox.read");
+    // Only a network would lead to a host that nothing serves.
+    assert_eq!(file(from("library", "https://other.test/guide/a.md")), None);
 }
 
 /// Whoever hands in no third mount has none, whatever the policy lists.

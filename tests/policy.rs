@@ -12,6 +12,7 @@ use gatedrun::json;
 use gatedrun::policy::call::{Denied, Standing, action};
 use gatedrun::policy::cases::{Judge, read_table};
 use gatedrun::policy::gate::{Gate, Verdict};
+use gatedrun::policy::hosts::Hosts;
 use gatedrun::policy::path::Mounts;
 use gatedrun::policy::rules::loop_budget::Warning;
 use gatedrun::policy::{self, spec::Policy};
@@ -23,7 +24,7 @@ use crate::support::{Folder, file, root};
 /// Everything that a gate needs, from the committed inputs.
 struct World {
     inputs: Inputs,
-    fixtures: BTreeMap<String, String>,
+    hosts: Hosts,
     folder: Folder,
 }
 
@@ -38,13 +39,13 @@ impl World {
             folder.edit("policy/v1.yaml", from, to);
         }
         let inputs = folder.library().load("tasks/canonical/v1.json", None).unwrap();
-        let fixtures = BTreeMap::from([("fixtures.local".to_owned(), "corpus".to_owned())]);
-        Self { inputs, fixtures, folder }
+        let hosts = Hosts::of_mounts([("fixtures.local", "corpus")]);
+        Self { inputs, hosts, folder }
     }
 
     fn gate(&self) -> Gate<'_> {
         let mounts = Mounts::new(Arc::clone(&self.inputs.corpus), self.folder.path().join("work"));
-        Gate::new(&self.inputs.policy, &self.inputs.contracts, &self.fixtures, mounts)
+        Gate::new(&self.inputs.policy, &self.inputs.contracts, &self.hosts, mounts)
     }
 }
 
@@ -337,7 +338,7 @@ fn spellings_of_the_same_call_are_one_call() {
 #[test]
 fn spellings_of_one_url_are_one_call() {
     let shared = shared();
-    let none = BTreeMap::new();
+    let none = Hosts::default();
     let mounts = Mounts::new(Arc::clone(&shared.2), Utf8Path::new("/nonexistent").to_owned());
     for (spellings, one) in [
         (["/a#1", "/a#2", "/%61", "/b/../a"], true),
@@ -363,9 +364,9 @@ fn spellings_of_one_url_are_one_call() {
 #[test]
 fn a_fixture_serves_only_what_the_sandbox_reads() {
     let world = World::with_policy(&[("read: [corpus, work]", "read: [corpus]")]);
-    let fixtures = BTreeMap::from([("fixtures.local".to_owned(), "work".to_owned())]);
+    let hosts = Hosts::of_mounts([("fixtures.local", "work")]);
     let mounts = Mounts::new(Arc::clone(&world.inputs.corpus), world.folder.path().join("work"));
-    let mut gate = Gate::new(&world.inputs.policy, &world.inputs.contracts, &fixtures, mounts);
+    let mut gate = Gate::new(&world.inputs.policy, &world.inputs.contracts, &hosts, mounts);
     let fetch = call("fetch", json!({"url": "https://fixtures.local/a.md"}));
     let denial = denied(gate.decide_call(&fetch, &Standing::default())).unwrap();
     assert_eq!(denial.rule, Rule::SandboxPath);
@@ -425,9 +426,9 @@ proptest! {
     #[test]
     fn any_call_gets_a_decision(tool in "search|read|write|fetch|summarize|.{0,8}", text in ".{0,40}", number in any::<f64>()) {
         let contracts: &'static (Policy, Contracts, Arc<Corpus>) = shared();
-        let fixtures = BTreeMap::new();
+        let hosts = Hosts::default();
         let mounts = Mounts::new(Arc::clone(&contracts.2), Utf8Path::new("/nonexistent/work").to_owned());
-        let mut gate = Gate::new(&contracts.0, &contracts.1, &fixtures, mounts);
+        let mut gate = Gate::new(&contracts.0, &contracts.1, &hosts, mounts);
         for arguments in [
             json!({"path": text, "content": text}), json!({"url": text}), json!({"query": text, "top_k": number}),
             json!({"text": text}), json!(text), json!([text]), json!({&text: text}),
@@ -441,9 +442,9 @@ proptest! {
     fn an_allowed_url_is_what_it_looks_like(prefix in "(https|http|file|ftp)?:?/{0,3}", middle in "[a-z@.:%\\[\\]0-9]{0,20}", rest in ".{0,20}") {
         let text = format!("{prefix}{middle}fixtures.local{rest}");
         let shared = shared();
-        let fixtures = BTreeMap::new();
+        let hosts = Hosts::default();
         let mounts = Mounts::new(Arc::clone(&shared.2), Utf8Path::new("/nonexistent/work").to_owned());
-        let mut gate = Gate::new(&shared.0, &shared.1, &fixtures, mounts);
+        let mut gate = Gate::new(&shared.0, &shared.1, &hosts, mounts);
         if let Ok((Verdict::Allow(_), _)) = gate.decide_call(&call("fetch", json!({"url": text})), &Standing::default()) {
             let url = url::Url::parse(&text).unwrap();
             prop_assert_eq!(url.scheme(), "https");

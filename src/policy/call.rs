@@ -3,7 +3,6 @@
 //! Every rule's file uses this one, and it uses none of them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -12,6 +11,7 @@ use crate::contract::{ArgumentEffect, Contract, Contracts};
 use crate::event::{Detail, Details, ProposedCall, Rule, Totals};
 use crate::json::{self, Digest};
 
+use super::hosts::Hosts;
 use super::path::{MountPath, Mounts};
 use super::url::{ParsedUrl, Target};
 
@@ -52,8 +52,8 @@ pub struct Standing {
 pub struct World<'a> {
     /// The tools.
     pub contracts: &'a Contracts,
-    /// Hosts that a task serves from a mount.
-    pub fixtures: &'a BTreeMap<String, String>,
+    /// Where hosts are served from.
+    pub hosts: &'a Hosts,
     /// What may be opened.
     pub mounts: Mounts,
 }
@@ -86,7 +86,7 @@ pub enum Planned {
     Read(MountPath),
     /// A file, to replace.
     Write(MountPath),
-    /// A URL, and the file that a fixture serves there.
+    /// A URL, and the file that is served there.
     Fetch(ParsedUrl, Option<MountPath>),
     /// A `file:` URL, and its file.
     File(String, MountPath),

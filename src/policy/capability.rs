@@ -99,7 +99,7 @@ impl FetchCapability {
         self.host.as_deref()
     }
 
-    /// The file that a fixture host serves, or that a `file:` URL names; none where only a
+    /// The file that the host serves from a mount, or that a `file:` URL names; none where only a
     /// network would lead to the host.
     pub fn source(&self) -> Option<&ReadCapability> {
         self.source.as_ref()
@@ -196,7 +196,7 @@ pub(super) fn open(
         Planned::File(url, path) => map(read(&path)?, |source| {
             Grant::Fetch(FetchCapability { url, host: None, source: Some(source) })
         }),
-        Planned::Fetch(parsed, fixture) => {
+        Planned::Fetch(parsed, file) => {
             let fetch = |source: Option<ReadCapability>| {
                 Grant::Fetch(FetchCapability {
                     url: parsed.as_str().to_owned(),
@@ -204,7 +204,7 @@ pub(super) fn open(
                     source,
                 })
             };
-            match fixture {
+            match file {
                 None => Opened::Open(fetch(None)),
                 Some(path) => map(read(&path)?, |source| fetch(Some(source))),
             }

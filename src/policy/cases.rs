@@ -3,7 +3,6 @@
 //! The examples in a policy, decision tables in files and the project's own tests are all read
 //! and judged here, by the production gate over empty mounts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -21,6 +20,7 @@ use super::call::{Denied, Standing};
 use super::capability::Opening;
 use super::example::incomplete;
 use super::gate::{Gate, Verdict};
+use super::hosts::Hosts;
 use super::path::{MountNames, Mounts};
 use super::rules;
 use super::spec::Policy;
@@ -258,7 +258,7 @@ fn decision(text: &str) -> Result<Ruling, (String, String)> {
 pub struct Judge<'a> {
     policy: &'a Policy,
     contracts: &'a Contracts,
-    fixtures: BTreeMap<String, String>,
+    hosts: Hosts,
     mounts: Mounts,
 }
 
@@ -270,24 +270,20 @@ impl<'a> Judge<'a> {
 
     /// A judge over these mounts.
     pub fn over(policy: &'a Policy, contracts: &'a Contracts, mounts: Mounts) -> Self {
-        Self { policy, contracts, fixtures: BTreeMap::new(), mounts }
+        Self { policy, contracts, hosts: Hosts::default(), mounts }
     }
 
-    /// The same judge in the world of a task: fixtures serve hosts, and the corpus is there.
+    /// The same judge in the world of a run: hosts are served, and the corpus is there.
     #[must_use]
-    pub fn within(
-        mut self,
-        fixtures: BTreeMap<String, String>,
-        corpus: Option<Arc<Corpus>>,
-    ) -> Self {
-        self.fixtures = fixtures;
+    pub fn within(mut self, hosts: Hosts, corpus: Option<Arc<Corpus>>) -> Self {
+        self.hosts = hosts;
         self.mounts = corpus.map_or(self.mounts, Mounts::of_no_run);
         self
     }
 
     /// A gate at the start of a run.
     pub fn gate(&self) -> Gate<'_> {
-        Gate::new(self.policy, self.contracts, &self.fixtures, self.mounts.clone())
+        Gate::new(self.policy, self.contracts, &self.hosts, self.mounts.clone())
     }
 
     /// Why it is denied; `None` if it is allowed.

@@ -3,14 +3,13 @@
 //! The first rule that denies decides. A call that every rule allows becomes an [`Allowed`], without
 //! which no tool runs: the check is the opening. The gate performs no tool and writes no ledger.
 
-use std::collections::BTreeMap;
-
 use crate::contract::Contracts;
 use crate::event::{Detail, ProposedCall, Rule, Totals, Usage};
 use crate::host::HostFault;
 
 use super::call::{Asked, Denied, Planned, Standing, World};
 use super::capability::{Allowed, Grant, Opening, Unopened};
+use super::hosts::Hosts;
 use super::path::{MountPath, Mounts};
 use super::rules::loop_budget::{self, Warning};
 use super::rules::progress::{self, StepState};
@@ -41,13 +40,13 @@ impl<'a> Gate<'a> {
     pub fn new(
         policy: &'a Policy,
         contracts: &'a Contracts,
-        fixtures: &'a BTreeMap<String, String>,
+        hosts: &'a Hosts,
         mounts: Mounts,
     ) -> Self {
         Self {
             policy,
             version: policy.version.clone(),
-            world: World { contracts, fixtures, mounts },
+            world: World { contracts, hosts, mounts },
             state: State::default(),
         }
     }

@@ -3,7 +3,7 @@
 //! `rules` holds one file per rule and the table of them. Above it stands what rules are written in:
 //! `path` (the mounts, and reading and opening what a call names in them), `meta` and `defaults` (what
 //! a policy may look like, and what holds where it says nothing), `url`, `listed` and `names` (reading
-//! what else a call names), `example` (what a case has to name), `told` (the words for one value), `call` (a call on its way) and
+//! what else a call names), `hosts` (where a host is served from), `example` (what a case has to name), `told` (the words for one value), `call` (a call on its way) and
 //! `capability` (what it may hold in the end). Below it, `spec` is the file, parsed; `findings` and
 //! `warnings` are what is wrong with it; `gate` asks the rules, `record` is what the ledger says of
 //! its answers, and `cases` are examples and decision tables. What the gate lets through is a
@@ -13,6 +13,7 @@ pub mod path;
 pub mod meta;
 pub mod defaults;
 pub mod url;
+pub mod hosts;
 pub mod listed;
 mod example;
 mod told;

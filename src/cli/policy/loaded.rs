@@ -11,6 +11,7 @@ use crate::contract::Contracts;
 use crate::corpus::Corpus;
 use crate::inputs::{Library, Project, read_file};
 use crate::policy::cases::Judge;
+use crate::policy::hosts::Hosts;
 use crate::policy::path::MountNames;
 use crate::policy::spec::Policy;
 use crate::problem::{Problem, Problems, cut};
@@ -77,13 +78,13 @@ pub(super) fn read(named: &Named) -> Result<(Policy, Document, Arc<Contracts>), 
 pub(super) struct Within {
     pub(super) policy: Policy,
     pub(super) contracts: Arc<Contracts>,
-    pub(super) fixtures: BTreeMap<String, String>,
+    pub(super) hosts: Hosts,
     pub(super) corpus: Option<Arc<Corpus>>,
 }
 
 impl Within {
     pub(super) fn judge(&self) -> Judge<'_> {
-        Judge::new(&self.policy, &self.contracts).within(self.fixtures.clone(), self.corpus.clone())
+        Judge::new(&self.policy, &self.contracts).within(self.hosts.clone(), self.corpus.clone())
     }
 }
 
@@ -101,7 +102,7 @@ pub(super) fn load_within(named: &Named, world: &World) -> Result<Within, Stop> 
         return Ok(Within {
             policy,
             contracts: inputs.contracts,
-            fixtures: inputs.task.fixtures,
+            hosts: Hosts::of_mounts(inputs.task.fixtures),
             corpus: Some(inputs.corpus),
         });
     }
@@ -132,5 +133,5 @@ pub(super) fn load_within(named: &Named, world: &World) -> Result<Within, Stop> 
             )));
         }
     }
-    Ok(Within { policy, contracts, fixtures, corpus: None })
+    Ok(Within { policy, contracts, hosts: Hosts::of_mounts(fixtures), corpus: None })
 }

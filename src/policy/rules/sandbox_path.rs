@@ -1,4 +1,4 @@
-//! Which mounts may be read and written: every path of a call, `file:` URLs and fixtures included.
+//! Which mounts may be read and written: every path of a call, those of URLs included.
 //!
 //! This rule is asked twice: `judge` reads the paths as text, and `open` opens them after every
 //! other rule about the call, since the kernel may refuse what the text allows.
@@ -12,6 +12,7 @@ use crate::event::{Detail, Effect, Rule};
 
 use crate::policy::call::{Asked, Denied, OnDeny, Planned, World, bounded, named};
 use crate::policy::capability::{self, Grant, Opening, Sizes, Unopened};
+use crate::policy::hosts::Source;
 use crate::policy::names::{self, Written};
 use crate::policy::path::{self, MountPath, Opened};
 use crate::policy::url::{self, ParsedUrl, Target};
@@ -71,9 +72,9 @@ pub(super) fn judge(
             }
             (Effect::FetchUrl, Some(text)) => match urls.next() {
                 Some(Target::Host(parsed)) => {
-                    let fixture = fixture(section, written, world, &parsed)
+                    let file = served(section, written, world, &parsed)
                         .map_err(|refusal| Box::new(denied(section, asked, effect, refusal)))?;
-                    Planned::Fetch(parsed, fixture)
+                    Planned::Fetch(parsed, file)
                 }
                 Some(Target::File(named)) => {
                     let text = text.to_owned();
@@ -186,21 +187,24 @@ fn unwritable(section: &SandboxPath, written: &Written, path: &MountPath) -> Opt
     ))
 }
 
-/// The file that a fixture host serves at a URL; none where only a network would lead there.
-fn fixture(
+/// The file that is served at a URL; none where only a network would lead there.
+fn served(
     section: &SandboxPath,
     written: &Written,
     world: &World<'_>,
     parsed: &ParsedUrl,
 ) -> Result<Option<MountPath>, path::Refusal> {
-    let Some(mount) = world.fixtures.get(parsed.host()) else { return Ok(None) };
+    let mount = match world.hosts.source(parsed.host()) {
+        None => return Ok(None),
+        Some(Source::Mount(mount)) => mount,
+    };
     let path = parsed.decoded_path().map_err(|reason| path::Refusal {
         mount: None,
         resolved: None,
         reason,
     })?;
     let path = MountPath::parse_in(&format!("{mount}/{path}"), world.mounts.names())?;
-    // The policy says what may be read, whichever host a task serves it under.
+    // The policy says what may be read, whichever host it is served under.
     permitted(section, written, path, false).map(Some)
 }
 
