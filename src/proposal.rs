@@ -195,6 +195,14 @@ fn read(run: &Utf8Path) -> Result<(RunStarted, Observed), Refusal> {
     started.map(|started| (started, observed)).ok_or_else(|| wrong("it is empty"))
 }
 
+/// What stands for the keys of a file that is not an envelope.
+const UNKNOWN: &str = "unknown";
+
+/// Whether a run bears an envelope that names a key. Nothing is checked.
+pub fn is_signed(run: &Utf8Path) -> bool {
+    signers(run).is_ok_and(|keys| keys.iter().any(|key| key != UNKNOWN))
+}
+
 /// The keys whose signatures a run bears, as its envelope names them.
 ///
 /// # Errors
@@ -221,6 +229,6 @@ pub fn signers(run: &Utf8Path) -> Result<Vec<String>, HostFault> {
     let envelope = bytes.and_then(|bytes| serde_json::from_slice::<Envelope>(&bytes).ok());
     Ok(match envelope {
         Some(envelope) => envelope.signatures.into_iter().map(|one| one.keyid).collect(),
-        None => vec!["unknown".to_owned()],
+        None => vec![UNKNOWN.to_owned()],
     })
 }

@@ -75,11 +75,8 @@ pub(super) fn print_diff(
     for difference in &first.fields {
         print_difference("  ", difference, terminal)?;
     }
-    terminal.line(&format!(
-        "{} {a}\n{} {b}",
-        terminal.paint(Tone::Bad, "---"),
-        terminal.paint(Tone::Good, "+++")
-    ))?;
+    terminal.line(&format!("{} {}", terminal.paint(Tone::Bad, "---"), escape(a.as_str())))?;
+    terminal.line(&format!("{} {}", terminal.paint(Tone::Good, "+++"), escape(b.as_str())))?;
     for pair in &diff.steps {
         if width >= WIDE_COLUMNS {
             print_wide(pair, width, terminal)?;

@@ -15,7 +15,7 @@ use crate::evidence::write::{interrupted, proposal};
 use crate::file;
 use crate::inputs::read_file;
 use crate::problem::Problems;
-use crate::proposal::signers;
+use crate::proposal::is_signed;
 use crate::task::{PARTIAL_ENDING, Task};
 
 use super::found::{self, Unread};
@@ -207,7 +207,7 @@ fn runs_proposed(root: &Utf8Path, runs: &BTreeSet<String>, tasks: &[String]) -> 
 /// Fills in what the ledger says.
 fn read(folder: &Utf8Path, mut row: Row) -> Row {
     row.run = Some(folder.to_string());
-    row.signed = signers(folder).is_ok_and(|keys| !keys.is_empty());
+    row.signed = is_signed(folder);
     let (summary, ends) = found::summary(folder);
     let is_unfinished = row.standing == Standing::Unfinished;
     // A run that was cut short before its first event has no ledger.

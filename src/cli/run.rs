@@ -188,14 +188,14 @@ fn run_one(
     // A task's own place is that, also where it was named.
     let is_home = is_one_place(&target, &home);
     let next = Next::of(&target, task, id);
+    // In the place of its own task a run replaces whatever is there.
+    if args.accept && !is_home {
+        refuse_other_task(id, &target)?;
+    }
     if !is_home && id_of(&target).is_some() {
         return Err(Stop::usage(format!(
             "{target}: in runs/ each run has the name of its task; name a folder elsewhere, as in my-run, or leave --out out"
         )));
-    }
-    // In the place of its own task a run replaces whatever is there.
-    if args.accept && !is_home {
-        refuse_other_task(id, &target)?;
     }
     let of_other_seed = of_other_seed(args, task, library, (&target, is_home))?;
     if let (true, Some(seed), Some(why)) = (args.accept && is_home, args.seed, &of_other_seed) {

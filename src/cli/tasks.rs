@@ -75,7 +75,7 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     } else if is_run(&path)? {
         Some(instead_of_run(&path))
     } else if there.as_ref().is_some_and(Metadata::is_dir) {
-        Some("a folder; name a task file".to_owned())
+        Some("a folder without tasks/; name a task file or a folder of tasks".to_owned())
     } else if there.is_some() {
         Some("not a regular file; name a task file".to_owned())
     } else if file::at(Utf8Path::new(&format!("{path}.json")))?.is_some_and(|at| at.is_file()) {
