@@ -238,16 +238,17 @@ pub fn misspelt<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     })
 }
 
-/// What to say of a key that is not among the known ones.
+/// What to say of a key that is not among the known ones. It is taken for a misspelling of one of the
+/// `free` ones: one that is there already cannot be what was meant.
 ///
 /// ```
 /// use gatedrun::problem::unknown_key;
-/// assert_eq!(unknown_key("tolo", &["tool"]), "unknown key \"tolo\"; rename it to \"tool\"");
-/// assert_eq!(unknown_key("zzz", &["tool"]), "unknown key \"zzz\"; remove it; the keys here are tool");
-/// assert_eq!(unknown_key("zzz", &[]), "unknown key \"zzz\"; remove it");
+/// assert_eq!(unknown_key("tolo", &["tool"], &["tool"]), "unknown key \"tolo\"; rename it to \"tool\"");
+/// assert_eq!(unknown_key("zzz", &["tool"], &["tool"]), "unknown key \"zzz\"; remove it; the keys here are tool");
+/// assert_eq!(unknown_key("zzz", &[], &[]), "unknown key \"zzz\"; remove it");
 /// ```
-pub fn unknown_key(name: &str, known: &[&str]) -> String {
-    let (meant, name) = (misspelt(name, known), cut(name));
+pub fn unknown_key(name: &str, known: &[&str], free: &[&str]) -> String {
+    let (meant, name) = (misspelt(name, free), cut(name));
     let remedy = match (meant, known) {
         (Some(meant), _) => format!("rename it to {meant:?}"),
         (None, []) => "remove it".to_owned(),

@@ -195,12 +195,9 @@ fn read(run: &Utf8Path) -> Result<(RunStarted, Observed), Refusal> {
     started.map(|started| (started, observed)).ok_or_else(|| wrong("it is empty"))
 }
 
-/// What stands for the keys of a file that is not an envelope.
-const UNKNOWN: &str = "unknown";
-
 /// Whether a run bears an envelope that names a key. Nothing is checked.
 pub fn is_signed(run: &Utf8Path) -> bool {
-    signers(run).is_ok_and(|keys| keys.iter().any(|key| key != UNKNOWN))
+    keys(run).is_ok_and(|keys| keys.is_some_and(|keys| !keys.is_empty()))
 }
 
 /// The keys whose signatures a run bears, as its envelope names them.
@@ -208,6 +205,12 @@ pub fn is_signed(run: &Utf8Path) -> bool {
 /// # Errors
 /// The machine's: a signature that it does not read is there all the same.
 pub fn signers(run: &Utf8Path) -> Result<Vec<String>, HostFault> {
+    // What is not an envelope is lost all the same where the run is replaced.
+    Ok(keys(run)?.unwrap_or_else(|| vec!["unknown".to_owned()]))
+}
+
+/// The keys that a run's envelope names; `None` where the file is not an envelope.
+fn keys(run: &Utf8Path) -> Result<Option<Vec<String>>, HostFault> {
     #[derive(Deserialize)]
     struct Envelope {
         signatures: Vec<Signature>,
@@ -222,13 +225,9 @@ pub fn signers(run: &Utf8Path) -> Result<Vec<String>, HostFault> {
         Err(error) if HostFault::is_one(&error) => {
             return Err(HostFault::of(&error, path.as_str(), "read"));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
         Err(_) => None,
     };
-    // One that is not an envelope is lost all the same where the run is replaced.
     let envelope = bytes.and_then(|bytes| serde_json::from_slice::<Envelope>(&bytes).ok());
-    Ok(match envelope {
-        Some(envelope) => envelope.signatures.into_iter().map(|one| one.keyid).collect(),
-        None => vec![UNKNOWN.to_owned()],
-    })
+    Ok(envelope.map(|envelope| envelope.signatures.into_iter().map(|one| one.keyid).collect()))
 }

@@ -471,7 +471,7 @@ fn a_key_of_another_rule_is_not_moved_where_it_loosens_that() {
         );
         folder.write("p.yaml", &policy);
         let ran = folder.gatedrun(&["policy", "check", "p.yaml"]);
-        assert!(ran.err.contains("remove it; it always ends the run"), "{}", ran.all());
+        assert!(ran.err.contains("remove it; this rule always ends a run"), "{}", ran.all());
         assert!(!ran.err.contains("move it below"), "{}", ran.all());
     }
 }

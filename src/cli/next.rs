@@ -3,7 +3,6 @@
 
 use camino::Utf8Path;
 
-use crate::event::InputRole;
 use crate::evidence::text::shell_word;
 use crate::inputs::{BUILTIN, Project};
 use crate::task::PARTIAL_ENDING;
@@ -95,8 +94,7 @@ fn with_task(command: &str, name: &Utf8Path, folder: &Utf8Path) -> String {
 
 /// The task that the ledger of a run names, if it is found from here.
 fn recorded_task(folder: &Utf8Path) -> Option<String> {
-    let started = project::started(folder)?;
-    let task = started.inputs.into_iter().find(|input| input.role == InputRole::Task)?.path;
+    let task = project::made_from(folder)?;
     (task.starts_with(BUILTIN) || Utf8Path::new(&task).is_file()).then_some(task)
 }
 

@@ -4,6 +4,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::write::proposal;
+use crate::file;
 use crate::inputs::Project;
 use crate::proposal::{self as proposals, Refusal};
 
@@ -32,9 +33,9 @@ impl Offer {
             // Where something cannot be read now, `review` says so.
             None | Some(Refusal::Inputs(_) | Refusal::Host(_)) if in_ci() => {
                 // Where no run is, there is nothing to replace: the run is written at once.
-                let accept = match target.is_dir() {
-                    true => format!(", accept the proposal with `{command}`,"),
-                    false => String::new(),
+                let accept = match file::is_folder(target) {
+                    Ok(true) | Err(_) => format!(", accept the proposal with `{command}`,"),
+                    Ok(false) => String::new(),
                 };
                 format!(
                     "nothing is accepted in CI: repeat the command on your machine{accept} and commit the run"

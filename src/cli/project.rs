@@ -321,8 +321,8 @@ pub fn misplaced(run: &Utf8Path) -> Option<String> {
 
 /// The path of the task that a run was made from, as it is recorded.
 pub fn made_from(run: &Utf8Path) -> Option<String> {
-    let inputs = started(run)?.inputs.into_iter();
-    inputs.filter(|input| input.role == InputRole::Task).map(|input| input.path).next()
+    let task = started(run)?.inputs.into_iter().find(|input| input.role == InputRole::Task)?;
+    Some(task.path)
 }
 
 /// That a run is not one of the task with this id, in words.

@@ -130,7 +130,7 @@ impl de::Error for Misfit {
     }
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
-        Self::new(unknown_key(field, known)).below(field)
+        Self::new(unknown_key(field, known, known)).below(field)
     }
 
     fn missing_field(field: &'static str) -> Self {

@@ -247,7 +247,7 @@ impl<'a> Findings<'a> {
                 Some(known) => format!("rename it to `{known}`"),
                 // Elsewhere it says what another rule does, and could only loosen that.
                 None if key == "on_deny" => match pointer {
-                    "/loop_budget" | "/progress" => "remove it; it always ends the run".into(),
+                    "/loop_budget" | "/progress" => "remove it; this rule always ends a run".into(),
                     _ => none(),
                 },
                 None if !homes.is_empty() => format!("move it below {}", homes.join(" or ")),

@@ -115,8 +115,8 @@ impl Policy {
     }
 }
 
-/// Reads a policy about the tools that have a contract and about these mounts, with the document that states it. Its examples
-/// are not checked.
+/// Reads a policy about the tools that have a contract and about these mounts, with the document that
+/// states it. Its examples are not checked.
 pub(super) fn parse(
     path: &str,
     bytes: &[u8],

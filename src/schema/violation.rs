@@ -65,15 +65,7 @@ impl Violation {
     pub fn unknown_keys(&self) -> impl Iterator<Item = (&str, String)> {
         let free = self.free();
         let known: Vec<&str> = self.known.iter().map(|(key, _)| key.as_str()).collect();
-        let told = move |name: &str| match misspelt(name, &free) {
-            Some(meant) => unknown_key(name, &[meant]),
-            None => format!(
-                "unknown key {:?}; remove it; the keys here are {}",
-                cut(name),
-                known.join(", ")
-            ),
-        };
-        self.unknown.iter().map(move |name| (name.as_str(), told(name)))
+        self.unknown.iter().map(move |name| (name.as_str(), unknown_key(name, &known, &free)))
     }
 
     /// The problems of a file that breaks its schema so: one for each unknown key, at that key.
@@ -126,7 +118,7 @@ pub(super) fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value)
             Some(format!("expected one of {listed}, found {}{hint}", shown(error.instance())))
         }
         ValidationErrorKind::AdditionalProperties { .. } => match unknown.as_slice() {
-            [name] => misspelt(name, &free).map(|meant| unknown_key(name, &[meant])),
+            [name] => misspelt(name, &free).map(|meant| unknown_key(name, &[meant], &[meant])),
             _ => None,
         },
         ValidationErrorKind::Required { .. } => missing.as_deref().and_then(|key| {

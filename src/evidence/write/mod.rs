@@ -188,7 +188,6 @@ fn known_folder(name: &str) -> bool {
 /// Refuses a folder that holds anything that no run has written, and a link in its place.
 fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
     let Some(metadata) = if_there(path, fs::symlink_metadata(path))? else { return Ok(()) };
-    let foreign = |name: &str| WriteError::Foreign { path: path.to_owned(), name: name.to_owned() };
     if metadata.is_symlink() {
         return Err(WriteError::Link(path.to_owned()));
     }
@@ -200,12 +199,14 @@ fn check_own(path: &Utf8Path) -> Result<(), WriteError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = io_at(path, entry.file_type())?;
         let ours = (known_file(&name) && kind.is_file()) || (known_folder(&name) && kind.is_dir());
-        if !ours && (known_file(&name) || known_folder(&name)) {
-            return Err(WriteError::Misfit { path: path.to_owned(), name });
+        if ours {
+            continue;
         }
-        if !ours {
-            return Err(foreign(&name));
-        }
+        let path = path.to_owned();
+        return Err(match known_file(&name) || known_folder(&name) {
+            true => WriteError::Misfit { path, name },
+            false => WriteError::Foreign { path, name },
+        });
     }
     Ok(())
 }
