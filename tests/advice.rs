@@ -460,6 +460,9 @@ fn a_folders_name_forges_no_line() {
         assert!(!ran.out.lines().any(forged), "{args:?}: {}", ran.all());
         assert!(ran.out.contains("x␊runs/canonical/v1: identical"), "{args:?}: {}", ran.all());
     }
+    // Nobody needs to think of it where a line is printed.
+    let ran = folder.gatedrun(&["diff", RUN, place]);
+    assert!(ran.out.contains("x␊runs/canonical/v1: identical: every event"), "{}", ran.all());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{Folder, Ran, copy, in_doubt, root};
+use crate::tools::second_verdict_is;
 
 const RUN: &str = "runs/canonical/v1";
 const TASK: &str = "tasks/canonical/v1.json";
@@ -340,4 +341,33 @@ fn no_change_of_runs_that_cannot_be_tested_is_red_and_says_so() {
         folder.gatedrun(&["replay", RUN, "--policy", "policy/v1.yaml", "--require", "no-change"]);
     assert_ne!(ran.code, 0, "{}", ran.all());
     assert!(ran.err.contains("--require no-change: no run could be tested"), "{}", ran.all());
+}
+
+/// A denial that a run continued after is not what ends it: neither when the next call of the step fails
+/// for good, nor when a later step does.
+#[test]
+fn a_denial_that_a_run_continued_after_does_not_end_it() {
+    let folder = Folder::project();
+    copy(
+        root().join("tasks/on_deny").as_std_path(),
+        folder.path().join("tasks/on_deny").as_std_path(),
+    );
+    let mut task: Value = serde_json::from_slice(&folder.read("tasks/on_deny/mixed.json")).unwrap();
+    task.as_object_mut().unwrap().remove("expected");
+    for (name, tool) in [("same", "read"), ("later", "write")] {
+        task["id"] = format!("test/{name}").into();
+        task["faults"] = json!([{"tool": tool, "mode": "always_fail"}]);
+        folder.write(&format!("tasks/test/{name}.json"), task.to_string());
+        let ran = folder.gatedrun(&["run", &format!("tasks/test/{name}.json")]);
+        assert_eq!(ran.code, 3, "{}", ran.all());
+        let run = format!("runs/test/{name}");
+        let ledger = String::from_utf8(folder.read(&format!("{run}/state.jsonl"))).unwrap();
+        assert!(ledger.contains("\"decision\":\"deny\",\"rule_id\":\"url_allowlist\""));
+        let end: Value = serde_json::from_str(ledger.lines().last().unwrap()).unwrap();
+        let due = json!(["failure_mode_terminal", null, "retry_exhaustion"]);
+        let event = &end["event"];
+        assert_eq!(json!([event["terminal_reason"], event["rule_id"], event["failure_mode"]]), due);
+        assert_eq!(folder.gatedrun(&["verify", &run]).code, 0);
+        second_verdict_is(&folder, &run, "verified");
+    }
 }

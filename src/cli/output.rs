@@ -429,3 +429,17 @@ impl Default for Terminal {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_and_sends_no_codes_but_its_own() {
+        let hostile = "a\nb\r\u{1b}[2K\u{1b}[31mc\u{1b}[0m\u{202e}";
+        let plain = "a␊b<U+000D><U+001B>[2K<U+001B>[31mc<U+001B>[0m<U+202E>";
+        assert_eq!(shown(hostile, false), plain);
+        let coloured = "a␊b<U+000D><U+001B>[2K\u{1b}[31mc\u{1b}[0m<U+202E>";
+        assert_eq!(shown(hostile, true), coloured);
+    }
+}
