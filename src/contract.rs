@@ -128,6 +128,11 @@ impl Contract {
         })
     }
 
+    /// Whether a call of the tool may have this effect.
+    pub fn has(&self, effect: Effect) -> bool {
+        self.effects.iter().any(|of_argument| of_argument.effect == effect)
+    }
+
     /// What the arguments do that the contract forbids; empty if nothing.
     pub fn input_violations(&self, arguments: &Value) -> Vec<Violation> {
         self.input.violations(arguments)

@@ -108,7 +108,7 @@ impl fmt::Display for Problems {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            problem.fmt(f)?;
+            f.write_str(&one_line(&problem.to_string()))?;
         }
         match self.0.len().saturating_sub(SHOWN_MAX) {
             0 => Ok(()),
@@ -175,6 +175,15 @@ fn place(at: &str) -> (u64, u64, Vec<(u64, &str)>) {
 /// The name of a file as a message shows it; an empty one is seen too.
 pub fn named(file: &str) -> std::borrow::Cow<'_, str> {
     if file.is_empty() { "\"\"".into() } else { cut(file) }
+}
+
+/// A message that is one line, whatever the names in it are: a line feed in a name begins none.
+///
+/// ```
+/// assert_eq!(gatedrun::problem::one_line("a\nb: no such file"), "a\\nb: no such file");
+/// ```
+pub fn one_line(message: &str) -> String {
+    message.replace('\n', "\\n")
 }
 
 /// How long a quoted value may be in a message, in characters.

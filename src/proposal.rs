@@ -20,9 +20,16 @@ use crate::ledger::{LedgerError, Reader};
 use crate::problem::Problems;
 use crate::recovery::scan;
 
-/// Where the inputs of the runs of a place are, and the id of its task; `None` for a run that lies in
-/// no project.
-pub type Home<'l> = Option<(&'l Library, &'l str)>;
+/// The task whose runs a place holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Home<'l> {
+    /// Where its inputs are.
+    pub library: &'l Library,
+    /// Its path there.
+    pub task: &'l str,
+    /// Its id.
+    pub id: &'l str,
+}
 
 /// Why a proposal does not replace the run in its place.
 #[derive(Debug, thiserror::Error)]
@@ -30,11 +37,14 @@ pub enum Refusal {
     /// It may not: what is wrong with it.
     #[error("{0}")]
     Unfit(String),
+    /// It does not hold together: how.
+    #[error("{0}")]
+    Damaged(String),
+    /// It was not made from the current inputs: what differs.
+    #[error("it was made from other inputs: {}", .0.join("; "))]
+    OtherInputs(Vec<String>),
     /// It is not what its task expects.
-    #[error(
-        "it does not meet its task's expectations: {}; fix the cause, or change `expected` in {task}, and make it again",
-        unmet.join("; ")
-    )]
+    #[error("it does not meet its task's expectations: {}", unmet.join("; "))]
     Unmet {
         /// The task, as a user names it.
         task: String,
@@ -55,6 +65,9 @@ pub enum Refusal {
 /// Why it may not, or why that cannot be found out.
 pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(), Refusal> {
     let unfit = |what: String| Err(Refusal::Unfit(what));
+    if let Some(what) = origin::other_version(target) {
+        return unfit(format!("the run there is not replaced: {what}"));
+    }
     let (started, observed) = read(proposal)?;
     let committed = match read(target) {
         Ok((started, _)) => Some(started),
@@ -65,24 +78,18 @@ pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(
     if let Some(what) = other_run(&started, committed.as_ref(), home) {
         return unfit(what);
     }
-    if let Some((library, id)) = home {
-        let loaded = library.load(&format!("tasks/{id}.json"), Some(started.seed));
-        let loaded = loaded.map_err(Refusal::Inputs)?;
-        let now = loaded.started(inputs::llm(&loaded).identity());
-        let differences = origin::differences(&started, &now);
-        if !differences.is_empty() {
-            return unfit(format!(
-                "it was made from other inputs: {}; make it again with `gatedrun check {target}`, or reject it with `gatedrun review {target} --reject`",
-                differences.join("; ")
-            ));
-        }
-        let unmet = loaded.task.expected.as_ref().map(|expected| observed.unmet(expected));
-        if let Some(unmet) = unmet.filter(|unmet| !unmet.is_empty()) {
-            let task = library.typed(&format!("tasks/{id}.json"));
-            return Err(Refusal::Unmet { task, unmet });
-        }
+    let Home { library, task, .. } = home;
+    let loaded = library.load(task, Some(started.seed)).map_err(Refusal::Inputs)?;
+    let now = loaded.started(inputs::llm(&loaded).identity());
+    let differences = origin::differences(&started, &now);
+    if !differences.is_empty() {
+        return Err(Refusal::OtherInputs(differences));
     }
-    let found = verify(proposal, home.map(|(library, _)| library), &[]);
+    let unmet = loaded.task.expected.as_ref().map(|expected| observed.unmet(expected));
+    if let Some(unmet) = unmet.filter(|unmet| !unmet.is_empty()) {
+        return Err(Refusal::Unmet { task: library.typed(task), unmet });
+    }
+    let found = verify(proposal, Some(library), &[]);
     if let Some(fault) = found.host_fault() {
         return Err(fault.into());
     }
@@ -95,9 +102,9 @@ pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(
         }
         return match empty_folder(proposal)? {
             None => Ok(()),
-            Some(path) => unfit(format!(
-                "it is tampered ({path}: the run made no such folder); reject it with `gatedrun review {target} --reject` and make it again"
-            )),
+            Some(path) => Err(Refusal::Damaged(format!(
+                "it is tampered ({path}: the run made no such folder)"
+            ))),
         };
     }
     let first = found.findings.iter().find(|finding| finding.verdict == found.verdict);
@@ -105,10 +112,7 @@ pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(
         let line = first.line.map_or_else(String::new, |line| format!(", line {line}"));
         format!(" ({}{line}: {})", first.file, first.what)
     });
-    unfit(format!(
-        "it is {}{first}; reject it with `gatedrun review {target} --reject` and make it again",
-        found.verdict.words()
-    ))
+    Err(Refusal::Damaged(format!("it is {}{first}", found.verdict.words())))
 }
 
 /// A folder in the run's own that no call has made. `verify` passes over empty ones, since version
@@ -148,7 +152,7 @@ fn other_run(
     committed: Option<&RunStarted>,
     home: Home<'_>,
 ) -> Option<String> {
-    let task = home.map(|(_, id)| id).or(committed.map(|committed| committed.task.as_str()))?;
+    let task = home.id;
     if started.task != task {
         return Some(format!(
             "it is a run of the task {:?}, and the place is that of {task:?}",
@@ -156,10 +160,7 @@ fn other_run(
         ));
     }
     let known = committed.map(|committed| committed.run_id.clone());
-    let planned = home.and_then(|(library, id)| {
-        let inputs = library.load(&format!("tasks/{id}.json"), None).ok()?;
-        Some(inputs.run_id())
-    });
+    let planned = home.library.load(home.task, None).ok().map(|inputs| inputs.run_id());
     let is_derived = started.run_id == derive::run_id(started.seed, &started.task);
     let is_known = known.iter().chain(&planned).any(|run_id| *run_id == started.run_id);
     if is_derived && (is_known || (known.is_none() && planned.is_none())) {

@@ -528,7 +528,7 @@ fn another_kind_of_file_under_a_name_of_a_run_is_told_as_that() {
     std::os::unix::fs::symlink("report", &trace).unwrap();
     let ran = folder.gatedrun(&["check", RUN]);
     assert!(!ran.all().contains("not part of a run"), "{}", ran.all());
-    assert!(ran.err.contains("not a regular file or folder of a run's own"), "{}", ran.all());
+    assert!(ran.err.contains("a link, or another kind of file"), "{}", ran.all());
     std::fs::remove_file(&trace).unwrap();
     let ran = folder.gatedrun(&["check", RUN]);
     assert!(ran.err.contains("what it is now; "), "{}", ran.all());
@@ -566,4 +566,153 @@ fn a_run_is_resumed_with_its_own_task_only() {
     folder.write(&format!("{RUN}/attestation.intoto.json"), "");
     let ran = folder.gatedrun(&["list", "--json"]);
     assert!(!ran.out.contains("\"signed\":true"), "{}", ran.all());
+}
+
+/// A run in a folder of one's own is held to its task as well.
+#[test]
+fn a_proposal_in_a_folder_of_ones_own_is_held_to_its_task() {
+    let folder = Folder::with_run();
+    assert_eq!(folder.gatedrun(&["run", TASK, "--out", "my-run"]).code, 0);
+    let reason = "\"terminal_reason\": \"final_answer\"";
+    folder.edit(TASK, reason, "\"terminal_reason\": \"no_progress\"");
+    assert_eq!(folder.gatedrun(&["run", TASK, "--out", "my-run"]).code, 1);
+    for args in [&["review", "my-run", "--accept"][..], &["review", "../my-run", "--accept"]] {
+        let below = if args[1] == "my-run" { "" } else { "data" };
+        let ran = folder.gatedrun_in(below, args);
+        assert_eq!(ran.code, 1, "{}", ran.all());
+        assert!(ran.err.contains("does not meet its task's expectations"), "{}", ran.all());
+    }
+    // One of other inputs is not accepted either.
+    folder.edit(TASK, "\"terminal_reason\": \"no_progress\"", reason);
+    folder.edit("policy/v1.yaml", "jitter_percent: 20", "jitter_percent: 10");
+    let ran = folder.gatedrun(&["review", "my-run", "--accept"]);
+    assert!(ran.code == 1 && ran.err.contains("made from other inputs"), "{}", ran.all());
+    assert!(ran.err.contains("`gatedrun check my-run --task"), "{}", ran.all());
+    // Where its task is not known, nothing is known of what it should be.
+    let elsewhere = Folder::new();
+    for name in ["my-run", "my-run.new"] {
+        let (from, to) = (folder.path().join(name), elsewhere.path().join(name));
+        copy(from.as_std_path(), to.as_std_path());
+    }
+    let ran = elsewhere.gatedrun(&["review", "my-run", "--accept"]);
+    assert!(ran.code == 1 && ran.err.contains("repeat the command in"), "{}", ran.all());
+    let moved = elsewhere.path().join("my-run");
+    let ran = folder.gatedrun(&["review", moved.as_str(), "--accept"]);
+    assert!(ran.code == 1 && ran.err.contains("made from other inputs"), "{}", ran.all());
+    // And one that is as its task makes it is.
+    assert_eq!(folder.gatedrun(&["review", "my-run", "--reject"]).code, 0);
+    assert_eq!(folder.gatedrun(&["run", TASK, "--out", "my-run"]).code, 1);
+    let ran = folder.gatedrun(&["review", "my-run", "--accept"]);
+    assert!(ran.code == 0 && ran.out.contains("accepted"), "{}", ran.all());
+    assert_eq!(folder.gatedrun(&["check", "my-run", "--task", TASK]).code, 0);
+}
+
+/// What another version of the program wrote is whole: nobody is told to restore or to replace it, and
+/// no command replaces it.
+#[test]
+fn no_command_replaces_a_run_of_another_version() {
+    let ledger = |run: &str| format!("{run}/state.jsonl");
+    for newer in ["ledger", "manifest"] {
+        let folder = Folder::with_run();
+        match newer {
+            "ledger" => folder.edit(&ledger(RUN), "\"format\":1", "\"format\":9"),
+            _ => folder.edit(&format!("{RUN}/manifest.json"), "\"format\": 1", "\"format\": 9"),
+        }
+        let before = folder.read(&ledger(RUN));
+        folder.edit("policy/v1.yaml", "jitter_percent: 20", "jitter_percent: 10");
+        for args in [
+            &["check", RUN][..],
+            &["regression"],
+            &["list"],
+            &["run", TASK, "--accept"],
+            &["run", TASK],
+            &["review", "--accept"],
+            &["verify", RUN],
+        ] {
+            let ran = folder.gatedrun(args);
+            if newer == "ledger" || !matches!(args[0], "list" | "verify") {
+                assert!(ran.code != 0, "{newer} {args:?}: {}", ran.all());
+                assert!(
+                    ran.all().contains("use a version of the program"),
+                    "{args:?}: {}",
+                    ran.all()
+                );
+                for advice in ["restore", "accept it", "review it", "make the run again"] {
+                    assert!(!ran.all().contains(advice), "{newer} {args:?}: {}", ran.all());
+                }
+            }
+            assert_eq!(folder.read(&ledger(RUN)), before, "{newer} {args:?}: {}", ran.all());
+        }
+        // One that was cut short.
+        let runs = folder.path().join("runs/canonical");
+        std::fs::rename(runs.join("v1"), runs.join("v1.partial")).unwrap();
+        let ran = folder.gatedrun(&["resume", RUN]);
+        if newer == "ledger" {
+            assert!(ran.code != 0 && ran.err.contains("use a version"), "{}", ran.all());
+            assert!(!ran.all().contains("start over"), "{}", ran.all());
+        }
+    }
+}
+
+#[test]
+fn what_was_named_wrongly_is_told_as_that() {
+    let folder = Folder::with_run();
+    for (args, due) in [
+        (
+            &["check", RUN, "--task", "builtin:typo"][..],
+            "the built-in task is builtin:tasks/canonical/v1.json",
+        ),
+        (&["run", "builtin:typo"], "the built-in task is builtin:tasks/canonical/v1.json"),
+        (&["check", RUN, "--task", "tasks"], "tasks: a folder; name a task file"),
+        (&["run", "data"], "data: a folder without tasks; name a task file or a folder of tasks"),
+        (&["run", "a\nb"], "a\\nb: no such file"),
+        (&["verify", "a\ngatedrun: b"], "a\\ngatedrun: b: no such folder"),
+        (&["policy", "check", "a\nb"], "a\\nb"),
+    ] {
+        let ran = folder.gatedrun(args);
+        assert_eq!(ran.code, 2, "{args:?}: {}", ran.all());
+        assert!(ran.all().contains(due), "{args:?}: {}", ran.all());
+        assert!(!ran.all().contains("remove the run"), "{args:?}: {}", ran.all());
+    }
+    // What a task names that is missing is told at once.
+    folder.edit(TASK, "policy/v1.yaml", "policy/none.yaml");
+    folder.edit(TASK, "\"tools\"", "\"no-tools\"");
+    let ran = folder.gatedrun(&["run", TASK]);
+    for missing in ["policy/none.yaml: no such file", "no-tools: no such"] {
+        assert!(ran.err.contains(missing), "{missing}: {}", ran.all());
+    }
+}
+
+/// Each of these says what is there, and a command about it that can be given.
+#[test]
+fn what_is_missing_beside_a_run_is_told_with_what_works() {
+    let folder = Folder::with_run();
+    // A link in the place of a run is not looked into, and hides no task.
+    let runs = folder.path().join("runs/canonical");
+    std::fs::rename(runs.join("v1"), folder.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../../elsewhere", runs.join("v1")).unwrap();
+    let ran = folder.gatedrun(&["list"]);
+    assert!(ran.out.contains("a link") && !ran.out.contains("no run"), "{}", ran.all());
+    std::fs::remove_file(runs.join("v1")).unwrap();
+    std::fs::rename(folder.path().join("elsewhere"), runs.join("v1")).unwrap();
+    // A damaged run in a comparison.
+    copy(runs.join("v1").as_std_path(), folder.path().join("runs/canonical/v1 copy").as_std_path());
+    folder.edit("runs/canonical/v1 copy/state.jsonl", "\"seq\":3", "\"seq\":4");
+    let ran = folder.gatedrun(&["diff", RUN, "runs/canonical/v1 copy"]);
+    assert!(ran.code == 5, "{}", ran.all());
+    assert!(ran.err.contains("see `gatedrun verify 'runs/canonical/v1 copy'`"), "{}", ran.all());
+    std::fs::remove_dir_all(folder.path().join("runs/canonical/v1 copy")).unwrap();
+    // `check` runs no task that is gone.
+    let shown = folder.gatedrun(&["show", RUN]).out;
+    assert!(shown.contains("`gatedrun check runs/canonical/v1` runs the task again"), "{shown}");
+    let task = folder.read(TASK);
+    std::fs::remove_file(folder.path().join(TASK)).unwrap();
+    let shown = folder.gatedrun(&["show", RUN]).out;
+    assert!(shown.contains("checks the evidence") && !shown.contains("again"), "{shown}");
+    // A project of which no run is committed yet.
+    folder.write(TASK, task);
+    std::fs::remove_dir_all(folder.path().join("runs")).unwrap();
+    let ran = folder.gatedrun(&["check"]);
+    let due = "runs/canonical/v1: missing: no run of tasks/canonical/v1.json is committed";
+    assert!(ran.code == 1 && ran.out.contains(due), "{}", ran.all());
 }

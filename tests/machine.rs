@@ -421,7 +421,7 @@ fn a_second_signature_stands_beside_the_first() {
     assert!(ran.code == 0 && ran.out.contains(&format!("signed by {id},")), "{}", ran.all());
     let ran = verify(&["b.pub.pem"]);
     assert!(
-        ran.code == 0 && ran.out.contains(&format!("names key {old}, which was not given")),
+        ran.code == 0 && ran.out.contains(&format!("names key {old}, not given")),
         "{}",
         ran.all()
     );
@@ -565,7 +565,7 @@ fn nothing_that_is_named_is_waited_for_or_read_without_end() {
             let is_told = args.contains(&"--json") || args.contains(&"--task");
             let says = match bad {
                 "huge" => "larger than",
-                "folder" if args[0] == "run" => "a folder without tasks/",
+                "folder" if args[0] == "run" => "a folder without tasks;",
                 _ => "not a regular file",
             };
             assert!(is_told || told.contains(says), "{args:?}: {told}");

@@ -480,6 +480,9 @@ fn holds_up(folder: &Folder) {
         let again = folder.gatedrun(&[command, "runs/test/script"]);
         assert_eq!(again.code, 0, "{command}: {}", again.all());
     }
+    // Made from its task once more, it has every file that it has, those that a settled call wrote too.
+    let again = folder.gatedrun(&["run", "tasks/test/script.json"]);
+    assert!(again.out.contains("identical to the existing run"), "{}", again.all());
     second_verdict_is(folder, "runs/test/script", "verified");
 }
 

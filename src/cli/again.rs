@@ -11,7 +11,7 @@ use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::expect::Observed;
 use crate::evidence::open::Folder;
 use crate::evidence::verify::contents;
-use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, open};
+use crate::evidence::{FILES, MANIFEST, REPORT, STATE, TRACE, open, origin};
 use crate::file::said;
 use crate::governor::Recovery;
 use crate::host::HostFault;
@@ -160,6 +160,11 @@ fn classify(
     progress: &Progress,
     checked: &mut Checked,
 ) -> Result<(), Stop> {
+    if let Some(what) = origin::other_version(run) {
+        checked.class = Class::Unknown;
+        checked.unknown = Some(what);
+        return Ok(());
+    }
     let was = match Shape::of_run(run) {
         Ok(was) => was,
         Err(NoRun::Host(fault)) => return Err(fault.into()),

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::evidence::behaviour::{Class, class};
+use crate::evidence::behaviour::Class;
 use crate::evidence::compare::ChangedInput;
+use crate::evidence::diff::differing_files;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::write::{Settlement, Staging, is_folder, proposal, target_of};
 use crate::evidence::{MANIFEST, STATE, attest, open};
@@ -24,6 +25,7 @@ use super::execute::{Begun, execute};
 use super::found;
 use super::in_order::{Work, cores, in_order};
 use super::items::{Item, Runless, items};
+use super::next;
 use super::offer::{self, Offer};
 use super::output::Terminal;
 use super::project::{self, Libraries, is_cut_short};
@@ -259,7 +261,10 @@ impl Checks<'_> {
             Ok(_) if is_cut_short(run) => ("unfinished", found::unfinished(run), exit::INTERRUPTED),
             Ok(_) => (
                 "missing",
-                format!("no run of {path} is committed; make one with `gatedrun run {path}`"),
+                format!(
+                    "no run of {path} is committed; make one with `{}`",
+                    next::command("run", path, "")
+                ),
                 exit::DRIFT,
             ),
             Err(problems) => {
@@ -334,9 +339,9 @@ impl Checks<'_> {
             }
             if let Some(seed) = recorded.filter(|seed| *seed != inputs.task.seed) {
                 checked.seed = Some(format!(
-                    "made with seed {seed}, the task says {}: run it with `gatedrun run {} --accept`",
+                    "made with seed {seed}, the task says {}: run it with `{}`",
                     inputs.task.seed,
-                    task_path(run, task)
+                    next::command("run", task_path(run, task), " --accept")
                 ));
             }
             Ok((checked, inputs))
@@ -358,13 +363,14 @@ impl Checks<'_> {
         }
         if checked.is_identical() {
             if let Some(proposal) = &checked.proposal {
-                let what = match class(run, proposal) {
-                    Ok(Class::Identical) => "a proposal that is this run, byte for byte",
+                let what = match differing_files(run, proposal) {
+                    Ok(files) if files.is_empty() => "a proposal that is this run, byte for byte",
                     _ => "a proposal that is not what the task makes now",
                 };
                 // It is not this command's to remove: somebody may want to look at it.
                 terminal.note(&format!(
-                    "  {proposal}: {what}; remove it with `gatedrun review {run} --reject`"
+                    "  {proposal}: {what}; remove it with `{}`",
+                    next::command("review", run, " --reject")
                 ));
             }
             return Ok(exit::OK);
@@ -376,11 +382,17 @@ impl Checks<'_> {
         self.inputs.extend(checked.inputs);
         let target = target_of(run);
         if target != run {
-            terminal.note(&format!("  make the proposal again with `gatedrun check {target}`"));
+            let again = next::check(&target);
+            terminal.note(&format!("  make the proposal again with `{again}`"));
         } else if checked.differences.is_empty() && !checked.unmet.is_empty() {
             terminal.note(&format!("  {run}: {}", offer::meet(&library.typed(task))));
         // What only a checkout did is not for anyone to accept, nor what was not compared.
-        } else if is_offered && !in_ci() {
+        } else if is_offered && in_ci() {
+            terminal.note(&format!(
+                "  in CI no proposal is written: repeat `{}` on your machine, and accept what is right",
+                next::check(run)
+            ));
+        } else if is_offered {
             return Ok(exit::worse(exit::DRIFT, propose(run, &inputs, terminal)));
         }
         Ok(exit::DRIFT)

@@ -14,7 +14,7 @@ use crate::evidence::text::terminal as escape;
 use crate::evidence::{FILES, STATE, open};
 use crate::file::said;
 use crate::host::HostFault;
-use crate::ledger::OTHER_VERSION;
+use crate::ledger::is_of_another_version;
 use crate::line_ends::RUNS;
 
 use super::Stop;
@@ -148,7 +148,7 @@ impl Checked {
 
     /// Whether another version of the program reads the committed run, which this one does not.
     pub(super) fn is_of_another_version(&self) -> bool {
-        self.unknown.as_ref().is_some_and(|why| why.contains(OTHER_VERSION))
+        self.unknown.as_ref().is_some_and(|why| is_of_another_version(why))
     }
 
     fn bytes_words(&self) -> &'static str {
@@ -330,7 +330,7 @@ pub(super) fn print_differences(
         print_drift(&escape(committed.as_str()), name, &drift, terminal)?;
     }
     let others = match differing_files(committed, now) {
-        Err(unread) if unread.is_host => return Err(Stop::host(unread.message)),
+        Err(unread) if unread.is_host => return Err(Stop::host(unread)),
         others => others.unwrap_or_default(),
     };
     for other in others.into_iter().filter(|other| !FILES.contains(&other.file.as_str())) {

@@ -447,10 +447,13 @@ fn refuse_irregular(path: &Utf8Path, metadata: &Metadata) -> Result<(), Stop> {
         _ if file_type.is_symlink() => FileType::Symlink,
         _ => FileType::Unknown,
     };
+    let remedy = match found {
+        FileType::Directory | FileType::Symlink => "name a file",
+        // A pipe or a terminal.
+        _ => "name a file, and print it afterwards where you want it printed",
+    };
     let found = kind(found).unwrap_or_default();
-    Err(Stop::usage(format!(
-        "{path}: not a regular file (found {found}); name a file, and print it afterwards where you want it printed"
-    )))
+    Err(Stop::usage(format!("{path}: not a regular file (found {found}); {remedy}")))
 }
 
 /// Refuses the file that stdout or stderr goes to: replaced, it would lose what is printed.

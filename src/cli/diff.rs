@@ -4,8 +4,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::diff::{CallView, Diff, Difference, FileDifference, StepPair, StepView, diff};
 use crate::evidence::text::{shortened, terminal as escape};
+use crate::ledger::is_of_another_version;
 
 use super::found::named_run;
+use super::next;
 use super::output::{COLUMNS_MAX, Terminal, Tone, differing};
 use super::{Stop, exit};
 
@@ -41,8 +43,15 @@ fn columns(text: &str) -> Result<u64, String> {
 pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let (a, b) = (named_run(&args.a)?.folder, named_run(&args.b)?.folder);
     let found = diff(&a, &b).map_err(|unread| {
-        let code = if unread.is_host { exit::HOST } else { exit::MALFORMED };
-        Stop { message: unread.message, code }
+        if unread.is_host {
+            return Stop::host(unread);
+        }
+        let run = if unread.path.starts_with(&a) { &a } else { &b };
+        let message = match is_of_another_version(&unread.what) {
+            true => unread.to_string(),
+            false => format!("{unread}; see `{}`", next::verify(run)),
+        };
+        Stop { message, code: exit::MALFORMED }
     })?;
     if args.json {
         terminal.json(&found)?;

@@ -12,7 +12,7 @@ use crate::evidence::write::{interrupted, is_beside, swap_beside, swapped, targe
 use crate::evidence::{STATE, WORK, open};
 use crate::file::{self, said};
 use crate::host::HostFault;
-use crate::ledger::{LedgerError, Reader};
+use crate::ledger::{LedgerError, Reader, is_of_another_version};
 use crate::task::PARTIAL_ENDING;
 
 use super::next;
@@ -63,7 +63,8 @@ pub fn note_replacement(target: &Utf8Path, terminal: &mut Terminal) {
 /// What to say of a run beside which a replacement has left something.
 fn left_behind(target: &Utf8Path, swap: &Utf8Path) -> String {
     format!(
-        "{target}: a replacement of this run was interrupted, or is not finished yet, and left {swap}; repeat the command that was interrupted, or finish it with `gatedrun review {target}`"
+        "{target}: a replacement of this run was interrupted, or is not finished yet, and left {swap}; repeat the command that was interrupted, or finish it with `{}`",
+        next::command("review", target, "")
     )
 }
 
@@ -319,8 +320,17 @@ pub(super) fn summary(folder: &Utf8Path) -> (Summary, Option<Unread>) {
     (summary, unread)
 }
 
+/// What is wrong with the ledger of a run, and what to do about it.
+pub(super) fn damaged(run: &Utf8Path, what: impl fmt::Display) -> String {
+    let what = what.to_string();
+    match is_of_another_version(&what) {
+        true => what,
+        false => format!("{what}; {}", restored(run)),
+    }
+}
+
 /// What to do about a run whose ledger is damaged.
-pub(super) fn damaged(run: &Utf8Path) -> String {
+pub(super) fn restored(run: &Utf8Path) -> String {
     match run.as_str().ends_with(PARTIAL_ENDING) {
         true => format!("restore it from a backup, or start over with `{}`", next::over(run)),
         false => format!("see `{}`, and restore the run from version control", next::verify(run)),

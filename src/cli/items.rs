@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::write::{interrupted, target_of};
+use crate::file;
 use crate::inputs::Project;
 
 use super::found::{self, Found};
@@ -47,6 +48,12 @@ pub(super) fn items(
     for path in paths {
         let found = match found::find_runs(path) {
             Ok(found) => found,
+            // A project of which no run is committed yet has tasks without runs.
+            Err(_)
+                if file::at(path)?.is_none() && !runless(path, &Found::default()).0.is_empty() =>
+            {
+                Found::default()
+            }
             // Where several paths were named, one that cannot be read hides no other.
             Err(stop) if paths.len() > 1 => {
                 items.push(Item::Refused(path.clone(), "failed", stop.message, stop.code));

@@ -179,7 +179,13 @@ fn rows(root: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Row>, Stop> {
     };
     // Where a folder of runs was not read, a run that is not known is not one that is missing.
     let is_unknown = found.refused().any(|refused| refused.is_host);
-    let without = tasks.iter().filter(|id| !known.contains(*id) && !is_interrupted(id));
+    // Nor is one that was not looked into: it has its own row.
+    let is_refused = |id: &str| {
+        let run = root.join("runs").join(id);
+        found.refused().any(|refused| run.starts_with(&refused.path))
+    };
+    let without =
+        tasks.iter().filter(|id| !known.contains(*id) && !is_interrupted(id) && !is_refused(id));
     for id in without.filter(|_| !is_unknown) {
         rows.push(Row::of(id, Standing::NoRun));
     }
@@ -215,7 +221,7 @@ fn read(folder: &Utf8Path, mut row: Row) -> Row {
     match ends.filter(|_| is_begun) {
         Some(Unread::Early) if is_unfinished => {}
         Some(unread) => {
-            let what = format!("{STATE}: {unread}; {}", found::damaged(folder));
+            let what = format!("{STATE}: {}", found::damaged(folder, &unread));
             (row.error, row.code) = (Some(what), unread.code());
         }
         None => {}

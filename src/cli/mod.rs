@@ -193,7 +193,7 @@ fn unreadable(args: &[OsString]) -> Option<Stop> {
         unread.map(|(number, arg)| format!("argument {number}, {arg:?}: not UTF-8")).collect();
     (!unread.is_empty()).then(|| {
         let what = "nothing was done; rename the file, or name the folder it is in: the others in it then get their verdicts";
-        Stop::usage(format!("{}; {what}", unread.join("\n")))
+        Stop::lines(format!("{}; {what}", unread.join("\n")))
     })
 }
 
@@ -216,7 +216,7 @@ fn unparsed(error: clap::Error, args: &[OsString], json: bool) -> ExitCode {
     let message = message.split("\n\nFor more information").next().unwrap_or(message);
     let message = &format!("{message}\nsee `{help}`");
     if json {
-        terminal.stop(&Stop::usage(message));
+        terminal.stop(&Stop::lines(message.clone()));
     } else {
         let mut lines = message.lines();
         lines.next().into_iter().for_each(|line| terminal.error(line));

@@ -4,7 +4,7 @@
 use camino::Utf8Path;
 
 use crate::evidence::text::shell_word;
-use crate::inputs::{BUILTIN, Project};
+use crate::inputs::{BUILTIN, Library, Project};
 use crate::task::PARTIAL_ENDING;
 
 use super::project::{self, TaskPath};
@@ -57,6 +57,14 @@ pub(super) fn check(name: &Utf8Path) -> String {
     with_task("check", name, name)
 }
 
+/// Whether the task of a run is found from here, so that it can be executed again.
+pub(super) fn has_task(run: &Utf8Path) -> bool {
+    match task_of(run, None) {
+        Ok((project, task)) => Library::new(project).has(&task).unwrap_or(true),
+        Err(_) => recorded_task(run).is_some(),
+    }
+}
+
 /// How to check the evidence of a run; for one that is in no project, with the inputs of the project
 /// here.
 pub(super) fn verify(name: &Utf8Path) -> String {
@@ -96,6 +104,11 @@ fn with_task(command: &str, name: &Utf8Path, folder: &Utf8Path) -> String {
 fn recorded_task(folder: &Utf8Path) -> Option<String> {
     let task = project::made_from(folder)?;
     (task.starts_with(BUILTIN) || Utf8Path::new(&task).is_file()).then_some(task)
+}
+
+/// A command about a path, and what follows that.
+pub(super) fn command(name: &str, path: impl AsRef<str>, rest: &str) -> String {
+    format!("gatedrun {name} {}{rest}", word(path))
 }
 
 /// How to look at the proposal for a run: `review` looks below `runs` by itself.

@@ -3,10 +3,11 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::evidence::STATE;
 use crate::evidence::write::proposal;
 use crate::file;
-use crate::inputs::Project;
-use crate::proposal::{self as proposals, Refusal};
+use crate::inputs::{BUILTIN, Project};
+use crate::proposal::{self as proposals, Home, Refusal};
 
 use super::ci::in_ci;
 use super::next;
@@ -29,7 +30,6 @@ impl Offer {
                 "it does not meet its task's expectations, so it cannot be accepted: {}",
                 meet(&task)
             ),
-            Some(Refusal::Unfit(what)) => format!("it cannot be accepted: {what}"),
             // Where something cannot be read now, `review` says so.
             None | Some(Refusal::Inputs(_) | Refusal::Host(_)) if in_ci() => {
                 // Where no run is, there is nothing to replace: the run is written at once.
@@ -44,8 +44,28 @@ impl Offer {
             None | Some(Refusal::Inputs(_) | Refusal::Host(_)) => {
                 return Self::Acceptable(command);
             }
+            Some(refusal) => format!("it cannot be accepted: {}", words(target, &refusal)),
         };
         Self::Unacceptable(refused)
+    }
+}
+
+/// Why a proposal may not replace the run in its place, and what to do.
+pub(super) fn words(target: &Utf8Path, refusal: &Refusal) -> String {
+    let reject = || next::command("review", target, " --reject");
+    match refusal {
+        Refusal::Unmet { task, .. } => {
+            format!("{refusal}; fix the cause, or change `expected` in {task}, and make it again")
+        }
+        Refusal::OtherInputs(_) => format!(
+            "{refusal}; reject it with `{}`, and see with `{}` what the task makes now",
+            reject(),
+            next::check(target)
+        ),
+        Refusal::Damaged(_) => {
+            format!("{refusal}; reject it with `{}` and make it again", reject())
+        }
+        Refusal::Unfit(_) | Refusal::Inputs(_) | Refusal::Host(_) => refusal.to_string(),
     }
 }
 
@@ -61,19 +81,42 @@ pub(super) fn id_of(target: &Utf8Path) -> Option<(Utf8PathBuf, String)> {
 
 /// Why a proposal may not replace the run in its place; `None` where it may.
 pub(super) fn refusal(target: &Utf8Path, libraries: &mut Libraries) -> Option<Refusal> {
-    let proposal = &proposal(target);
-    let home = match id_of(target) {
-        None => None,
-        Some((root, id)) => {
-            let library = libraries.get(&Project::Folder(root));
-            let has_task = match library.has(&format!("tasks/{id}.json")) {
-                Ok(has_task) => has_task,
-                Err(fault) => return Some(fault.into()),
-            };
-            let is_builtin = !has_task && project::is_builtin(proposal);
-            Some((if is_builtin { libraries.get(&Project::Builtin) } else { library }, id))
+    match home(target) {
+        Err(refusal) => Some(refusal),
+        Ok((project, task, id)) => {
+            let library = libraries.get(&project);
+            let home = Home { library: &library, task: &task, id: &id };
+            proposals::check(target, &proposal(target), home).err()
         }
+    }
+}
+
+/// The task whose runs a place holds: its project, its path there, and its id. Below `runs/` the place
+/// says it, and elsewhere the ledgers of the two runs.
+fn home(target: &Utf8Path) -> Result<(Project, String, String), Refusal> {
+    let proposal = &proposal(target);
+    if let Some((root, id)) = id_of(target) {
+        let task = format!("tasks/{id}.json");
+        let has_task = file::at(&root.join(&task))?.is_some();
+        let project = match !has_task && project::is_builtin(proposal) {
+            true => Project::Builtin,
+            false => Project::Folder(root),
+        };
+        return Ok((project, task, id));
+    }
+    let started = |run| project::started(run).map(|started| started.task);
+    let (Some(id), Some(task)) =
+        (started(target).or_else(|| started(proposal)), project::made_from(proposal))
+    else {
+        return Err(Refusal::Damaged(format!("its ledger, {STATE}, cannot be read")));
     };
-    let at_home = home.as_ref().map(|(library, id)| (&**library, id.as_str()));
-    proposals::check(target, proposal, at_home).err()
+    if let Some(task) = task.strip_prefix(BUILTIN) {
+        return Ok((Project::Builtin, task.to_owned(), id));
+    }
+    match project::with_task(target, &task)? {
+        Some(root) => Ok((Project::Folder(root), task, id)),
+        None => Err(Refusal::Unfit(format!(
+            "its task {task} is in no project that the run or the working folder lies in, so neither its inputs nor what it should be are known; repeat the command in the task's project"
+        ))),
+    }
 }

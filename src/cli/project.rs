@@ -7,6 +7,7 @@ use std::rc::Rc;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::event::{Event, InputRole, RunStarted};
+use crate::evidence::text::shell_word;
 use crate::evidence::verify::place;
 use crate::evidence::write::{WriteError, interrupted, is_only_lock, target_of};
 use crate::evidence::{FILES, MANIFEST, STATE, manifest, open, origin};
@@ -77,7 +78,8 @@ pub fn refuse_interrupted(run: &Utf8Path) -> Result<(), Stop> {
 /// What to say of a run whose replacement was interrupted.
 pub(super) fn half_replaced(target: &Utf8Path, swap: &Utf8Path) -> String {
     format!(
-        "a replacement of this run was interrupted, and the new run is in {swap}; repeat the command that was interrupted, or finish it with `gatedrun review {target}`"
+        "a replacement of this run was interrupted, and the new run is in {swap}; repeat the command that was interrupted, or finish it with `gatedrun review {}`",
+        shell_word(target.as_str())
     )
 }
 
@@ -357,6 +359,23 @@ pub fn root(folder: &Utf8Path) -> Result<Option<Utf8PathBuf>, HostFault> {
         above.push("..");
         is_root(&above).unwrap_or(false).then(|| above.clone())
     }))
+}
+
+/// The project with this task that a run lies in, or else the one that the working folder lies in.
+///
+/// # Errors
+/// That the machine does not say whether a task is there.
+pub fn with_task(run: &Utf8Path, task: &str) -> Result<Option<Utf8PathBuf>, HostFault> {
+    let has_task = |root: &Utf8Path| Ok(file::at(&root.join(task))?.is_some_and(|at| at.is_file()));
+    for above in real_path(run).iter().flat_map(|run| run.ancestors().skip(1)) {
+        if root(above)?.is_some() && has_task(above)? {
+            return Ok(Some(relative(above).unwrap_or_else(|| above.to_owned())));
+        }
+    }
+    match root(Utf8Path::new("."))? {
+        Some(here) if has_task(&here)? => Ok(Some(here)),
+        _ => Ok(None),
+    }
 }
 
 /// Refuses a path that is not a folder; `remedy` says what to name.

@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::builtin;
-use crate::evidence::STATE;
 use crate::evidence::behaviour::{Changes, NoRun, Shape};
 use crate::evidence::open::Folder;
 use crate::evidence::text::{counted, terminal as escape};
+use crate::evidence::{STATE, origin};
 use crate::inputs::{Library, Project};
 use crate::policy::path::probe;
 
@@ -16,6 +16,7 @@ use super::again::{broke_off, observe, shape_of};
 use super::ci::in_ci;
 use super::found;
 use super::in_order::{Work, cores, in_order};
+use super::next;
 use super::output::{Terminal, Tone};
 use super::progress::Progress;
 use super::project::{self, Libraries, is_cut_short};
@@ -316,6 +317,9 @@ fn compare(
         return Err(Stop { message, code: exit::DRIFT });
     }
     project::refuse_interrupted(&run)?;
+    if let Some(what) = origin::other_version(&run) {
+        return Err(Stop { message: format!("{run}/{what}"), code: exit::MALFORMED });
+    }
     let committed = match Shape::of_run(&run) {
         Ok(committed) => committed,
         Err(NoRun::Missing) if !project::is_run(&run)? => {
@@ -325,7 +329,7 @@ fn compare(
                 found::unfinished(&run)
             } else {
                 let task = project.join("tasks").join(format!("{id}.json"));
-                format!("no run is committed; make one with `gatedrun run {task}`")
+                format!("no run is committed; make one with `{}`", next::command("run", task, ""))
             };
             let what = vec![what];
             return Ok(Row { now: Some(ended), ..Row::of(id, Verdict::Missing, what) });
@@ -333,8 +337,9 @@ fn compare(
         Err(NoRun::Host(fault)) => return Err(fault.into()),
         Err(no_run) => {
             let what = format!(
-                "{}: the committed ledger {no_run}; restore it, or make the run again with `gatedrun run tasks/{id}.json --accept`",
-                run.join(STATE)
+                "{}: the committed ledger {no_run}; restore it, or make the run again with `{}`",
+                run.join(STATE),
+                next::command("run", project.join(format!("tasks/{id}.json")), " --accept")
             );
             let row = Row::of(id, Verdict::Damaged, vec![what]);
             return Ok(Row { code: exit::MALFORMED, ..row });

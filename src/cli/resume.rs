@@ -11,7 +11,7 @@ use crate::evidence::{MANIFEST, STATE, origin};
 use crate::file;
 use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library};
-use crate::ledger::{LedgerError, Past};
+use crate::ledger::{LedgerError, Past, is_of_another_version};
 use crate::policy::path::probe;
 use crate::recovery::{Kept, Recorded, rehearse, rewrite, scan};
 use crate::run::Course;
@@ -81,13 +81,14 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         let name = &named.name;
         return Err(match found::summary(&named.folder).1 {
             None => Stop::usage(format!("{name}: the run is finished; there is nothing to resume")),
-            Some(unread) => Stop {
-                message: format!(
-                    "{name}/{STATE}: {unread}; the folder is not that of an unfinished run, so there is nothing to resume: {}",
-                    found::damaged(name)
-                ),
-                code: unread.code(),
-            },
+            Some(unread) => {
+                let code = unread.code();
+                let what = format!(
+                    "{unread}; the folder is not that of an unfinished run, so there is nothing to resume"
+                );
+                let what = if is_of_another_version(&what) { unread.to_string() } else { what };
+                Stop { message: format!("{name}/{STATE}: {}", found::damaged(name, what)), code }
+            }
         });
     }
     let target = named.name;
@@ -248,13 +249,18 @@ fn resumed(recorded: &Recorded) -> String {
 }
 
 fn damaged(folder: &Utf8Path, error: &LedgerError, next: &Next) -> Stop {
-    Stop {
-        message: format!(
-            "{folder}/state.jsonl: {error}; an interruption does not cause this: restore the file, or start over with `{}`",
-            next.over
-        ),
-        code: exit::DRIFT,
-    }
+    let what = error.to_string();
+    let (remedy, code) = match is_of_another_version(&what) {
+        true => (String::new(), exit::MALFORMED),
+        false => {
+            let over = &next.over;
+            let remedy = format!(
+                "; an interruption does not cause this: restore the file, or start over with `{over}`"
+            );
+            (remedy, exit::DRIFT)
+        }
+    };
+    Stop { message: format!("{folder}/{STATE}: {what}{remedy}"), code }
 }
 
 /// Refuses to settle a call that is not in doubt.

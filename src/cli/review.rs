@@ -21,6 +21,7 @@ use crate::task::PARTIAL_ENDING;
 use super::ci::refuse_in_ci;
 use super::diff::print_diff;
 use super::found;
+use super::next;
 use super::offer;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries};
@@ -198,9 +199,6 @@ pub(super) fn accept(
     }
     claim.accept()?;
     settled(target, Tone::Good, "accepted", Some(change.to_string()), json, terminal)?;
-    if offer::id_of(target).is_none() {
-        terminal.note(&format!("  {target}: it is in no project, so its inputs were not compared"));
-    }
     name_signers(target, &claim, terminal)?;
     Ok(true)
 }
@@ -209,10 +207,6 @@ pub(super) fn accept(
 fn refused(target: &Utf8Path, refusal: Refusal) -> Stop {
     let proposal = proposal(target);
     match refusal {
-        Refusal::Unfit(_) | Refusal::Unmet { .. } => {
-            let message = format!("{proposal}: not accepted: {refusal}");
-            Stop { message, code: exit::DRIFT }
-        }
         Refusal::Inputs(problems) => {
             let what = format!("{proposal}: not accepted: the current inputs");
             let Stop { message, code } = Stop::from(problems);
@@ -221,6 +215,10 @@ fn refused(target: &Utf8Path, refusal: Refusal) -> Stop {
             Stop { message, code }
         }
         Refusal::Host(fault) => unread(target, &fault),
+        refusal => {
+            let message = format!("{proposal}: not accepted: {}", offer::words(target, &refusal));
+            Stop { message, code: exit::DRIFT }
+        }
     }
 }
 
@@ -323,7 +321,8 @@ fn show(target: &Utf8Path, terminal: &mut Terminal) -> Result<(), Stop> {
     let (proposal, change) = (proposal(target), Change::of(target)?);
     terminal.line(&format!("{}: {change}", terminal.paint(Tone::Strong, target.as_str())))?;
     if matches!(change, Change::New) {
-        return Ok(terminal.line(&format!("  read it with `gatedrun show {proposal}`"))?);
+        let show = next::command("show", &proposal, "");
+        return Ok(terminal.line(&format!("  read it with `{show}`"))?);
     }
     let width = terminal.columns();
     match diff(target, &proposal) {

@@ -9,12 +9,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::TerminalReason;
-use crate::evidence::REPORT;
 use crate::evidence::summary::{Outcome, Summary};
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::write::{
     Claim, Settlement, Staging, Standing, WriteError, has_replaced, is_folder, proposal,
 };
+use crate::evidence::{REPORT, origin};
 use crate::file;
 use crate::inputs::{BUILTIN, Inputs, Library, Project};
 use crate::policy::path::probe;
@@ -25,7 +25,7 @@ use super::ci::{in_ci, refuse_in_ci};
 use super::execute::{Begun, Done, execute};
 use super::failed::Failed;
 use super::in_order::{Work, cores, in_order};
-use super::next::Next;
+use super::next::{self, Next};
 use super::offer::{Offer, id_of};
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
@@ -201,6 +201,10 @@ fn run_one(
     if let (true, Some(seed), Some(why)) = (args.accept && is_home, args.seed, &of_other_seed) {
         return Err(Stop::usage(format!("--accept with --seed {seed}: {why}")));
     }
+    let of_other_version = origin::other_version(&target).map(|what| format!("{target}/{what}"));
+    if let Some(what) = of_other_version.as_ref().filter(|_| args.accept) {
+        return Err(Stop { message: what.clone(), code: exit::MALFORMED });
+    }
     let mut staging =
         Staging::begin(&target, args.discard_partial).map_err(|error| unwritable(error, &next))?;
     print_head(inputs, args.json, terminal)?;
@@ -232,7 +236,7 @@ fn run_one(
         json: args.json,
         // A run that nobody asked to put elsewhere is evidence-to-be, and CI cannot make evidence.
         may_create: !is_home || !in_ci(),
-        unacceptable: of_other_seed,
+        unacceptable: of_other_version.or(of_other_seed),
         next: Some(&next),
     };
     conclude(inputs, &target, staging, &done, &wants, terminal)
@@ -413,8 +417,9 @@ pub(super) fn name_signers(
     for replaced in claim.replaced()? {
         for key in signers(&replaced)? {
             terminal.note(&format!(
-                "  {target}: the signature by key {} was for the replaced run and was removed; sign the new run with `gatedrun sign {target} --key KEY`",
-                escape(&key)
+                "  {target}: the signature by key {} was for the replaced run and was removed; sign the new run with `{}`",
+                escape(&key),
+                next::command("sign", target, " --key KEY")
             ));
         }
         claim.clear(&replaced)?;

@@ -296,8 +296,11 @@ fn print_standing(
         return Ok(terminal.line(&format!("  {}", how_to_go_on(run)))?);
     }
     let (verify, check) = (next::verify(name), next::check(name));
-    Ok(terminal
-        .line(&format!("  next: `{verify}` checks the evidence, `{check}` runs the task again"))?)
+    let check = match next::has_task(name) {
+        true => format!(", `{check}` runs the task again"),
+        false => String::new(),
+    };
+    Ok(terminal.line(&format!("  next: `{verify}` checks the evidence{check}"))?)
 }
 
 /// Whether the run is what its task expects, where the current task is the one that it was made

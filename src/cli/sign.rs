@@ -24,6 +24,7 @@ use crate::ledger::LedgerError;
 use super::content::Content;
 use super::destination::{Destination, create_both};
 use super::found::{finished, named_run};
+use super::next;
 use super::output::Terminal;
 use super::project::run;
 use super::{Stop, exit};
@@ -127,7 +128,7 @@ fn sign_one(
             other => &format!("it is {}", other.words()),
         };
         return Err(Stop {
-            message: format!("{folder}: not signed: {what}; see `gatedrun verify {folder}`"),
+            message: format!("{folder}: not signed: {what}; see `{}`", next::verify(folder)),
             code: exit::DRIFT,
         });
     }

@@ -8,6 +8,7 @@ use crate::evidence::write::WriteError;
 use crate::file::said;
 use crate::host::{HostFault, is_about_the_name};
 use crate::isolation::Refused;
+use crate::problem::one_line;
 
 use super::exit;
 
@@ -21,12 +22,19 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// One thing that is wrong with what was asked.
     pub(super) fn usage(message: impl ToString) -> Self {
-        Self { message: message.to_string(), code: exit::USAGE }
+        Self { message: one_line(&message.to_string()), code: exit::USAGE }
     }
 
+    /// Invalid usage, told in lines of which each is escaped by who made it.
+    pub(super) fn lines(message: String) -> Self {
+        Self { message, code: exit::USAGE }
+    }
+
+    /// One thing that the machine refused.
     pub(super) fn host(message: impl ToString) -> Self {
-        Self { message: message.to_string(), code: exit::HOST }
+        Self { message: one_line(&message.to_string()), code: exit::HOST }
     }
 
     /// That something cannot be written: invalid usage where another name would do, and otherwise
@@ -50,7 +58,7 @@ impl Stop {
 impl From<crate::problem::Problems> for Stop {
     fn from(problems: crate::problem::Problems) -> Self {
         let is_host = problems.0.iter().any(|problem| problem.is_host);
-        if is_host { Self::host(problems) } else { Self::usage(problems) }
+        Self { message: problems.to_string(), code: if is_host { exit::HOST } else { exit::USAGE } }
     }
 }
 

@@ -7,7 +7,7 @@ use walkdir::WalkDir;
 
 use crate::builtin;
 use crate::evidence::MANIFEST;
-use crate::evidence::text::terminal as escape;
+use crate::evidence::text::{shell_word, terminal as escape};
 use crate::evidence::write::target_of;
 use crate::file;
 use crate::inputs::{BUILTIN, Project};
@@ -32,9 +32,13 @@ pub(super) fn named(paths: &[Utf8PathBuf]) -> Result<Vec<Named>, Stop> {
             Some(folder) => tasks.extend(below(path, &folder)?),
             // Where a task is run, it may be a folder of them too.
             None => tasks.push(Ok(task(path).map_err(|stop| Stop {
-                message: match stop.message.ends_with("name a task file") {
-                    true => format!("{} or a folder of tasks", stop.message),
-                    false => stop.message,
+                message: match stop.message.strip_suffix("; name a task file") {
+                    Some(what) => {
+                        let without =
+                            if what.ends_with(": a folder") { " without tasks" } else { "" };
+                        format!("{what}{without}; name a task file or a folder of tasks")
+                    }
+                    None => stop.message,
                 },
                 ..stop
             })?)),
@@ -64,6 +68,12 @@ fn below(named: &Utf8Path, folder: &Utf8Path) -> Result<Vec<Named>, Stop> {
 /// It is not a file: a run, another folder, or nothing.
 pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     if let Some(path) = path.as_str().strip_prefix(BUILTIN) {
+        if builtin::file(path).is_none() {
+            return Err(Stop::usage(format!(
+                "{BUILTIN}{path}: not built into the program; the built-in task is {BUILTIN}{}",
+                builtin::TASK
+            )));
+        }
         return Ok(TaskPath { project: Project::Builtin, path: path.to_owned() });
     }
     let path = upwards(path);
@@ -75,7 +85,7 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     } else if is_run(&path)? {
         Some(instead_of_run(&path))
     } else if there.as_ref().is_some_and(Metadata::is_dir) {
-        Some("a folder without tasks/; name a task file or a folder of tasks".to_owned())
+        Some("a folder; name a task file".to_owned())
     } else if there.is_some() {
         Some("not a regular file; name a task file".to_owned())
     } else if file::at(Utf8Path::new(&format!("{path}.json")))?.is_some_and(|at| at.is_file()) {
@@ -121,13 +131,16 @@ fn instead_of_run(path: &Utf8Path) -> String {
     let of = |prefix: &str| task.as_ref().map(|task| format!("{prefix}{task}")).unwrap_or_default();
     if path.as_str().ends_with(PARTIAL_ENDING) {
         return format!(
-            "an unfinished run{}; resume it with `gatedrun resume {target}`",
-            of(" of the task ")
+            "an unfinished run{}; resume it with `gatedrun resume {}`",
+            of(" of the task "),
+            shell_word(target.as_str())
         );
     }
-    let makes = task.as_ref().map(|task| format!(", or run its task with `gatedrun run {task}`"));
+    let run = |task: &String| format!(", or run its task with `gatedrun run {}`", shell_word(task));
+    let makes = task.as_ref().map(run);
     format!(
-        "a run, not a task; compare it again with `gatedrun check {path}`{}",
+        "a run, not a task; compare it again with `gatedrun check {}`{}",
+        shell_word(path.as_str()),
         makes.unwrap_or_default()
     )
 }

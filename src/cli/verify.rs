@@ -15,7 +15,7 @@ use crate::evidence::verify::{
 };
 use crate::file;
 use crate::inputs::{Library, Project};
-use crate::ledger::OTHER_VERSION;
+use crate::ledger::is_of_another_version;
 use crate::task::PARTIAL_ENDING;
 
 use super::found::{self, Item};
@@ -229,7 +229,11 @@ fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) ->
     let of = |verified: bool| {
         let signers = verification.signatures.iter().filter(|one| one.verified == verified);
         let ids: Vec<String> = signers.map(|one| shortened(&one.keyid, 80).into_owned()).collect();
-        escape(&ids.join(", "))
+        (ids.len() > 1, escape(&ids.join(", ")))
+    };
+    let keys = |verified: bool| match of(verified) {
+        (true, ids) => format!("keys {ids}"),
+        (false, id) => format!("key {id}"),
     };
     let signed = match verification.signature {
         SignatureState::None
@@ -239,19 +243,16 @@ fn print_one(run: &str, verification: &Verification, terminal: &mut Terminal) ->
         }
         SignatureState::None => ", not signed".to_owned(),
         SignatureState::Unchecked => format!(
-            ", signature not checked (names key {}; give its public key with --key)",
-            of(false)
+            ", signature not checked (names {}; give {} with --key)",
+            keys(false),
+            if of(false).0 { "their public keys" } else { "its public key" }
         ),
         SignatureState::OtherKey => {
-            format!(", signature not checked (names key {}, which was not given)", of(false))
+            format!(", signature not checked (names {}, not given)", keys(false))
         }
-        SignatureState::Valid if of(false).is_empty() => format!(", signed by {}", of(true)),
+        SignatureState::Valid if of(false).1.is_empty() => format!(", signed by {}", of(true).1),
         SignatureState::Valid => {
-            format!(
-                ", signed by {}; not checked: names key {}, which was not given",
-                of(true),
-                of(false)
-            )
+            format!(", signed by {}; not checked: names {}, not given", of(true).1, keys(false))
         }
         SignatureState::Invalid => String::new(),
     };
@@ -290,8 +291,7 @@ fn remedy(run: &str, verification: &Verification) -> Option<String> {
     let is_only_more = verification.findings.iter().all(|finding| {
         finding.verdict < verification.verdict || finding.what.ends_with(MOVE_OR_DELETE)
     });
-    let is_of_another_version =
-        verification.findings.iter().any(|finding| finding.what.ends_with(OTHER_VERSION));
+    let is_whole = verification.findings.iter().any(|one| is_of_another_version(&one.what));
     let mut worst = verification.findings.iter().filter(|one| one.verdict == verification.verdict);
     let is_signature_alone = worst.all(|finding| finding.cause == Cause::Signature);
     // These name the remedy themselves.
@@ -299,14 +299,15 @@ fn remedy(run: &str, verification: &Verification) -> Option<String> {
         return None;
     }
     match verification.verdict {
-        Verdict::Tampered | Verdict::Malformed if is_of_another_version => None,
+        Verdict::Tampered | Verdict::Malformed if is_whole => None,
         Verdict::Tampered | Verdict::Malformed if run.ends_with(PARTIAL_ENDING) => {
-            Some(found::damaged(Utf8Path::new(run)))
+            Some(found::restored(Utf8Path::new(run)))
         }
         Verdict::Tampered | Verdict::Malformed if is_only_more => None,
         // Of a run that is changed itself nobody is told to sign it.
         Verdict::Tampered | Verdict::Malformed if is_signature_alone => Some(format!(
-            "restore {ATTESTATION} from version control, or delete it and sign the run again with `gatedrun sign {run} --key KEY`"
+            "restore {ATTESTATION} from version control, or delete it and sign the run again with `{}`",
+            next::command("sign", run, " --key KEY")
         )),
         Verdict::Tampered | Verdict::Malformed => Some(
             "restore the run from version control, and delete files that it did not write; if that cannot be done, do not rely on this run".to_owned(),

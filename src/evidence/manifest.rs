@@ -11,6 +11,7 @@ use crate::event::{
     Subject, ToolFinished, ToolStarted,
 };
 use crate::json::{self, Digest};
+use crate::ledger::OTHER_VERSION;
 use crate::line_ends::with_lf;
 use crate::policy::path::{self, MountPath};
 
@@ -38,13 +39,18 @@ pub struct Manifest<'a> {
     work: &'a BTreeMap<String, FileDigest>,
 }
 
-/// The version of the projections that a manifest states.
-pub fn format_of(bytes: &[u8]) -> Option<u64> {
+/// That a manifest is of a version of the projections that this program does not write, in words.
+pub fn other_format(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Manifest {
         format: u64,
     }
-    serde_json::from_slice(bytes).ok().map(|manifest: Manifest| manifest.format)
+    let Manifest { format } = serde_json::from_slice(bytes).ok()?;
+    (format != u64::from(MANIFEST_FORMAT)).then(|| {
+        format!(
+            "the manifest has format {format}, and this program reads format {MANIFEST_FORMAT}; {OTHER_VERSION}"
+        )
+    })
 }
 
 /// Whether these bytes are the manifest of a run, of whatever format. Whether it is right is not

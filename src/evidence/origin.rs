@@ -3,10 +3,27 @@
 
 use std::fmt::Display;
 
+use camino::Utf8Path;
+
 use crate::corpus;
 use crate::event::RunStarted;
 use crate::inputs::Library;
+use crate::ledger::{LINE_BYTES_MAX, Reader, is_of_another_version};
 use crate::line_ends::{Rewriting, pattern};
+
+use super::{MANIFEST, STATE, manifest, open};
+
+/// That a run was written by a version of the program whose formats this one does not read, in words.
+/// Nothing else of it is looked at.
+pub fn other_version(run: &Utf8Path) -> Option<String> {
+    let ledger = open::open(&run.join(STATE)).ok();
+    let first = ledger.and_then(|ledger| Reader::new(ledger).next_record().err());
+    let of_ledger = first.map(|error| format!("{STATE}: {error}"));
+    of_ledger.filter(|what| is_of_another_version(what)).or_else(|| {
+        let manifest = open::read(&run.join(MANIFEST), LINE_BYTES_MAX as u64).ok()?;
+        manifest::other_format(&manifest).map(|what| format!("{MANIFEST}: {what}"))
+    })
+}
 
 /// What of a run's inputs differs from the current ones, each in a few words; empty where a run that
 /// begins now would begin with the same event.

@@ -68,6 +68,10 @@ impl Executor for Faulty<'_> {
             }),
         }
     }
+
+    fn redo(&self, allowed: &Allowed, idempotency_key: &str) -> Result<Attempted, HostFault> {
+        self.inner.redo(allowed, idempotency_key)
+    }
 }
 
 /// Repeats the longest text of a result until it has this many bytes.

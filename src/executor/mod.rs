@@ -46,6 +46,15 @@ pub trait Executor {
         number: u32,
         idempotency_key: &str,
     ) -> Result<Attempted, HostFault>;
+
+    /// Does the effect of a call again that is recorded as done, in a folder that does not have it.
+    /// What happened to the attempts of that call is on record, and is not made up again.
+    ///
+    /// # Errors
+    /// As [`Executor::attempt`].
+    fn redo(&self, allowed: &Allowed, idempotency_key: &str) -> Result<Attempted, HostFault> {
+        self.attempt(allowed, 1, idempotency_key)
+    }
 }
 
 /// Runs a tool's code. Its panic is an error, and what the machine refuses is not its answer.

@@ -1,7 +1,8 @@
 //! A call between its intent and its outcome, and one attempt of it, made or read from the record.
 
 use crate::event::{
-    Decision, Detail, Details, ErrorClass, Event, GateDecided, ProposedCall, Record, ToolFinished,
+    Decision, Detail, Details, ErrorClass, Event, GateDecided, ProposedCall, Record, ToolError,
+    ToolFinished,
 };
 use crate::executor::{Attempted, Output};
 use crate::json::JsonText;
@@ -42,6 +43,19 @@ impl Attempt {
     pub(super) fn of(attempted: Attempted) -> Self {
         Self { attempted, recorded: None, recorded_wait_ms: 0 }
     }
+}
+
+/// How a call continues after an attempt that was in doubt is settled.
+pub(super) enum Settlement {
+    /// It did not take place, and is tried again.
+    Again,
+    /// It ends with this error.
+    Failed {
+        /// The error.
+        error: ToolError,
+        /// Whether a budget would have allowed another attempt.
+        is_affordable: bool,
+    },
 }
 
 /// What the kernel refused when a recorded decision was made.

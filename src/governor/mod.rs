@@ -23,7 +23,7 @@ use crate::policy::rules::progress::StepState;
 use crate::retry;
 use crate::state::{ENDS_BY_NOTHING, End, Ending};
 
-use attempt::{Attempt, Running, recorded_attempt, refused_by_kernel};
+use attempt::{Attempt, Running, Settlement, recorded_attempt, refused_by_kernel};
 use outcome::{attempt_outcome, refused, settled};
 
 pub use outcome::{Halt, Handled};
@@ -45,19 +45,6 @@ pub struct Governor<'a, 'l> {
     ending: Ending,
     state: StepState,
     recovery: Recovery,
-}
-
-/// How a call continues after an attempt that was in doubt is settled.
-enum Settlement {
-    /// It did not take place, and is tried again.
-    Again,
-    /// It ends with this error.
-    Failed {
-        /// The error.
-        error: ToolError,
-        /// Whether a budget would have allowed another attempt.
-        is_affordable: bool,
-    },
 }
 
 impl<'a, 'l> Governor<'a, 'l> {
@@ -321,12 +308,14 @@ impl<'a, 'l> Governor<'a, 'l> {
         };
         self.record(Some(running.step), Event::ToolAttempted(attempted))?;
         let mut said = self.recorded_reconciliation()?;
+        let mut is_elsewhere = said.is_some() && self.recovery.rebuild;
         if said.is_none() {
-            let recovery = &mut self.recovery;
-            said = recovery.take_settled(call_id, attempt, true).or_else(|| {
-                recovery.reconciled.take_if(|reconciled| reconciled.call_id == call_id)
-            });
+            said = self.recovery.take_settled(call_id, attempt, true);
+            is_elsewhere = said.is_some();
         }
+        let said = said.or_else(|| {
+            self.recovery.reconciled.take_if(|reconciled| reconciled.call_id == call_id)
+        });
         let Some(said) = said else {
             self.ledger.make_durable()?;
             let class = error.class.as_str();
@@ -337,6 +326,9 @@ impl<'a, 'l> Governor<'a, 'l> {
         // The next attempt would begin after the record of what was said.
         standing.elapsed_ms += TICK_MS;
         if self.reconcile(running, said)?.is_some() {
+            if is_elsewhere {
+                self.redo(running)?;
+            }
             let message = "the effect took place, and its result did not arrive";
             let error = ToolError::new(ErrorClass::ResultLost, message);
             return Ok(Settlement::Failed { error, is_affordable: true });
@@ -371,6 +363,9 @@ impl<'a, 'l> Governor<'a, 'l> {
     fn attempt(&mut self, running: &mut Running<'_>, attempt: u32) -> Result<Attempt, Halt> {
         while let Some(reconciled) = self.recorded_reconciliation()? {
             if let Some(settled) = self.reconcile(running, reconciled)? {
+                if self.recovery.rebuild {
+                    self.redo(running)?;
+                }
                 return Ok(Attempt::of(settled));
             }
         }
@@ -379,13 +374,16 @@ impl<'a, 'l> Governor<'a, 'l> {
         let trusted = self.ledger.past().is_trusting().then_some(bytes_max);
         let pick = |next: &Record, then: Option<&Record>| recorded_attempt(next, then, trusted);
         if let Some(recorded) = self.ledger.recorded(true, pick)? {
-            self.rebuild(running, attempt, &recorded.attempted)?;
+            if self.recovery.rebuild && matches!(recorded.attempted, Attempted::Ended(Ok(_))) {
+                self.redo(running)?;
+            }
             return Ok(recorded);
         }
         while let Some(settled) =
             self.recovery.take_settled(running.allowed.call_id(), attempt, false)
         {
             if let Some(settled) = self.reconcile(running, settled)? {
+                self.redo(running)?;
                 return Ok(Attempt::of(settled));
             }
         }
@@ -448,24 +446,18 @@ impl<'a, 'l> Governor<'a, 'l> {
         )))))
     }
 
-    /// Does a recorded write again where its folder does not have it.
-    fn rebuild(
-        &self,
-        running: &mut Running<'_>,
-        attempt: u32,
-        recorded: &Attempted,
-    ) -> Result<(), HostFault> {
-        let writes = self.gate.contracts().get(running.allowed.tool()).is_some_and(|contract| {
-            contract.effects.iter().any(|effect| effect.effect == Effect::WritePath)
-        });
-        if !self.recovery.rebuild || !writes || !matches!(recorded, Attempted::Ended(Ok(_))) {
+    /// Does a write again that took place in another folder than this run's: what it wrote is part
+    /// of the run.
+    fn redo(&self, running: &mut Running<'_>) -> Result<(), HostFault> {
+        let contract = self.gate.contracts().get(running.allowed.tool());
+        if !contract.is_some_and(|contract| contract.has(Effect::WritePath)) {
             return Ok(());
         }
         // What a rule or the tool refuses here shows in what the run reads back.
         match self.gate.reopen(running.call, &mut running.allowed) {
             Err(Unopened::Denied(_)) => Ok(()),
             Err(Unopened::Host(fault)) => Err(fault),
-            Ok(()) => self.executor.attempt(&running.allowed, attempt, &running.key).map(drop),
+            Ok(()) => self.executor.redo(&running.allowed, &running.key).map(drop),
         }
     }
 

@@ -133,15 +133,14 @@ impl Library {
             .prompt(&task.prompt)
             .map_err(|e| keep(Err(named(e.into(), "prompt", &task.prompt))))
             .ok();
-        let mut policy = None;
-        if let Some(Loaded { contracts, .. }) = &contracts {
-            let names = contracts.names();
-            keep(task.check_tools(task_path, &names).map_err(located));
-            policy = self
-                .policy(&task.policy, contracts)
-                .map_err(|e| keep(Err(named(e, "policy", &task.policy))))
-                .ok();
-        }
+        let policy = match &contracts {
+            Some(Loaded { contracts, .. }) => {
+                keep(task.check_tools(task_path, &contracts.names()).map_err(located));
+                self.policy(&task.policy, contracts).map(Some)
+            }
+            None => self.read(&task.policy).map(|_| None).map_err(Problems::from),
+        };
+        let policy = policy.map_err(|e| keep(Err(named(e, "policy", &task.policy)))).ok().flatten();
         let (Some(loaded), Some(corpus), Some(prompt), Some(policy), true) =
             (contracts, corpus, prompt, policy, problems.is_empty())
         else {

@@ -8,6 +8,12 @@ use crate::json::Digest;
 /// What to do about a format that this program does not read.
 pub const OTHER_VERSION: &str = "use a version of the program that reads that format";
 
+/// Whether these words about a run say that another version of the program reads it. It is whole
+/// then: nobody is told to restore or to replace it.
+pub fn is_of_another_version(what: &str) -> bool {
+    what.contains(OTHER_VERSION)
+}
+
 /// Why a ledger cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {

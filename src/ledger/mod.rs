@@ -14,7 +14,7 @@ mod past;
 mod writer;
 
 pub use encode::encode;
-pub use error::{Divergence, LedgerError, OTHER_VERSION};
+pub use error::{Divergence, LedgerError, OTHER_VERSION, is_of_another_version};
 pub use grammar::Grammar;
 pub use lines::LINE_BYTES_MAX;
 pub use past::{Answer, Pair, Past};

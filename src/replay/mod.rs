@@ -20,7 +20,7 @@ use crate::event::{Event, Input, InputRole, Record, RunStarted};
 use crate::file::said;
 use crate::host::HostFault;
 use crate::inputs::Inputs;
-use crate::ledger::{Answer, Divergence, LedgerError, OTHER_VERSION, Pair, Past};
+use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past, is_of_another_version};
 use crate::line_ends::RUNS;
 use crate::run::{Course, run};
 
@@ -188,9 +188,8 @@ fn unread(name: &str, error: &io::Error) -> Replay {
 
 /// That the record is damaged, and what to do about it.
 fn damaged(what: String) -> Replay {
-    // What another version wrote is whole.
-    let is_whole = what.ends_with(OTHER_VERSION);
-    let remedy = if is_whole { "" } else { "; restore the run from version control" };
+    let remedy =
+        if is_of_another_version(&what) { "" } else { "; restore the run from version control" };
     Replay::Unreadable(format!("{what}{remedy}"))
 }
 

@@ -9,7 +9,7 @@ use crate::evidence::text::{counted, terminal as escape};
 use crate::inputs::read_file;
 use crate::policy::spec::Policy;
 use crate::policy::warnings;
-use crate::problem::{Problem, SHOWN_MAX};
+use crate::problem::{Problem, SHOWN_MAX, one_line};
 
 use super::loaded::{Named, read};
 
@@ -60,7 +60,7 @@ pub(super) fn check(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let source = source(&args.named);
     let mut message = String::new();
     for problem in problems.in_order().into_iter().take(SHOWN_MAX) {
-        message.push_str(&format!("{problem}\n"));
+        message.push_str(&format!("{}\n", one_line(&problem.to_string())));
         // A contract has findings too, and lines of its own.
         let is_of_policy = problem.file == args.named.policy.as_str();
         for line in excerpt(&source, &problem.at).iter().filter(|_| is_of_policy) {
@@ -71,7 +71,7 @@ pub(super) fn check(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         message.push_str(&format!("and {more} more\n"));
     }
     message.push_str(&counted(all as u64, "finding", "findings"));
-    Err(Stop::usage(message))
+    Err(Stop::lines(message))
 }
 
 /// The text of the policy, for excerpts.

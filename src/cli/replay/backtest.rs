@@ -18,6 +18,7 @@ use crate::problem::{Problem, Problems};
 use crate::replay::backtest::{Untried, backtest};
 use crate::replay::tried::{Counts, Refused, Requirement, Tested, Told, Tried, tested, unmatched};
 
+use super::super::next;
 use super::named::{Args, Loader, Named, named_runs};
 
 pub(super) fn backtest_all(
@@ -164,7 +165,7 @@ fn unsound(run: &Utf8Path) -> Option<(&'static str, String, u8)> {
         let line = finding.line.map_or_else(String::new, |line| format!(", line {line}"));
         format!("{}{line}: {}; ", finding.file, finding.what)
     });
-    Some((word, format!("{what}see `gatedrun verify {run}`"), code))
+    Some((word, format!("{what}see `{}`", next::verify(run)), code))
 }
 
 fn print_sums(

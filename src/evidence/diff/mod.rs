@@ -6,7 +6,7 @@ mod side;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -105,24 +105,26 @@ pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// That something of a run cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[error("{path}: {what}")]
 pub struct Unread {
-    /// What, and why.
-    pub message: String,
+    /// Its path.
+    pub path: Utf8PathBuf,
+    /// Why.
+    pub what: String,
     /// Whether the machine refused, so that nothing is known of the run.
     pub is_host: bool,
 }
 
 impl Unread {
     fn new(path: &Utf8Path, error: &io::Error) -> Self {
-        let message = format!("{path}: cannot be read: {}", said(error));
-        Self { message, is_host: HostFault::is_one(error) }
+        let what = format!("cannot be read: {}", said(error));
+        Self { path: path.to_owned(), what, is_host: HostFault::is_one(error) }
     }
 
     fn ledger(run: &Utf8Path, error: LedgerError) -> Self {
         match error {
             LedgerError::Read(error) => Self::new(&run.join(STATE), &error),
-            error => Self { message: format!("{run}/{STATE}: {error}"), is_host: false },
+            error => Self { path: run.join(STATE), what: error.to_string(), is_host: false },
         }
     }
 }
@@ -142,7 +144,8 @@ pub fn diff(a: &Utf8Path, b: &Utf8Path) -> Result<Diff, Unread> {
 pub fn diff_within(bytes_max: usize, a: &Utf8Path, b: &Utf8Path) -> Result<Diff, Unread> {
     // Each is read more than once, and another run may be put in its place meanwhile.
     let replaced = |run: &Utf8Path, error: io::Error| Unread {
-        message: format!("{run}: {error}"),
+        path: run.to_owned(),
+        what: error.to_string(),
         is_host: true,
     };
     let both = || {
@@ -212,6 +215,7 @@ pub fn differing_files(a: &Utf8Path, b: &Utf8Path) -> Result<Vec<FileDifference>
 
 /// How a file differs; none where it does not.
 fn file_difference(a: &Folder, b: &Folder, file: String) -> Result<Option<FileDifference>, Unread> {
+    let first = a.path();
     let opened = |run: &Folder| match run.open_file(&file) {
         // A file that the machine refuses to read does not make the runs differ.
         Err(error) if HostFault::is_one(&error) => {
@@ -227,7 +231,7 @@ fn file_difference(a: &Folder, b: &Folder, file: String) -> Result<Option<FileDi
         (Ok(a), Ok(b)) => match compare::difference(a, b) {
             Ok(None) => return Ok(None),
             Err(error) if HostFault::is_one(&error) => {
-                return Err(Unread::new(Utf8Path::new(&file), &error));
+                return Err(Unread::new(&first.join(&file), &error));
             }
             Ok(Some(found)) => {
                 let from = found.column.saturating_sub(1);

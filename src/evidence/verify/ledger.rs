@@ -6,12 +6,12 @@ use serde::Deserialize;
 
 use crate::event::Event;
 use crate::json::Digest;
-use crate::ledger::{LINE_BYTES_MAX, LedgerError, OTHER_VERSION, Reader};
+use crate::ledger::{LINE_BYTES_MAX, LedgerError, Reader};
 use crate::line_ends::trimmed;
 
 use super::super::compare::{self, Comparison, Difference};
 use super::super::facts::Facts;
-use super::super::manifest::{self, FileDigest, MANIFEST_FORMAT};
+use super::super::manifest::{self, FileDigest};
 use super::super::recorder::{Recorded, Recorder};
 use super::super::text::{shell_word, shortened};
 use super::super::{ATTESTATION, MANIFEST, REPORT, STATE, TRACE};
@@ -281,11 +281,7 @@ impl Check<'_> {
         }
         // What another version projects is not what this one does, and says nothing of the evidence.
         let stated = self.read(MANIFEST, LINE_BYTES_MAX as u64).ok();
-        let format = stated.and_then(|bytes| manifest::format_of(&bytes));
-        if let Some(format) = format.filter(|format| *format != u64::from(MANIFEST_FORMAT)) {
-            let what = format!(
-                "the manifest has format {format}, and this program reads format {MANIFEST_FORMAT}; {OTHER_VERSION}"
-            );
+        if let Some(what) = stated.and_then(|bytes| manifest::other_format(&bytes)) {
             self.add(Verdict::Malformed, Cause::Format, MANIFEST, what);
             return;
         }

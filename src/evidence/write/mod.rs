@@ -95,7 +95,7 @@ pub enum WriteError {
     },
     /// A link, or another kind of file, under a name that a run has.
     #[error(
-        "{path}/{name}: not a regular file or folder of a run's own, as a link is not; move it away"
+        "{path}/{name}: a link, or another kind of file than a run has under this name; move it away"
     )]
     Misfit {
         /// The folder.
@@ -125,7 +125,9 @@ pub enum WriteError {
         ending: &'static str,
     },
     /// One of two runs would lie in the other.
-    #[error("{inner}: it is in {outer}, and a run's folder holds one run; name another folder")]
+    #[error(
+        "{inner} is in {outer}: of the two only one can be a run's folder; name another folder"
+    )]
     Nested {
         /// The one that would be inside.
         inner: Utf8PathBuf,
