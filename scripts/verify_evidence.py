@@ -30,6 +30,7 @@ NEXT = dict(rule.split(": ") for rule in (  # the state after an event, by the s
 WRONG = (OSError, KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError)
 REWRITTEN, UNKNOWN = "only line ends or white space at the ends of lines differ", "the {} has format {}, and this verifier reads format 1"
 VERDICTS = ["verified", "unconfirmed", "inputs_differ", "unfinished", "malformed", "tampered", "unread"]  # the worst is the run's
+EXIT = dict(zip(VERDICTS, (0, 6, 9, 7, 5, 1, 8)))  # as `gatedrun verify` exits; 2 for arguments that are wrong
 found, trimming = [], {}  # (verdict, file, line, what), the first that was found first; the files that were read trimmed
 def add(verdict, file, line, what, stop=False):
     found.append((verdict, file, line, what))
@@ -234,7 +235,7 @@ def surroundings(run, root, s, unfinished):
 def signature(run, manifest, pems, required):
     def name(key):  # as securesystemslib computes it
         return sha(b'{"keytype":"ed25519","keyval":{"public":"%s"},"scheme":"ed25519"}' % key.hex().encode())
-    signers, keys = [], {n: k for k in (base64.b64decode(open(pem).read().split("-----")[2])[-32:] for pem in pems) for n in (sha(k), name(k))}
+    signers, keys = [], {n: k for k in pems for n in (sha(k), name(k))}
     if os.path.lexists(os.path.join(run, SIGNATURE)):
         envelope = json.loads(read(run, SIGNATURE))
         ids, sigs = zip(*(texts := [(one["keyid"], one["sig"]) for one in envelope["signatures"]]))
@@ -274,10 +275,15 @@ def judge(run, root, pems, required):
     except WRONG as error:
         add("malformed", SIGNATURE, None, f"{error}")
     return max((f[0] for f in found), key=VERDICTS.index, default="verified")
+def public(path):
+    try:
+        return base64.b64decode(open(path).read().split("-----")[2])[-32:]
+    except WRONG as error:
+        raise argparse.ArgumentTypeError(f"{path} is not a public key in PEM: {error}")
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--require-signature", action="store_true")
-    options.add_argument("--key", action="append", default=[])
+    options.add_argument("--key", action="append", default=[], type=public)
     args = [options.add_argument(name) for name in ("run", "--project")] and options.parse_args()
     worst = judge(*(asked := (args.run, args.project, args.key, args.require_signature)))
     if worst in VERDICTS[4:6]:  # with the ends of lines as they were written, does it hold?
@@ -286,5 +292,7 @@ def main():
             worst, _ = "malformed", found.extend(("malformed", name, line, REWRITTEN) for name, line in trimming.items() if line)
         else:
             found[:] = exact
-    print(json.dumps(dict(zip(("verdict", "file", "line", "what"), (worst, *(found[0][1:] if found else (None,) * 3))))))
+    first = next((f for f in found if f[0] == worst), (worst, None, None, None))
+    print(json.dumps(dict(zip(("verdict", "file", "line", "what"), first))))
+    raise SystemExit(EXIT[worst])
 main()

@@ -59,11 +59,12 @@ impl Kind {
                 "name a policy; the task names its own under \"policy\"".to_owned()
             }
             (Self::Policy, Self::Table) => {
-                "name a policy; to test one by this table, use `gatedrun policy test POLICY TABLE`"
-                    .to_owned()
+                format!(
+                    "name a policy; to test one by this table, use `gatedrun policy test POLICY {file}`"
+                )
             }
             (Self::Task, Self::Policy) => {
-                "name a task; to check the policy, use `gatedrun policy check`".to_owned()
+                format!("name a task; to check the policy, use `gatedrun policy check {file}`")
             }
             (Self::Task, Self::CorpusManifest) => {
                 "name a task; to check the corpus, use `gatedrun corpus check FOLDER`".to_owned()

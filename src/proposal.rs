@@ -37,6 +37,9 @@ pub enum Refusal {
     /// It may not: what is wrong with it.
     #[error("{0}")]
     Unfit(String),
+    /// It is not a run of this place: why.
+    #[error("{0}")]
+    OtherRun(String),
     /// It does not hold together: how.
     #[error("{0}")]
     Damaged(String),
@@ -76,7 +79,7 @@ pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(
         Err(_) => None,
     };
     if let Some(what) = other_run(&started, committed.as_ref(), home) {
-        return unfit(what);
+        return Err(Refusal::OtherRun(what));
     }
     let Home { library, task, .. } = home;
     let loaded = library.load(task, Some(started.seed)).map_err(Refusal::Inputs)?;
@@ -167,7 +170,7 @@ fn other_run(
         return None;
     }
     Some(format!(
-        "it was made with another task or seed: its run id {} (seed {}) is neither that of the task nor that of the run there; reject it",
+        "it was made with another task or seed: its run id {} (seed {}) is neither that of the task nor that of the run there",
         started.run_id, started.seed
     ))
 }

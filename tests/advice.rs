@@ -5,6 +5,7 @@ use gatedrun::event::AttemptOutcome;
 use gatedrun::evidence::trace::ATTRIBUTES;
 
 use crate::support::{Folder, copy, root};
+use crate::vectors::second_opinion;
 
 const TASK: &str = "tasks/canonical/v1.json";
 const RUN: &str = "runs/canonical/v1";
@@ -207,7 +208,7 @@ fn errors_name_what_to_write() {
         (&["verify", "canonical/v1"], "did you mean runs/canonical/v1?"),
         (&["check", "canonical"], "did you mean runs/canonical?"),
         (&["verify", "--key", "notes.md"], "NAME.pub.pem that `gatedrun keygen` writes"),
-        (&["verify", RUN, "--require-signature"], "`gatedrun sign RUN --key KEY`"),
+        (&["verify", RUN, "--require-signature"], "`gatedrun sign runs/canonical/v1 --key KEY`"),
         (&["check", "--bogus"], "[RUN or FOLDER]...\nsee `gatedrun check --help`"),
         (&["check", "--attest", "x"], "[OPTIONS] [RUN or FOLDER]..."),
         (&["policy", "frob"], "see `gatedrun policy --help`"),
@@ -715,4 +716,137 @@ fn what_is_missing_beside_a_run_is_told_with_what_works() {
     let ran = folder.gatedrun(&["check"]);
     let due = "runs/canonical/v1: missing: no run of tasks/canonical/v1.json is committed";
     assert!(ran.code == 1 && ran.out.contains(due), "{}", ran.all());
+}
+
+/// What discards a run names that run, by its folder and with its seed.
+#[test]
+fn starting_over_begins_the_same_run() {
+    let folder = Folder::with_run();
+    let cut = |run: &str| {
+        let partial = folder.path().join(format!("{run}.partial"));
+        std::fs::rename(folder.path().join(run), &partial).unwrap();
+        for name in ["manifest.json", "run_report.md", "trace.json"] {
+            std::fs::remove_file(partial.join(name)).unwrap();
+        }
+        let ledger = folder.read(&format!("{run}.partial/state.jsonl"));
+        let lines: Vec<&[u8]> = ledger.split_inclusive(|byte| *byte == b'\n').collect();
+        folder.write(&format!("{run}.partial/state.jsonl"), lines[..5].concat());
+    };
+    let follow = |ran: &crate::support::Ran| {
+        let all = ran.all();
+        let advised =
+            all.split("start over with `gatedrun ").nth(1).unwrap_or_else(|| panic!("{all}"));
+        let advised = advised.split('`').next().unwrap().replace("'a run of mine'", "A_RUN");
+        let args: Vec<String> =
+            advised.split(' ').map(|word| word.replace("A_RUN", "a run of mine")).collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let ran = folder.gatedrun(&args);
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
+    };
+    let seed = |run: &str| {
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&folder.read(&format!("{run}/manifest.json"))).unwrap();
+        manifest["seed"].as_u64().unwrap()
+    };
+    let before = folder.read(&format!("{RUN}/state.jsonl"));
+    for out in ["seed-5", "a run of mine"] {
+        let run = ["run", TASK, "--seed", "5", "--out", out];
+        assert_eq!(folder.gatedrun(&run).code, 0);
+        cut(out);
+        follow(&folder.gatedrun(&run));
+        assert_eq!(seed(out), 5);
+        // A damaged one.
+        cut(out);
+        folder.edit(&format!("{out}.partial/state.jsonl"), "\"seq\":3", "\"seq\":7");
+        follow(&folder.gatedrun(&["verify", &format!("{out}.partial")]));
+        assert_eq!(seed(out), 5);
+        cut(out);
+        folder.edit(&format!("{out}.partial/state.jsonl"), "\"seq\":3", "\"seq\":7");
+        follow(&folder.gatedrun(&["resume", out, "--task", TASK]));
+        assert_eq!(seed(out), 5);
+    }
+    assert_eq!(folder.read(&format!("{RUN}/state.jsonl")), before);
+}
+
+/// A proposal where no run is yet is found by whoever looks for runs.
+#[test]
+fn a_proposal_alone_is_found() {
+    let folder = Folder::new();
+    assert_eq!(folder.gatedrun_with(&["run"], &[("CI", "true")]).code, 1);
+    let ran = folder.gatedrun(&["list"]);
+    assert!(ran.out.contains("canonical/v1  proposal"), "{}", ran.all());
+    for command in ["check", "verify", "replay"] {
+        let ran = folder.gatedrun(&[command]);
+        assert!(
+            ran.err.contains("only a proposal; see it with `gatedrun review`"),
+            "{}",
+            ran.all()
+        );
+    }
+    assert_eq!(folder.gatedrun(&["review", "--accept"]).code, 0);
+    let ran = folder.gatedrun(&["list"]);
+    assert!(ran.out.contains("canonical/v1  built in"), "{}", ran.all());
+    let ran = Folder::new().gatedrun(&["verify", "."]);
+    assert!(ran.err.contains("make one with `gatedrun run`"), "{}", ran.all());
+}
+
+#[test]
+fn small_advice_is_given_in_full() {
+    let folder = Folder::with_run();
+    let pasted = |ran: crate::support::Ran, due: &str| {
+        assert!(ran.code != 0 && ran.all().contains(due), "{due}: {}", ran.all());
+    };
+    pasted(folder.gatedrun(&["sign", RUN, "--key", "none.pem"]), "`gatedrun keygen key.pem`");
+    pasted(folder.gatedrun(&["run", "policy/v1.yaml"]), "`gatedrun policy check policy/v1.yaml`");
+    pasted(folder.gatedrun(&["chek"]), "'check'");
+    pasted(folder.gatedrun(&["help", "verfy"]), "'verify'");
+    pasted(
+        folder.gatedrun(&["verify", RUN, "--require-signature"]),
+        "`gatedrun sign runs/canonical/v1 --key KEY`",
+    );
+    assert_eq!(folder.gatedrun(&["run", TASK, "--out", "my-run"]).code, 0);
+    pasted(
+        folder.gatedrun(&["check", "my-run"]),
+        "give its task with --task tasks/canonical/v1.json",
+    );
+    // A key that others may read, below a folder with a blank.
+    std::fs::create_dir(folder.path().join("my keys")).unwrap();
+    assert_eq!(folder.gatedrun(&["keygen", "my keys/k.pem"]).code, 0);
+    let key = folder.path().join("my keys/k.pem");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let ran = folder.gatedrun(&["sign", RUN, "--key", "my keys/k.pem"]);
+    assert!(ran.err.contains("run `chmod 600 'my keys/k.pem'`"), "{}", ran.all());
+    // A run of another seed is not replaced by one that is proposed.
+    assert_eq!(folder.gatedrun(&["run", TASK, "--seed", "3"]).code, 1);
+    pasted(
+        folder.gatedrun(&["review", "--accept"]),
+        "reject it with `gatedrun review runs/canonical/v1 --reject`",
+    );
+    std::fs::remove_dir_all(folder.path().join("runs")).unwrap();
+    assert_eq!(folder.gatedrun(&["run", TASK, "--seed", "3"]).code, 0);
+    let ran = folder.gatedrun_with(&["check", RUN], &[("CI", "true")]);
+    pasted(ran, "run it on your machine with `gatedrun run tasks/canonical/v1.json --accept`");
+}
+
+/// The verifier that shares no code with the program names the finding that its verdict is about, and does
+/// not blame the evidence for its arguments.
+#[test]
+fn the_second_verifier_names_the_finding_of_its_verdict() {
+    let folder = Folder::with_run();
+    folder.write(&format!("{RUN}/attestation.intoto.json"), "{}");
+    let run = folder.path().join(RUN);
+    if let Some(said) = second_opinion(&run, None, &[], &[]) {
+        assert_eq!(said["verdict"], "malformed", "{said}");
+        assert_eq!(said["file"], "attestation.intoto.json", "{said}");
+        let script = root().join("scripts/verify_evidence.py");
+        for key in ["none.pem", TASK] {
+            let key = folder.path().join(key);
+            let ran = std::process::Command::new("python3")
+                .args([script.as_str(), run.as_str(), "--key", key.as_str()])
+                .output()
+                .unwrap();
+            assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+            assert!(String::from_utf8_lossy(&ran.stderr).contains("not a public key"), "{ran:?}");
+        }
+    }
 }

@@ -549,3 +549,36 @@ fn what_pages_say_of_runs_is_what_the_runs_say() {
         );
     }
 }
+
+/// The task that `docs/tasks.md` shows is one, and its tables name every key, mode and operator.
+#[test]
+fn the_page_about_tasks_shows_one_that_runs() {
+    let page = text("docs/tasks.md");
+    let task = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = Folder::project();
+    folder.write("tasks/first.json", task);
+    let ran = folder.gatedrun(&["run", "tasks/first.json"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert_eq!(folder.gatedrun(&["check", "runs/first"]).code, 0);
+    let schema: Value = serde_json::from_str(&text("tasks/task.schema.json")).unwrap();
+    let keys = |pointer: &str| {
+        let keys = schema.pointer(pointer).and_then(Value::as_object).unwrap().keys();
+        keys.filter(|key| *key != "$schema").cloned().collect::<Vec<_>>()
+    };
+    let modes = schema.pointer("/$defs/fault/properties/mode/enum").and_then(Value::as_array);
+    let modes = modes.unwrap().iter().map(|mode| mode.as_str().unwrap().to_owned());
+    let due = [
+        keys("/properties"),
+        keys("/properties/expected/properties"),
+        keys("/$defs/turn/properties"),
+        keys("/$defs/fault/properties"),
+        modes.collect(),
+        vec!["choose".to_owned(), "unknown_tool".to_owned()],
+    ];
+    for key in due.into_iter().flatten().filter(|key| *key != "tool" && *key != "mode") {
+        assert!(
+            page.contains(&format!("`{key}`")) || page.contains(&format!("\"{key}\"")),
+            "{key}"
+        );
+    }
+}

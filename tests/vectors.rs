@@ -320,7 +320,21 @@ pub fn second_opinion(
     match command.output() {
         Ok(output) => {
             let err = String::from_utf8_lossy(&output.stderr);
-            Some(serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{run}: {err}")))
+            let said: Value =
+                serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{run}: {err}"));
+            let code = match said["verdict"].as_str().unwrap() {
+                "verified" => 0,
+                "tampered" => 1,
+                "malformed" => 5,
+                "unconfirmed" => 6,
+                "unfinished" => 7,
+                "unread" => 8,
+                "inputs_differ" => 9,
+                other => panic!("{run}: {other}"),
+            };
+            // As `gatedrun verify` exits.
+            assert_eq!(output.status.code(), Some(code), "{run}: {said} {err}");
+            Some(said)
         }
         // A machine with nothing but the Rust toolchain; CI has Python and may not skip this.
         Err(_) if std::env::var_os("CI").is_none() => None,
@@ -450,7 +464,7 @@ fn runs_of_every_release_stay_readable() {
 #[test]
 fn the_second_verifier_is_small() {
     let text = crate::support::text("scripts/verify_evidence.py");
-    assert!(text.lines().count() <= 290, "{} lines", text.lines().count());
+    assert!(text.lines().count() < 300, "{} lines", text.lines().count());
     let imports: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("import ") || line.starts_with("from "))

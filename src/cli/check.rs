@@ -18,7 +18,7 @@ use crate::run::Course;
 
 use super::again::{compare_run, seed_of, settled_in};
 use super::checked::{Line, print_checked, print_json};
-use super::ci::in_ci;
+use super::ci::{elsewhere, in_ci};
 use super::content::Content;
 use super::destination::Destination;
 use super::execute::{Begun, execute};
@@ -339,8 +339,9 @@ impl Checks<'_> {
             }
             if let Some(seed) = recorded.filter(|seed| *seed != inputs.task.seed) {
                 checked.seed = Some(format!(
-                    "made with seed {seed}, the task says {}: run it with `{}`",
+                    "made with seed {seed}, the task says {}: run it {}with `{}`",
                     inputs.task.seed,
+                    elsewhere(),
                     next::command("run", task_path(run, task), " --accept")
                 ));
             }

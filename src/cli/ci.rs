@@ -53,6 +53,11 @@ pub fn in_ci() -> bool {
     variable().is_some()
 }
 
+/// Where a command can be given that CI refuses; to stand before it.
+pub fn elsewhere() -> &'static str {
+    if in_ci() { "on your machine " } else { "" }
+}
+
 /// Refuses in CI what is for a person to do.
 pub fn refuse_in_ci(what: &str) -> Result<(), Stop> {
     match variable() {

@@ -13,7 +13,7 @@ use crate::evidence::{STATE, WORK, open};
 use crate::file::{self, said};
 use crate::host::HostFault;
 use crate::ledger::{LedgerError, Reader, is_of_another_version};
-use crate::task::PARTIAL_ENDING;
+use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::next;
 use super::output::Terminal;
@@ -45,7 +45,7 @@ pub fn named_run(path: &Utf8Path) -> Result<NamedRun, Stop> {
     } else if is_run(&Utf8Path::new("runs").join(&path))? {
         format!("no such folder; did you mean runs/{path}?")
     } else {
-        "no such folder; name a run's folder, or make a run with `gatedrun run TASK`".to_owned()
+        format!("no such folder; name a run's folder, or make a run with `{}`", next::run())
     };
     Err(Stop::usage(format!("{path}: {what}")))
 }
@@ -75,6 +75,8 @@ pub struct Found {
     pub items: Vec<Item>,
     /// The folders of runs that have not ended, in order.
     pub unfinished: Vec<Utf8PathBuf>,
+    /// The runs for which there is a proposal, in order, be they there or not.
+    pub proposals: Vec<Utf8PathBuf>,
     /// What to say of runs that are in their places, and beside which a replacement was interrupted.
     replaced: Vec<String>,
 }
@@ -146,6 +148,20 @@ pub fn unfinished(partial: &Utf8Path) -> String {
 /// # Errors
 /// That the path does not exist, or holds no run.
 pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
+    let found = search(path)?;
+    if !found.items.is_empty() || !found.unfinished.is_empty() {
+        return Ok(found);
+    }
+    let what = match found.proposals.as_slice() {
+        [] => format!("no run found; make one with `{}`", next::run()),
+        [one] => format!("no run found, only a proposal; see it with `{}`", next::review(one)),
+        _ => "no run found, only proposals; see them with `gatedrun review`".to_owned(),
+    };
+    Err(Stop::usage(format!("{}: {what}", run_path(path)?)))
+}
+
+/// What is at or below a path, which may be nothing.
+fn search(path: &Utf8Path) -> Result<Found, Stop> {
     let path = &run_path(path)?;
     refuse_interrupted(path)?;
     if let Some(run) = run_at(path)? {
@@ -225,6 +241,8 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
                 found.replaced.push(left_behind(&target, folder));
             } else if is_partial && !is_in_run && !is_lock(folder) {
                 found.unfinished.push(folder.to_owned());
+            } else if name.ends_with(PROPOSAL_ENDING) && !is_in_run && is_run(folder)? {
+                found.proposals.push(target_of(folder));
             }
             walk.skip_current_dir();
         } else if is_run(folder)? {
@@ -233,11 +251,6 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
                 within = Some(entry.path().to_owned());
             }
         }
-    }
-    if found.items.is_empty() && found.unfinished.is_empty() {
-        return Err(Stop::usage(format!(
-            "{path}: no run found; make one with `gatedrun run TASK`"
-        )));
     }
     Ok(found)
 }
@@ -256,7 +269,7 @@ pub fn find_all_runs(runs: &Utf8Path) -> Result<Found, Stop> {
     if file::at(runs)?.is_none() {
         return Ok(Found::default());
     }
-    match find_runs(runs) {
+    match search(runs) {
         Err(stop) if stop.code == exit::USAGE && file::is_folder(runs)? => Ok(Found::default()),
         found => found,
     }

@@ -168,7 +168,14 @@ fn rows(root: &Utf8Path, terminal: &mut Terminal) -> Result<Vec<Row>, Stop> {
         known.insert(id.to_owned());
         rows.push(read(folder, Row::of(id, standing)));
     }
-    for id in runs_proposed(root, &known, &tasks) {
+    let mut proposed = runs_proposed(root, &known, &tasks);
+    proposed.extend(
+        found
+            .proposals
+            .iter()
+            .map(|target| target.strip_prefix(root.join("runs")).unwrap_or(target).to_string()),
+    );
+    for id in proposed {
         let folder = proposal(&root.join("runs").join(&id));
         rows.push(read(&folder, Row::of(&id, Standing::Proposal)));
         known.insert(id);

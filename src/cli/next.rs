@@ -4,11 +4,12 @@
 use camino::Utf8Path;
 
 use crate::evidence::text::shell_word;
+use crate::evidence::write::target_of;
 use crate::inputs::{BUILTIN, Library, Project};
 use crate::task::PARTIAL_ENDING;
 
 use super::project::{self, TaskPath};
-use super::tasks::task_of;
+use super::tasks::{find_tasks, task, task_of};
 
 /// A path as a word of a command: a shell reads it as what it is, and the program as a path.
 fn word(path: impl AsRef<str>) -> String {
@@ -27,8 +28,8 @@ pub(super) struct Next {
 }
 
 impl Next {
-    /// For a run of this task, which has this id.
-    pub(super) fn of(target: &Utf8Path, task: &TaskPath, id: &str) -> Self {
+    /// For a run of this task, which has this id, begun with this seed where it is not the task's.
+    pub(super) fn of(target: &Utf8Path, task: &TaskPath, id: &str, seed: Option<u64>) -> Self {
         let typed = match &task.project {
             Project::Folder(root) => root.join(&task.path).into_string(),
             Project::Builtin => format!("{BUILTIN}{}", task.path),
@@ -39,9 +40,10 @@ impl Next {
         let with_task = if is_known { String::new() } else { format!(" --task {typed}") };
         let is_at_home = project::runs(&task.project).is_ok_and(|runs| runs.join(id) == target);
         let out = if is_at_home { String::new() } else { format!(" --out {target_word}") };
+        let seed = seed.map_or_else(String::new, |seed| format!(" --seed {seed}"));
         Self {
             resume: format!("gatedrun resume {target_word}{with_task}"),
-            over: format!("gatedrun run {typed} --discard-partial{out}"),
+            over: format!("gatedrun run {typed} --discard-partial{seed}{out}"),
         }
     }
 }
@@ -61,7 +63,16 @@ pub(super) fn check(name: &Utf8Path) -> String {
 pub(super) fn has_task(run: &Utf8Path) -> bool {
     match task_of(run, None) {
         Ok((project, task)) => Library::new(project).has(&task).unwrap_or(true),
-        Err(_) => recorded_task(run).is_some(),
+        Err(_) => project::task_here(run).is_some(),
+    }
+}
+
+/// How to make a run: of a task, or, in a folder without tasks, of the built-in one.
+pub(super) fn run() -> &'static str {
+    let root = project::root(Utf8Path::new(".")).ok().flatten().unwrap_or_default();
+    match find_tasks(&root, "").0.is_empty() {
+        true => "gatedrun run",
+        false => "gatedrun run TASK",
     }
 }
 
@@ -81,12 +92,18 @@ pub(super) fn verify(name: &Utf8Path) -> String {
 
 /// How to discard an unfinished run and begin again.
 pub(super) fn over(partial: &Utf8Path) -> String {
-    let task = match task_of(partial, None) {
-        Ok((Project::Folder(root), task)) => root.join(task).into_string(),
-        Ok((Project::Builtin, task)) => format!("{BUILTIN}{task}"),
-        Err(_) => recorded_task(partial).unwrap_or_else(|| "TASK".to_owned()),
+    let target = target_of(partial);
+    let of_place = task_of(partial, None).map(|(project, path)| TaskPath { project, path });
+    let task = of_place.ok().or_else(|| task(Utf8Path::new(&project::task_here(partial)?)).ok());
+    let Some(task) = task else {
+        return format!("gatedrun run TASK --discard-partial --out {}", word(target));
     };
-    format!("gatedrun run {} --discard-partial", word(task))
+    let own = Library::new(task.project.clone()).load(&task.path, None).ok();
+    let own = own.map(|inputs| (inputs.task.id, inputs.task.seed));
+    let begun = project::started(partial).map(|started| (started.task, started.seed));
+    let seed = begun.as_ref().filter(|begun| own.as_ref().is_some_and(|own| own.1 != begun.1));
+    let id = begun.iter().chain(&own).map(|(id, _)| id.as_str()).next();
+    Next::of(&target, &task, id.unwrap_or_default(), seed.map(|begun| begun.1)).over
 }
 
 /// A command about the run of this name, with the task that the ledger in `folder` names where its
@@ -96,14 +113,8 @@ fn with_task(command: &str, name: &Utf8Path, folder: &Utf8Path) -> String {
     if task_of(name, None).is_ok() {
         return base;
     }
-    let task = recorded_task(folder).unwrap_or_else(|| "TASK".to_owned());
+    let task = project::task_here(folder).unwrap_or_else(|| "TASK".to_owned());
     format!("{base} --task {}", word(task))
-}
-
-/// The task that the ledger of a run names, if it is found from here.
-fn recorded_task(folder: &Utf8Path) -> Option<String> {
-    let task = project::made_from(folder)?;
-    (task.starts_with(BUILTIN) || Utf8Path::new(&task).is_file()).then_some(task)
 }
 
 /// A command about a path, and what follows that.

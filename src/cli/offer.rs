@@ -62,6 +62,10 @@ pub(super) fn words(target: &Utf8Path, refusal: &Refusal) -> String {
             reject(),
             next::check(target)
         ),
+        Refusal::OtherRun(_) => format!(
+            "{refusal}; reject it with `{}`; a run of another task or seed goes into a folder of its own, with `gatedrun run --out FOLDER`",
+            reject()
+        ),
         Refusal::Damaged(_) => {
             format!("{refusal}; reject it with `{}` and make it again", reject())
         }

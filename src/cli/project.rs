@@ -327,6 +327,12 @@ pub fn made_from(run: &Utf8Path) -> Option<String> {
     Some(task.path)
 }
 
+/// The path of the task that a run was made from, if it is found from the working folder.
+pub fn task_here(run: &Utf8Path) -> Option<String> {
+    let task = made_from(run)?;
+    (task.starts_with(BUILTIN) || Utf8Path::new(&task).is_file()).then_some(task)
+}
+
 /// That a run is not one of the task with this id, in words.
 pub fn of_another_task(run: &Utf8Path, id: &str) -> Option<String> {
     let started = started(run)?;

@@ -13,7 +13,7 @@ use crate::inputs::{Library, Project};
 use crate::policy::path::probe;
 
 use super::again::{broke_off, observe, shape_of};
-use super::ci::in_ci;
+use super::ci::{elsewhere, in_ci};
 use super::found;
 use super::in_order::{Work, cores, in_order};
 use super::next;
@@ -337,8 +337,9 @@ fn compare(
         Err(NoRun::Host(fault)) => return Err(fault.into()),
         Err(no_run) => {
             let what = format!(
-                "{}: the committed ledger {no_run}; restore it, or make the run again with `{}`",
+                "{}: the committed ledger {no_run}; restore it, or make the run again {}with `{}`",
                 run.join(STATE),
+                elsewhere(),
                 next::command("run", project.join(format!("tasks/{id}.json")), " --accept")
             );
             let row = Row::of(id, Verdict::Damaged, vec![what]);

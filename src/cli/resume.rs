@@ -94,16 +94,19 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let target = named.name;
     let (root, task) = task_of(&target, args.task.as_deref())?;
     let mut staging = Staging::resume(&target)?;
+    let library = Libraries::default().get(&root);
     let next = {
+        let own = library.load(&task, None).ok().map(|inputs| inputs.task.seed);
+        let begun = project::started(staging.folder()).map(|started| started.seed);
+        let seed = begun.filter(|begun| own.is_some_and(|own| own != *begun));
         let task = TaskPath { project: root.clone(), path: task.clone() };
         let id = task.path.strip_prefix("tasks/").and_then(|path| path.strip_suffix(".json"));
-        Next::of(&target, &task, id.unwrap_or_default())
+        Next::of(&target, &task, id.unwrap_or_default(), seed)
     };
     // All that can be refused is refused before anything is changed.
     let mut recorded = scan(past(&staging, u64::MAX)?)
         .map_err(|error| damaged(staging.folder(), &error, &next))?;
     let seed = recorded.started.as_ref().map(|started| started.seed);
-    let library = Libraries::default().get(&root);
     let inputs = library.load(&task, seed)?;
     if let Some(what) = project::of_another_task(staging.folder(), &inputs.task.id) {
         return Err(Stop::usage(format!("{target}: {what}")));

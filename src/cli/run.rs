@@ -187,7 +187,7 @@ fn run_one(
     let target = args.out.clone().unwrap_or_else(|| home.clone());
     // A task's own place is that, also where it was named.
     let is_home = is_one_place(&target, &home);
-    let next = Next::of(&target, task, id);
+    let next = Next::of(&target, task, id, args.seed);
     // In the place of its own task a run replaces whatever is there.
     if args.accept && !is_home {
         refuse_other_task(id, &target)?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::evidence::attest::{self, ENVELOPE_BYTES_MAX, Envelope, KEY_BYTES_MAX};
 use crate::evidence::recorder::project;
+use crate::evidence::text::shell_word;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::verify::{Verdict, verify_unsigned};
 use crate::evidence::write::{Claim, WriteError, target_of};
@@ -44,7 +45,7 @@ pub struct SignArgs {
     /// The run folders
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<Utf8PathBuf>,
-    /// The private key, in PEM; make one with `gatedrun keygen`
+    /// The private key, in PEM; make one with `gatedrun keygen key.pem`
     #[arg(long, value_name = "FILE")]
     key: Utf8PathBuf,
     /// Print the signatures as JSON, one line per run
@@ -192,18 +193,21 @@ fn claim(folder: &Utf8Path) -> Result<Claim, Stop> {
 pub(super) fn signing_key(path: &Utf8Path, terminal: &mut Terminal) -> Result<SigningKey, Stop> {
     let unread = |unread: file::Unread| {
         let problem = unread.problem(path.as_str());
-        Stop::from(problem.or_remedy("name a private key; make one with `gatedrun keygen`"))
+        Stop::from(problem.or_remedy("name a private key; make one with `gatedrun keygen key.pem`"))
     };
     let file = file::open(path).map_err(unread)?;
     let pem = file::read_open(&file, KEY_BYTES_MAX).map_err(unread)?;
     let key = String::from_utf8(pem)
         .map_err(|_| "not UTF-8".to_owned())
         .and_then(|pem| attest::signing_key(&pem))
-        .map_err(|what| Stop::usage(format!("{path}: {what}; make one with `gatedrun keygen`")))?;
+        .map_err(|what| {
+            Stop::usage(format!("{path}: {what}; make one with `gatedrun keygen key.pem`"))
+        })?;
     let mode = file.metadata().map_or(0, |metadata| metadata.permissions().mode()) & 0o777;
     if mode & 0o077 != 0 {
         terminal.note(&format!(
-            "warning: {path}: other users can access this private key (mode {mode:04o}); run `chmod 600 {path}`"
+            "warning: {path}: other users can access this private key (mode {mode:04o}); run `chmod 600 {}`",
+            shell_word(path.as_str())
         ));
     }
     Ok(key)

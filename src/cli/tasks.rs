@@ -208,7 +208,9 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Projec
     }
     // A proposal is one for its task's run, and a run that was cut short is that.
     let (root, id) = project::run(&target_of(run)).ok_or_else(|| {
-        Stop::usage(format!("{run}: not below runs/; give its task with --task TASK"))
+        let task = project::task_here(run);
+        let task = task.as_deref().map_or("TASK".into(), shell_word);
+        Stop::usage(format!("{run}: not below runs/; give its task with --task {task}"))
     })?;
     let task = format!("tasks/{id}.json");
     // A run of the built-in task has no task file.

@@ -12,6 +12,10 @@ pub fn explained(mut error: clap::Error, args: &[OsString], command: clap::Comma
     shorten(&mut error);
     // What clap shows names as required what it would need for the options that were given.
     error.insert(ContextKind::Usage, ContextValue::StyledStr(usage(args, command.clone())));
+    if error.kind() == ErrorKind::InvalidSubcommand {
+        suggest_command(&mut error, args, command);
+        return error;
+    }
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -39,6 +43,22 @@ pub fn explained(mut error: clap::Error, args: &[OsString], command: clap::Comma
         error.insert(ContextKind::SuggestedArg, meant);
     }
     error
+}
+
+/// Names the one command that was probably meant. In what clap measures, `schema` is nearer to `chek` than
+/// `check` is.
+fn suggest_command(error: &mut clap::Error, args: &[OsString], mut command: clap::Command) {
+    command.build();
+    error.remove(ContextKind::SuggestedSubcommand);
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand) else {
+        return;
+    };
+    let of = named(args, &command).pop().unwrap_or(&command);
+    let known: Vec<&str> = of.get_subcommands().map(clap::Command::get_name).collect();
+    if let Some(meant) = nearest_within(given, &known, |known| known.len().max(3) / 3) {
+        let meant = ContextValue::String(meant.to_owned());
+        error.insert(ContextKind::SuggestedSubcommand, meant);
+    }
 }
 
 /// Cuts what an error quotes of the command line: an argument may be as long as a file.

@@ -162,7 +162,7 @@ fn plain(message: &str) -> &str {
         "expected `,` or `}`" => "not JSON: expected `,` or `}` here",
         "expected `,` or `]`" => "not JSON: expected `,` or `]` here",
         "expected `\"`" => "not JSON: expected `\"` here",
-        "expected ident" => "not JSON: expected `true`, `false` or `null` here",
+        "expected ident" => "not JSON: a word without quotes can only be `true`, `false` or `null`",
         "key must be a string" => "not JSON: expected a key in double quotes here",
         "trailing comma" => "not JSON: remove the comma before this bracket",
         "trailing characters" => "not JSON: remove what follows the end of the value",

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use serde::Deserialize;
 
-use crate::event::Event;
+use crate::event::{Event, InputRole};
 use crate::json::Digest;
 use crate::ledger::{LINE_BYTES_MAX, LedgerError, Reader};
 use crate::line_ends::trimmed;
@@ -47,7 +47,7 @@ impl Check<'_> {
         let state: Box<dyn BufRead> = match self.open(STATE) {
             Ok(state) => state,
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_partial => {
-                self.unfinished(0);
+                self.unfinished(0, None);
                 return None;
             }
             Err(error) => {
@@ -78,6 +78,7 @@ impl Check<'_> {
         let mut facts = Facts::default();
         let mut lines = 0;
         let mut is_in_call = false;
+        let mut task = None;
         loop {
             let record = match reader.next_record() {
                 Ok(Some(record)) => record,
@@ -93,6 +94,9 @@ impl Check<'_> {
             }
             match &record.event {
                 Event::RunStarted(started) => {
+                    let inputs = started.inputs.iter();
+                    let of_task = inputs.filter(|input| input.role == InputRole::Task);
+                    task = of_task.map(|input| input.path.clone()).next();
                     if let Some(policy) =
                         self.asked.project.and_then(|project| policy(project, started))
                     {
@@ -122,7 +126,7 @@ impl Check<'_> {
         let is_finished = reader.is_finished() && reader.torn() == 0;
         let is_unfinished = if is_finished { is_partial } else { ended.is_none() };
         if is_unfinished {
-            self.unfinished(lines);
+            self.unfinished(lines, task.as_deref());
         } else if reader.torn() > 0 {
             let what = format!("cut short: {} bytes without a line feed", reader.torn());
             self.add_line(Verdict::Malformed, Cause::Ledger, lines + 1, what);
@@ -162,7 +166,7 @@ impl Check<'_> {
         Ok(None)
     }
 
-    fn unfinished(&mut self, lines: u64) {
+    fn unfinished(&mut self, lines: u64, task: Option<&str>) {
         let place = match lines {
             0 => "nothing is recorded yet".to_owned(),
             1 => "the ledger is intact up to event 0".to_owned(),
@@ -173,7 +177,10 @@ impl Check<'_> {
                 // Only of a run below runs/ the place says which task it is of.
                 let real = self.folder.path().canonicalize_utf8();
                 let is_placed = real.is_ok_and(|real| real.iter().any(|part| part == "runs"));
-                let task = if is_placed { "" } else { " --task TASK" };
+                let task = match (is_placed, task) {
+                    (true, _) => String::new(),
+                    (false, task) => format!(" --task {}", task.map_or("TASK".into(), shell_word)),
+                };
                 format!("continue it with `gatedrun resume {}{task}`", shell_word(name))
             }
             None => "it lies outside of a .partial folder, where `gatedrun resume` would find it"

@@ -5,6 +5,7 @@ use std::io;
 
 use super::super::ATTESTATION;
 use super::super::attest::{self, AttestError, ENVELOPE_BYTES_MAX, Signed};
+use super::super::text::shell_word;
 use super::check::Check;
 use super::finding::{Cause, SignatureState, Verdict};
 use super::ledger::Ledger;
@@ -16,9 +17,10 @@ impl Check<'_> {
         let bytes = match self.read(ATTESTATION, ENVELOPE_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.required(
-                    "not signed, but --require-signature is set; sign it with `gatedrun sign RUN --key KEY`",
-                );
+                let sign = self.sign();
+                self.required(&format!(
+                    "not signed, but --require-signature is set; sign it with {sign}"
+                ));
                 return none(SignatureState::None);
             }
             Err(error) => {
@@ -35,7 +37,10 @@ impl Check<'_> {
                 (SignatureState::Unchecked, signed)
             }
             Ok(signed) => {
-                self.required("none of the signatures was made with a key that was given; give the signer's public key with --key, or sign the run with `gatedrun sign RUN --key KEY`");
+                let sign = self.sign();
+                self.required(&format!(
+                    "none of the signatures was made with a key that was given; give the signer's public key with --key, or sign the run with {sign}"
+                ));
                 (SignatureState::OtherKey, signed)
             }
             Err(AttestError::Malformed(what)) => {
@@ -47,6 +52,11 @@ impl Check<'_> {
                 none(SignatureState::Invalid)
             }
         }
+    }
+
+    /// How to sign the run.
+    fn sign(&self) -> String {
+        format!("`gatedrun sign {} --key KEY`", shell_word(self.folder.path().as_str()))
     }
 
     fn required(&mut self, what: &str) {
