@@ -15,7 +15,7 @@ use crate::evidence::verify::{Verdict, verify};
 use crate::evidence::{ATTESTATION, STATE, WORK, open, origin};
 use crate::file;
 use crate::host::HostFault;
-use crate::inputs::{self, Library};
+use crate::inputs::Library;
 use crate::ledger::{LedgerError, Reader};
 use crate::problem::Problems;
 use crate::recovery::scan;
@@ -68,7 +68,7 @@ pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(
     if let Some((library, id)) = home {
         let loaded = library.load(&format!("tasks/{id}.json"), Some(started.seed));
         let loaded = loaded.map_err(Refusal::Inputs)?;
-        let now = loaded.started(inputs::llm(&loaded).identity());
+        let now = loaded.started();
         let differences = origin::differences(&started, &now);
         if !differences.is_empty() {
             return unfit(format!(

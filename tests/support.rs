@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use camino::{Utf8Path, Utf8PathBuf};
 use gatedrun::event::Record;
 use gatedrun::evidence::recorder::Recorded;
-use gatedrun::inputs::{Inputs, Library, Project};
+use gatedrun::inputs::{Inputs, Library, Root};
 use gatedrun::ledger::Reader;
 
 /// Every command, as its user types it.
@@ -116,7 +116,7 @@ impl Folder {
     }
 
     pub fn library(&self) -> Library {
-        Library::new(Project::Folder(self.path().to_owned()))
+        Library::new(Root::Folder(self.path().to_owned()))
     }
 
     /// Runs the program in this folder with nothing but these variables in its environment.

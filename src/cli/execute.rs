@@ -41,7 +41,7 @@ pub(super) fn execute(
     progress: &Progress,
     mut terminal: Option<&mut Terminal>,
 ) -> Result<Done, Failed> {
-    let durability = inputs.policy.durability(crate::inputs::llm(inputs).identity().path);
+    let durability = inputs.policy.durability(inputs.task.llm.identity().path);
     let state = BufWriter::with_capacity(1 << 16, staging.ledger(begun.bytes, durability)?);
     let trace = BufWriter::with_capacity(1 << 16, staging.create(TRACE)?);
     if let (Some(terminal), Some(line)) = (&mut terminal, &begun.line) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::write::{interrupted, target_of};
-use crate::inputs::Project;
+use crate::inputs::Root;
 
 use super::found::{self, Found};
 use super::output::Terminal;
@@ -17,7 +17,7 @@ use super::{Stop, exit};
 /// What is looked at in its turn.
 pub(super) enum Item {
     /// A run, and its task.
-    Run(Utf8PathBuf, (Project, String)),
+    Run(Utf8PathBuf, (Root, String)),
     /// A task without a run.
     Runless(Runless),
     /// What cannot be executed: a path, the word for it, why, and the exit code.

@@ -4,7 +4,7 @@
 use camino::Utf8Path;
 
 use crate::evidence::text::shell_word;
-use crate::inputs::{BUILTIN, Project};
+use crate::inputs::{BUILTIN, Root};
 use crate::task::PARTIAL_ENDING;
 
 use super::project::{self, TaskPath};
@@ -30,8 +30,8 @@ impl Next {
     /// For a run of this task, which has this id.
     pub(super) fn of(target: &Utf8Path, task: &TaskPath, id: &str) -> Self {
         let typed = match &task.project {
-            Project::Folder(root) => root.join(&task.path).into_string(),
-            Project::Builtin => format!("{BUILTIN}{}", task.path),
+            Root::Folder(root) => root.join(&task.path).into_string(),
+            Root::Builtin => format!("{BUILTIN}{}", task.path),
         };
         let is_known = task_of(target, None)
             .is_ok_and(|(project, path)| project == task.project && path == task.path);
@@ -74,8 +74,8 @@ pub(super) fn verify(name: &Utf8Path) -> String {
 /// How to discard an unfinished run and begin again.
 pub(super) fn over(partial: &Utf8Path) -> String {
     let task = match task_of(partial, None) {
-        Ok((Project::Folder(root), task)) => root.join(task).into_string(),
-        Ok((Project::Builtin, task)) => format!("{BUILTIN}{task}"),
+        Ok((Root::Folder(root), task)) => root.join(task).into_string(),
+        Ok((Root::Builtin, task)) => format!("{BUILTIN}{task}"),
         Err(_) => recorded_task(partial).unwrap_or_else(|| "TASK".to_owned()),
     };
     format!("gatedrun run {} --discard-partial", word(task))

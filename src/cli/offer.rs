@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::write::proposal;
 use crate::file;
-use crate::inputs::Project;
+use crate::inputs::Root;
 use crate::proposal::{self as proposals, Refusal};
 
 use super::ci::in_ci;
@@ -65,13 +65,13 @@ pub(super) fn refusal(target: &Utf8Path, libraries: &mut Libraries) -> Option<Re
     let home = match id_of(target) {
         None => None,
         Some((root, id)) => {
-            let library = libraries.get(&Project::Folder(root));
+            let library = libraries.get(&Root::Folder(root));
             let has_task = match library.has(&format!("tasks/{id}.json")) {
                 Ok(has_task) => has_task,
                 Err(fault) => return Some(fault.into()),
             };
             let is_builtin = !has_task && project::is_builtin(proposal);
-            Some((if is_builtin { libraries.get(&Project::Builtin) } else { library }, id))
+            Some((if is_builtin { libraries.get(&Root::Builtin) } else { library }, id))
         }
     };
     let at_home = home.as_ref().map(|(library, id)| (&**library, id.as_str()));

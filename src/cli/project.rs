@@ -12,7 +12,7 @@ use crate::evidence::write::{WriteError, interrupted, is_only_lock, target_of};
 use crate::evidence::{FILES, MANIFEST, STATE, manifest, open, origin};
 use crate::file;
 use crate::host::{HostFault, is_about_the_name};
-use crate::inputs::{BUILTIN, Library, Project};
+use crate::inputs::{BUILTIN, Library, Root};
 use crate::ledger::{LINE_BYTES_MAX, Reader};
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
@@ -21,7 +21,7 @@ use super::{Stop, exit};
 #[derive(Debug, Clone)]
 pub struct TaskPath {
     /// The project that it belongs to.
-    pub project: Project,
+    pub project: Root,
     /// Its path in the project.
     pub path: String,
 }
@@ -265,10 +265,10 @@ pub struct Libraries(HashMap<String, Rc<Library>>);
 
 impl Libraries {
     /// The library of a project.
-    pub fn get(&mut self, project: &Project) -> Rc<Library> {
+    pub fn get(&mut self, project: &Root) -> Rc<Library> {
         let key = match project {
-            Project::Folder(root) => format!("folder {root}"),
-            Project::Builtin => "builtin".to_owned(),
+            Root::Folder(root) => format!("folder {root}"),
+            Root::Builtin => "builtin".to_owned(),
         };
         Rc::clone(self.0.entry(key).or_insert_with(|| Rc::new(Library::new(project.clone()))))
     }
@@ -278,11 +278,11 @@ impl Libraries {
 ///
 /// # Errors
 /// As [`root`].
-pub fn runs(project: &Project) -> Result<Utf8PathBuf, HostFault> {
+pub fn runs(project: &Root) -> Result<Utf8PathBuf, HostFault> {
     Ok(match project {
-        Project::Folder(root) => root.join("runs"),
+        Root::Folder(root) => root.join("runs"),
         // As every other command finds it.
-        Project::Builtin => root(Utf8Path::new("."))?.unwrap_or_default().join("runs"),
+        Root::Builtin => root(Utf8Path::new("."))?.unwrap_or_default().join("runs"),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::evidence::STATE;
 use crate::evidence::behaviour::{Changes, NoRun, Shape};
 use crate::evidence::open::Folder;
 use crate::evidence::text::{counted, terminal as escape};
-use crate::inputs::{Library, Project};
+use crate::inputs::{Library, Root};
 use crate::policy::path::probe;
 
 use super::again::{broke_off, observe, shape_of};
@@ -221,8 +221,8 @@ impl Work for All<'_> {
         let Some(id) = self.tasks.get(number) else { return Ok(None) };
         let work = self.scratch.folder(number)?;
         let library = libraries.get(&match self.built.contains(id) {
-            true => Project::Builtin,
-            false => Project::Folder(self.project.to_owned()),
+            true => Root::Builtin,
+            false => Root::Folder(self.project.to_owned()),
         });
         // What is compared is one run, whatever is put in its place meanwhile.
         let (run, mut tries) = (self.project.join("runs").join(id), 0);

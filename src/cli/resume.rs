@@ -125,6 +125,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         past: Past::cut_short(past(&staging, recorded.bytes)?),
         recovery: Recovery { reconciled, ..Recovery::default() },
         interrupt: Some(&interrupt),
+        replies: None,
     };
     let begun = Begun { bytes: recorded.bytes, line: Some(resumed(&recorded)) };
     let progress = terminal.progress();
@@ -190,7 +191,7 @@ fn check_inputs(
     next: &Next,
 ) -> Result<(), Stop> {
     let Some(started) = &recorded.started else { return Ok(()) };
-    let now = inputs.started(crate::inputs::llm(inputs).identity());
+    let now = inputs.started();
     let differences = origin::differences(started, &now);
     if differences.is_empty() {
         return Ok(());

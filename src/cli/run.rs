@@ -16,7 +16,7 @@ use crate::evidence::write::{
     Claim, Settlement, Staging, Standing, WriteError, has_replaced, is_folder, proposal,
 };
 use crate::file;
-use crate::inputs::{BUILTIN, Inputs, Library, Project};
+use crate::inputs::{BUILTIN, Inputs, Library, Root};
 use crate::policy::path::probe;
 use crate::proposal::signers;
 use crate::run::Course;
@@ -272,7 +272,7 @@ fn of_other_seed(
     if asked == there || (asked == own && is_home) {
         return Ok(None);
     }
-    let is_builtin = task.path.starts_with(BUILTIN) || *library.project() == Project::Builtin;
+    let is_builtin = task.path.starts_with(BUILTIN) || *library.root() == Root::Builtin;
     let other = "name another folder with --out";
     Ok(Some(match is_home {
         true if is_builtin => {

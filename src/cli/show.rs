@@ -268,7 +268,7 @@ fn print_standing(
         }
     }
     match read.summary.started.as_ref().map(|started| started.llm.path) {
-        Some(ExecutionPath::Stub) => terminal.line(&format!(
+        Some(ExecutionPath::Stub | ExecutionPath::Outside) => terminal.line(&format!(
             "  time: {} ms on the run's logical clock, not a measurement",
             read.summary.duration_ns / 1_000_000
         ))?,

@@ -10,7 +10,7 @@ use crate::evidence::MANIFEST;
 use crate::evidence::text::terminal as escape;
 use crate::evidence::write::target_of;
 use crate::file;
-use crate::inputs::{BUILTIN, Project};
+use crate::inputs::{BUILTIN, Root};
 use crate::kind::Kind;
 use crate::task::PARTIAL_ENDING;
 
@@ -64,7 +64,7 @@ fn below(named: &Utf8Path, folder: &Utf8Path) -> Result<Vec<Named>, Stop> {
 /// It is not a file: a run, another folder, or nothing.
 pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     if let Some(path) = path.as_str().strip_prefix(BUILTIN) {
-        return Ok(TaskPath { project: Project::Builtin, path: path.to_owned() });
+        return Ok(TaskPath { project: Root::Builtin, path: path.to_owned() });
     }
     let path = upwards(path);
     let there = file::at(&path)?;
@@ -94,7 +94,7 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     // A file of the project, whatever it is called.
     let path =
         if rest.as_str().starts_with(BUILTIN) { format!("./{rest}") } else { rest.into_string() };
-    Ok(TaskPath { project: Project::Folder(root), path })
+    Ok(TaskPath { project: Root::Folder(root), path })
 }
 
 /// What to say of a file that is not a task by its name.
@@ -164,7 +164,7 @@ pub fn default_task() -> Result<TaskPath, Stop> {
             builtin::TASK
         )));
     }
-    Ok(TaskPath { project: Project::Builtin, path: builtin::TASK.to_owned() })
+    Ok(TaskPath { project: Root::Builtin, path: builtin::TASK.to_owned() })
 }
 
 /// The folder of tasks that a user named: of a project, its `tasks`; else one that lies in a
@@ -188,7 +188,7 @@ pub fn task_folder(path: &Utf8Path) -> Option<Utf8PathBuf> {
 ///
 /// # Errors
 /// The run lies in no place that says it, or what was named is not a task.
-pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
+pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Root, String), Stop> {
     if let Some(task) = task {
         let task = self::task(task)?;
         return Ok((task.project, task.path));
@@ -203,9 +203,9 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Projec
         && builtin::file(&task).is_some()
         && project::is_builtin(run)
     {
-        return Ok((Project::Builtin, task));
+        return Ok((Root::Builtin, task));
     }
-    Ok((Project::Folder(root), task))
+    Ok((Root::Folder(root), task))
 }
 
 /// The ids of a project's tasks at or below a place, in order, and what is not looked into.

@@ -14,7 +14,7 @@ use crate::evidence::verify::{
     Asked, Cause, Finding, MOVE_OR_DELETE, SignatureState, Verdict, Verification, Watch, verify_as,
 };
 use crate::file;
-use crate::inputs::{Library, Project};
+use crate::inputs::{Library, Root};
 use crate::ledger::OTHER_VERSION;
 use crate::task::PARTIAL_ENDING;
 
@@ -206,10 +206,7 @@ impl Verifier<'_> {
         };
         let root = self.args.project.clone().or_else(|| project::run(run).map(|(root, _)| root));
         let library = root.map(|root| {
-            &*self
-                .libraries
-                .entry(root.clone())
-                .or_insert_with(|| Library::new(Project::Folder(root)))
+            &*self.libraries.entry(root.clone()).or_insert_with(|| Library::new(Root::Folder(root)))
         });
         let (keys, signature_required) = (self.keys, self.args.require_signature);
         let watch = Some(self.watch);

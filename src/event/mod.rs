@@ -7,6 +7,7 @@
 #[macro_use]
 mod table;
 mod error;
+mod format;
 mod outcome;
 mod policy;
 mod ruling;
@@ -18,12 +19,10 @@ use serde_json::Value;
 use crate::json::{Digest, JsonText};
 
 pub use self::error::{EffectState, ErrorCategory, ErrorClass, ErrorFacts, ErrorSource, ToolError};
+pub use self::format::{FORMAT_MAX, FORMAT_MIN, NEWER, Newer};
 pub use self::outcome::{FailureMode, TerminalReason};
 pub use self::policy::{Decision, Detail, Details, Effect, Rule, RuleFacts, Subject};
 pub use self::ruling::{Misread, Ruling};
-
-/// The version of the ledger's format that this program writes and reads.
-pub const FORMAT: u32 = 1;
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,7 +73,8 @@ events! {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunStarted {
-    /// The version of this format. A reader that does not know it refuses.
+    /// The version of the ledger's format: the lowest that can express the run. A reader that does not
+    /// know it refuses.
     pub format: u32,
     /// The run's id, derived from seed and task.
     pub run_id: String,
@@ -115,6 +115,8 @@ words! {
     pub enum ExecutionPath {
         /// A deterministic stand-in: no model is asked.
         Stub => "stub",
+        /// Another program, which proposes the calls: what it asked, and of whom, is for it to say.
+        Outside => "outside",
     }
 }
 
