@@ -320,7 +320,7 @@ fn a_folder_with_runs_is_the_project_for_run_too() {
 fn a_run_of_another_format_is_left_to_its_program() {
     let folder = Folder::with_run();
     let ledger = format!("{RUN}/state.jsonl");
-    folder.edit(&ledger, "\"format\":1", "\"format\":2");
+    folder.edit(&ledger, "\"format\":1", "\"format\":3");
     for command in ["verify", "check"] {
         let ran = folder.gatedrun(&[command, RUN]);
         assert!(ran.code != 0 && ran.out.contains("use a version of the program"), "{}", ran.all());

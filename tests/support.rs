@@ -51,6 +51,13 @@ pub fn text(path: &str) -> String {
     String::from_utf8(file(path)).unwrap()
 }
 
+/// The lines of a file between the first line that is `begin` and the next that is `end`.
+pub fn lines_of(path: &str, begin: &str, end: &str) -> Vec<String> {
+    let text = text(path);
+    let lines = text.lines().skip_while(|line| *line != begin).skip(1);
+    lines.take_while(|line| *line != end).map(str::to_owned).collect()
+}
+
 /// A folder of the test's own, with a space in its name, removed at the end.
 pub struct Folder(tempfile::TempDir);
 

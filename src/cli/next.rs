@@ -5,6 +5,7 @@ use camino::Utf8Path;
 
 use crate::evidence::text::shell_word;
 use crate::inputs::{BUILTIN, Root};
+use crate::place;
 use crate::task::PARTIAL_ENDING;
 
 use super::project::{self, TaskPath};
@@ -52,6 +53,11 @@ pub(super) fn resume(name: &Utf8Path) -> String {
     with_task("resume", name, Utf8Path::new(&folder))
 }
 
+/// How to look at a run.
+pub(super) fn show(name: &Utf8Path) -> String {
+    format!("gatedrun show {}", word(name))
+}
+
 /// How to execute the task of a finished run again.
 pub(super) fn check(name: &Utf8Path) -> String {
     with_task("check", name, name)
@@ -63,7 +69,7 @@ pub(super) fn verify(name: &Utf8Path) -> String {
     let base = format!("gatedrun verify {}", word(name));
     let here = project::root(Utf8Path::new(".")).ok().flatten();
     match here {
-        Some(root) if project::run(name).is_none() && !project::is_builtin(name) => {
+        Some(root) if place::run(name).is_none() && !project::is_builtin(name) => {
             let root = if root == "" { Utf8Path::new(".") } else { &root };
             format!("{base} --project {}", word(root))
         }

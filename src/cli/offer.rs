@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::evidence::write::proposal;
 use crate::file;
 use crate::inputs::Root;
+use crate::place;
 use crate::proposal::{self as proposals, Refusal};
 
 use super::ci::in_ci;
@@ -56,7 +57,7 @@ pub(super) fn meet(task: &str) -> String {
 
 /// The project that a run lies in, and its id there.
 pub(super) fn id_of(target: &Utf8Path) -> Option<(Utf8PathBuf, String)> {
-    project::run(target).filter(|(_, id)| !id.is_empty())
+    place::run(target).filter(|(_, id)| !id.is_empty())
 }
 
 /// Why a proposal may not replace the run in its place; `None` where it may.

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::event::ToolReconciled;
+use crate::event::{ExecutionPath, ToolReconciled};
 use crate::evidence::text::{counted, is_visible, terminal as escape};
 use crate::evidence::write::{Claim, Finished, Staging, WorkDifference, has_leftovers};
 use crate::evidence::{MANIFEST, STATE, origin};
@@ -12,6 +12,7 @@ use crate::file;
 use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library};
 use crate::ledger::{LedgerError, Past};
+use crate::place;
 use crate::policy::path::probe;
 use crate::recovery::{Kept, Recorded, rehearse, rewrite, scan};
 use crate::run::Course;
@@ -21,7 +22,7 @@ use super::ci::{in_ci, refuse_in_ci};
 use super::execute::{Begun, execute};
 use super::failed::Failed;
 use super::found::{self, named_run};
-use super::next::Next;
+use super::next::{self, Next};
 use super::output::Terminal;
 use super::project::{self, Libraries, TaskPath, is_cut_short};
 use super::review;
@@ -101,7 +102,14 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     // All that can be refused is refused before anything is changed.
     let mut recorded = scan(past(&staging, u64::MAX)?)
         .map_err(|error| damaged(staging.folder(), &error, &next))?;
-    let seed = recorded.started.as_ref().map(|started| started.seed);
+    let started = recorded.started.as_ref();
+    if started.is_some_and(|started| started.llm.path == ExecutionPath::Outside) {
+        return Err(Stop::usage(format!(
+            "{target}: not resumed, and nothing was changed: the calls came from another program, and only that can continue; look at the run with `{}`, then move {target}{PARTIAL_ENDING} away and let the program begin again",
+            next::show(&target)
+        )));
+    }
+    let seed = started.map(|started| started.seed);
     let library = Libraries::default().get(&root);
     let inputs = library.load(&task, seed)?;
     if let Some(what) = project::of_another_task(staging.folder(), &inputs.task.id) {
@@ -134,7 +142,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let done = execute(&inputs, &mut staging, course, begun, &progress, lines)
         .map_err(|failed| failed.stop(&inputs, &target, Some(&next)))?;
     // What lies below runs/ is evidence-to-be, and CI cannot make evidence.
-    let may_create = !in_ci() || project::run(&target).is_none();
+    let may_create = !in_ci() || place::run(&target).is_none();
     let wants =
         Wants { accept: args.accept, json: args.json, may_create, unacceptable: None, next: None };
     conclude(&inputs, &target, staging, &done, &wants, terminal)

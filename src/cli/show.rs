@@ -20,13 +20,14 @@ use crate::inputs::read_file;
 use crate::isolation;
 use crate::json::Digest;
 use crate::ledger::{LedgerError, Reader};
+use crate::place::NamedRun;
 use crate::problem::{Problem, Problems};
 use crate::task::Task;
 
 use super::found::{self, ENDS_EARLY, how_to_go_on, named_run};
 use super::next;
 use super::output::{Terminal, Tone};
-use super::project::{Libraries, NamedRun};
+use super::project::Libraries;
 use super::steps::{self, StepRow, Steps};
 use super::tasks::task_of;
 use super::{Stop, exit};

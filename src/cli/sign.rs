@@ -20,12 +20,12 @@ use crate::file::{self, said};
 use crate::host::HostFault;
 use crate::inputs::{Library, Root};
 use crate::ledger::LedgerError;
+use crate::place::run;
 
 use super::content::Content;
 use super::destination::{Destination, create_both};
 use super::found::{finished, named_run};
 use super::output::Terminal;
-use super::project::run;
 use super::{Stop, exit};
 
 /// How long another process that changes the run is waited for.

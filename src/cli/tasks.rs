@@ -12,9 +12,10 @@ use crate::evidence::write::target_of;
 use crate::file;
 use crate::inputs::{BUILTIN, Root};
 use crate::kind::Kind;
+use crate::place::{self, is_run, run, split};
 use crate::task::PARTIAL_ENDING;
 
-use super::project::{self, TaskPath, is_run, run, run_above, split, upwards};
+use super::project::{self, TaskPath, run_above, upwards};
 use super::refused::Refused;
 use super::{Stop, exit};
 
@@ -194,7 +195,7 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Root, 
         return Ok((task.project, task.path));
     }
     // A proposal is one for its task's run, and a run that was cut short is that.
-    let (root, id) = project::run(&target_of(run)).ok_or_else(|| {
+    let (root, id) = place::run(&target_of(run)).ok_or_else(|| {
         Stop::usage(format!("{run}: not below runs/; give its task with --task TASK"))
     })?;
     let task = format!("tasks/{id}.json");

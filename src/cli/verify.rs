@@ -16,6 +16,7 @@ use crate::evidence::verify::{
 use crate::file;
 use crate::inputs::{Library, Root};
 use crate::ledger::OTHER_VERSION;
+use crate::place;
 use crate::task::PARTIAL_ENDING;
 
 use super::found::{self, Item};
@@ -204,7 +205,7 @@ impl Verifier<'_> {
                 return Verification::unread(Finding::new(verdict, cause, ".", &refused.what));
             }
         };
-        let root = self.args.project.clone().or_else(|| project::run(run).map(|(root, _)| root));
+        let root = self.args.project.clone().or_else(|| place::run(run).map(|(root, _)| root));
         let library = root.map(|root| {
             &*self.libraries.entry(root.clone()).or_insert_with(|| Library::new(Root::Folder(root)))
         });

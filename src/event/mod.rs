@@ -30,7 +30,7 @@ pub use self::ruling::{Misread, Ruling};
 pub struct Record {
     /// The line's number, from 0 without a gap.
     pub seq: u64,
-    /// Unix time in nanoseconds. In a stub run the logical clock: 2026-01-01T00:00:00Z, and one
+    /// Unix time in nanoseconds, of the logical clock: 2026-01-01T00:00:00Z, and one
     /// millisecond per event, plus the waits between attempts.
     pub at_ns: u64,
     /// The step that the event belongs to, from 1; null outside a step.

@@ -351,13 +351,19 @@ fn reproduce(summary: &Summary, head: Digest, text: &mut String) {
     let Some(started) = &summary.started else { return };
     let run = format!("runs/{}", terminal(&started.task));
     let run = shell_word(&run);
+    let replies = match started.llm.path {
+        ExecutionPath::Stub => "",
+        ExecutionPath::Outside => {
+            " It takes the replies from the ledger, since nobody else has them."
+        }
+    };
     let _ = writeln!(
         text,
         "## How to reproduce\n\nFrom the project's root, with the run in its usual place:\n\n\
          ```\ngatedrun verify {run}\ngatedrun check {run}\n```\n\n\
          `verify` computes this report and the other artifacts from the ledger again, compares the \
          inputs, and checks a signature. `check` runs the task again in a temporary folder and \
-         reports what differs, and which of the task's expectations are not met.\n\n\
+         reports what differs, and which of the task's expectations are not met.{replies}\n\n\
          The ledger has {}; its head is {head}.\n\n\
          Inputs, by SHA-256:\n",
         counted(summary.records, "record", "records")

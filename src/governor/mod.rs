@@ -5,6 +5,8 @@ mod settled;
 mod outcome;
 mod attempt;
 
+use serde_json::Value;
+
 use crate::clock::TICK_NS;
 use crate::derive;
 use crate::event::{
@@ -13,6 +15,7 @@ use crate::event::{
 };
 use crate::executor::{Attempted, Executor, Output};
 use crate::host::HostFault;
+use crate::json::JsonText;
 use crate::ledger::{Ledger, LedgerError};
 use crate::policy::call::{Denied, Standing};
 use crate::policy::capability::{Allowed, Opening, Unopened};
@@ -486,10 +489,11 @@ impl<'l> Governor<'l> {
             Event::ToolFinished(finished) => finished.result,
             _ => None,
         };
+        let result = || result.unwrap_or_else(|| JsonText::of(&Value::Null));
         let standing = self.standing()?;
         let warnings = self.gate.warn_late(&standing);
         self.warn(Some(step), warnings)?;
-        let outcome = error.map_or(Outcome::Returned(result), Outcome::Failed);
+        let outcome = error.map_or_else(|| Outcome::Returned(result()), Outcome::Failed);
         Ok(Handled { outcome, failure_mode, ends_run })
     }
 }

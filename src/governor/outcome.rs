@@ -25,7 +25,7 @@ pub struct Handled {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The call was allowed, and its tool returned this, as it is recorded.
-    Returned(Option<JsonText>),
+    Returned(JsonText),
     /// Policy denied the call, and nothing was executed.
     Denied {
         /// The rule that denied it.
@@ -41,7 +41,7 @@ impl Outcome {
     /// The result, if there is one.
     pub fn result(&self) -> Option<&JsonText> {
         match self {
-            Self::Returned(result) => result.as_ref(),
+            Self::Returned(result) => Some(result),
             Self::Denied { .. } | Self::Failed(_) => None,
         }
     }
