@@ -174,22 +174,21 @@ pub fn check_folder(path: &Utf8Path) -> Result<(), Refused> {
     refuse_kept(path, &place, Some("runs")).map_err(Refused::Place)
 }
 
-/// Whether a folder is `home`, the place below `runs/` of the run's own task.
+/// Refuses a folder below `runs/`, for a run whose place it is not.
 ///
 /// # Errors
-/// That it is another place below `runs/`.
-pub fn is_home(path: &Utf8Path, home: &Utf8Path) -> Result<bool, Refused> {
-    let is_home = is_one_place(path, home);
-    if !is_home && run(path).is_some_and(|(_, id)| !id.is_empty()) {
+/// That it is one.
+pub fn check_elsewhere(path: &Utf8Path) -> Result<(), Refused> {
+    if run(path).is_some_and(|(_, id)| !id.is_empty()) {
         return Err(Refused::Place(format!(
             "{path}: in runs/ each run has the name of its task; name a folder elsewhere, as in my-run"
         )));
     }
-    Ok(is_home)
+    Ok(())
 }
 
 /// Whether two paths name one place, be a folder there or not, and by whatever links.
-fn is_one_place(a: &Utf8Path, b: &Utf8Path) -> bool {
+pub fn is_one_place(a: &Utf8Path, b: &Utf8Path) -> bool {
     let real = |path: &Utf8Path| {
         let path = file::absolute(path)?;
         let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));

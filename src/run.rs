@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 
 use crate::agent::{Agent, RunError, unplaced};
 use crate::clock::Clock;
-use crate::event::{Event, Record, Usage};
+use crate::event::{Event, Record, Subject, Totals, Usage};
 use crate::evidence::STATE;
 use crate::evidence::recorder::{Recorded, Recorder};
 use crate::executor::faulty::Faulty;
@@ -21,6 +21,7 @@ use crate::llm::recorded::{Replies, Said};
 use crate::policy::gate::Gate;
 use crate::policy::hosts::Hosts;
 use crate::policy::path::Mounts;
+use crate::policy::rules::loop_budget;
 
 /// How a run begins, and how it may be stopped.
 pub struct Course<'a> {
@@ -127,19 +128,27 @@ fn opening(inputs: &Inputs) -> [Message<'_>; 2] {
 
 /// The replies that a ledger holds. What else it says, and whether it was changed, is not looked at.
 pub fn replies<'a>(ledger: impl Read + Send + 'a) -> Replies<'a> {
-    let (mut reader, mut reserved) = (Reader::trusting(ledger), Usage::default());
+    let (mut reader, mut totals) = (Reader::trusting(ledger), Totals::default());
+    let mut reserved = Usage::default();
     Box::new(std::iter::from_fn(move || {
         loop {
-            match reader.next_record() {
+            let event = match reader.next_record() {
                 Ok(None) => return None,
-                Ok(Some(Record { event: Event::LlmCalled(called), .. })) => {
-                    reserved = called.reserved;
-                }
-                Ok(Some(Record { event: Event::LlmReplied(replied), .. })) => {
-                    return Some(Ok(Said { reserved, reply: unplaced(replied) }));
-                }
-                Ok(Some(_)) => {}
+                Ok(Some(record)) => record.event,
                 Err(error) => return Some(Err(format!("{STATE}: {error}"))),
+            };
+            totals.push(&event);
+            match event {
+                Event::LlmCalled(called) => reserved = called.reserved,
+                Event::LlmReplied(replied) => {
+                    return Some(Ok(Said { reserved, reply: Some(unplaced(replied)) }));
+                }
+                Event::GateDecided(gate) if gate.subject == Subject::Step => {
+                    if let Some(reserved) = loop_budget::reserved(&gate, totals.usage) {
+                        return Some(Ok(Said { reserved, reply: None }));
+                    }
+                }
+                _ => {}
             }
         }
     }))

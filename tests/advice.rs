@@ -186,7 +186,7 @@ fn errors_name_what_to_write() {
         (&["run", "list.json"], "expected an object, found an empty array"),
         (&["run", "nine.json"], "expected 1, found 9; write 1"),
         (&["run", "model.json"], "found none; the keys are"),
-        (&["run", "key.json"], "remove it; the keys here are random, script"),
+        (&["run", "key.json"], "remove it; the keys here are outside, random, script"),
         (&["run", "tasks/other.json"], "no such file; restore it, or name another"),
         (&["run", "data/corpus/v1/manifest.json"], "`gatedrun corpus check FOLDER`"),
         (&["policy", "check", "policy/v9.yaml"], "builtin:policy/v1.yaml, which is in the program"),

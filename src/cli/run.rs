@@ -187,12 +187,15 @@ fn run_one(
     let home = project::runs(&task.project)?.join(id);
     let target = args.out.clone().unwrap_or_else(|| home.clone());
     // A task's own place is that, also where it was named.
-    let is_home = place::is_home(&target, &home);
-    let is_home = is_home.map_err(|error| Stop::usage(format!("{error}, or leave --out out")))?;
+    let is_home = place::is_one_place(&target, &home);
     let next = Next::of(&target, task, id);
     // In the place of its own task a run replaces whatever is there.
     if args.accept && !is_home {
         refuse_other_task(id, &target)?;
+    }
+    if !is_home {
+        let refused = place::check_elsewhere(&target);
+        refused.map_err(|error| Stop::usage(format!("{error}, or leave --out out")))?;
     }
     let of_other_seed = of_other_seed(args, task, library, (&target, is_home))?;
     if let (true, Some(seed), Some(why)) = (args.accept && is_home, args.seed, &of_other_seed) {

@@ -19,10 +19,10 @@ use serde_json::Value;
 use crate::json::{Digest, JsonText};
 
 pub use self::error::{EffectState, ErrorCategory, ErrorClass, ErrorFacts, ErrorSource, ToolError};
-pub use self::format::{FORMAT_MAX, FORMAT_MIN, NEWER, Newer};
 pub use self::outcome::{FailureMode, TerminalReason};
 pub use self::policy::{Decision, Detail, Details, Effect, Rule, RuleFacts, Subject};
 pub use self::ruling::{Misread, Ruling};
+pub use format::{FORMAT_MAX, FORMAT_MIN, NEWER, Newer};
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,11 +9,11 @@ use crate::event::Usage;
 pub struct Said {
     /// What the call was expected to use at most.
     pub reserved: Usage,
-    /// The reply.
-    pub reply: Reply,
+    /// The reply; `None` where the budget did not allow the call.
+    pub reply: Option<Reply>,
 }
 
-/// The recorded replies of a run, one per step, in order; an error, in words, where they cannot be read.
+/// The recorded replies of a run, one per request, in order; an error, in words, where they cannot be read.
 pub type Replies<'a> = Box<dyn Iterator<Item = Result<Said, String>> + Send + 'a>;
 
 /// An LLM that gives recorded replies.
@@ -22,6 +22,13 @@ pub struct RecordedLlm<'a> {
     /// How many of them were read.
     read: u64,
     ready: Option<Said>,
+}
+
+const MISSING: &str =
+    "the calls come from another program (llm.outside), and no reply to this request is recorded";
+
+fn missing(step: u64) -> LlmError {
+    LlmError { step, what: MISSING.to_owned() }
 }
 
 impl<'a> RecordedLlm<'a> {
@@ -33,13 +40,10 @@ impl<'a> RecordedLlm<'a> {
     fn said(&mut self, step: u64) -> Result<&Said, LlmError> {
         while self.read < step {
             self.read += 1;
-            let said = self.replies.next().unwrap_or_else(|| {
-                Err("the calls come from another program (llm.outside), and no reply to this request is recorded".to_owned())
-            });
+            let said = self.replies.next().unwrap_or_else(|| Err(MISSING.to_owned()));
             self.ready = Some(said.map_err(|what| LlmError { step, what })?);
         }
-        let lost = || LlmError { step, what: "its reply was read before".to_owned() };
-        self.ready.as_ref().ok_or_else(lost)
+        self.ready.as_ref().ok_or_else(|| missing(step))
     }
 }
 
@@ -51,6 +55,6 @@ impl Llm for RecordedLlm<'_> {
     }
 
     fn reply(&mut self, request: &Request) -> Result<Reply, LlmError> {
-        Ok(self.said(request.step)?.reply.clone())
+        self.said(request.step)?.reply.clone().ok_or_else(|| missing(request.step))
     }
 }

@@ -71,6 +71,14 @@ pub struct Run {
     pub isolation: Status,
 }
 
+/// A run of which the first event is recorded.
+struct Begun {
+    agent: Agent<'static>,
+    made: Arc<Mutex<Made>>,
+    end: Option<End>,
+    isolation: Status,
+}
+
 /// What is made of the events as they come.
 struct Made {
     recorder: Recorder<StateWriter, TraceWriter>,
@@ -102,7 +110,9 @@ impl Session {
     /// Begins a run of a task in `folder`; `home` is the task's own place.
     pub(super) fn begin(inputs: Inputs, folder: &Utf8Path, home: &Utf8Path) -> Result<Self, Error> {
         place::check_folder(folder)?;
-        place::is_home(folder, home)?;
+        if !place::is_one_place(folder, home) {
+            place::check_elsewhere(folder)?;
+        }
         if file::at(folder)?.is_some() {
             return Err(Error::Exists(folder.to_owned()));
         }
@@ -112,7 +122,7 @@ impl Session {
             error => Error::Write(error),
         })?;
         match Self::open(&inputs, &mut staging) {
-            Ok((agent, made, end, isolation)) => {
+            Ok(Begun { agent, made, end, isolation }) => {
                 Ok(Self { agent, inputs, made, staging, isolation, end, is_broken: false })
             }
             Err(error) => {
@@ -124,10 +134,7 @@ impl Session {
     }
 
     /// Records the beginning of the run.
-    fn open(
-        inputs: &Inputs,
-        staging: &mut Staging,
-    ) -> Result<(Agent<'static>, Arc<Mutex<Made>>, Option<End>, Status), Error> {
+    fn open(inputs: &Inputs, staging: &mut Staging) -> Result<Begun, Error> {
         let durability = inputs.policy.durability(inputs.task.llm.identity().path);
         let (state, trace) = staging.writers(0, durability)?;
         let (recorder, observed) = (Recorder::new(state, trace), Observed::default());
@@ -143,7 +150,7 @@ impl Session {
         let (begun, status) = confined(isolation, staging.folder(), begin)?;
         let (agent, end) = begun?;
         locked(&made).flush()?;
-        Ok((agent, made, end, status))
+        Ok(Begun { agent, made, end, isolation: status })
     }
 
     /// Proposes calls: what a model replied. Each is decided, executed if it is allowed, and recorded,
