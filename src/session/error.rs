@@ -15,9 +15,9 @@ use crate::state::End;
 /// Why a session cannot begin or continue: what is wrong, where, and how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not a project.
+    /// Not the folder of a project, or not a path that a folder can have.
     #[error("{folder}: {what}")]
-    Project {
+    Folder {
         /// The folder that was named.
         folder: String,
         /// What is wrong with it.

@@ -25,12 +25,12 @@ impl Project {
     /// Opens a project's folder. Nothing is read yet but whether it is one.
     ///
     /// # Errors
-    /// [`Error::Project`]: no such folder, or one without `tasks/`. [`Error::Host`].
+    /// [`Error::Folder`]: no such folder, or one without `tasks/`. [`Error::Host`].
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, Error> {
         let folder = folder.as_ref();
         let wrong = |what| {
             let folder = folder.display().to_string();
-            Err(Error::Project { folder, what })
+            Err(Error::Folder { folder, what })
         };
         let Some(root) = Utf8Path::from_path(folder) else {
             return wrong("the path is not UTF-8; rename the folder");
@@ -74,7 +74,7 @@ impl Project {
             Some(None) => {
                 let folder = folder.unwrap_or(Path::new("")).display().to_string();
                 let what = "the path is not UTF-8; choose another name";
-                return Err(Error::Project { folder, what });
+                return Err(Error::Folder { folder, what });
             }
         };
         Session::begin(inputs, &folder, &home)

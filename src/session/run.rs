@@ -82,14 +82,17 @@ struct Begun {
 /// What is made of the events as they come.
 struct Made {
     recorder: Recorder<StateWriter, TraceWriter>,
-    observed: Observed,
+    /// What the task's expectations are held against, where it has some: it grows with the run.
+    observed: Option<Observed>,
 }
 
 impl Made {
     fn push(&mut self, push: Push<'_>) -> io::Result<()> {
         match push {
             Push::Record(record, line, sha256) => {
-                self.observed.push(record);
+                if let Some(observed) = &mut self.observed {
+                    observed.push(record);
+                }
                 self.recorder.push(record, line, sha256)
             }
             Push::Durable => self.recorder.flush(),
@@ -137,7 +140,8 @@ impl Session {
     fn open(inputs: &Inputs, staging: &mut Staging) -> Result<Begun, Error> {
         let durability = inputs.policy.durability(inputs.task.llm.identity().path);
         let (state, trace) = staging.writers(0, durability)?;
-        let (recorder, observed) = (Recorder::new(state, trace), Observed::default());
+        let observed = inputs.task.expected.as_ref().map(|_| Observed::default());
+        let recorder = Recorder::new(state, trace);
         let made = Arc::new(Mutex::new(Made { recorder, observed }));
         let (events, work) = (Arc::clone(&made), staging.work());
         let begin = || -> Result<(Agent<'static>, Option<End>), RunError> {
@@ -206,8 +210,8 @@ impl Session {
         };
         let recorded = recorder.finish().map_err(unwritten)?;
         staging.write_rest(&recorded.report, &recorded.manifest)?;
-        let expected = inputs.task.expected.as_ref();
-        let unmet = expected.map_or_else(Vec::new, |expected| observed.unmet(expected));
+        let expected = inputs.task.expected.as_ref().zip(observed);
+        let unmet = expected.map_or_else(Vec::new, |(expected, seen)| seen.unmet(expected));
         let settlement = match staging.standing()? {
             Standing::New => Settlement::Accept,
             // Somebody has put it there meanwhile, and a session replaces nothing.
