@@ -14,7 +14,7 @@ use divan::Bencher;
 use gatedrun::corpus::Corpus;
 use gatedrun::event::{Event, ProposedCall, Record};
 use gatedrun::evidence::recorder::Recorder;
-use gatedrun::inputs::{Inputs, Library, Project};
+use gatedrun::inputs::{Inputs, Library, Root};
 use gatedrun::json::Digest;
 use gatedrun::ledger::{Reader, encode};
 use gatedrun::policy;
@@ -88,7 +88,7 @@ fn inputs() -> &'static BTreeMap<&'static str, Value> {
 /// One decision of the whole gate, by what it decides about.
 #[divan::bench(args = ["search", "read", "fetch", "shell", "off_allowlist", "escape"])]
 fn decision(bencher: Bencher<'_, '_>, name: &str) {
-    let library = Library::new(Project::Folder(root()));
+    let library = Library::new(Root::Folder(root()));
     let inputs_of_run: Inputs = library.load("tasks/canonical/v1.json", None).unwrap();
     let mounts =
         Mounts::new(Arc::clone(&inputs_of_run.corpus), Utf8Path::new("/nonexistent").to_owned());
@@ -119,7 +119,7 @@ fn url_decision_by_size_of_the_list(bencher: Bencher<'_, '_>, (hosts, prefixes):
     }
     let policy = std::fs::read_to_string(root().join("policy/variants/continue.yaml")).unwrap();
     let policy = policy.replace("    - host: fixtures.local\n      schemes: [https]\n", &list);
-    let library = Library::new(Project::Folder(root()));
+    let library = Library::new(Root::Folder(root()));
     let contracts = library.contracts("tools").unwrap().contracts;
     let policy = policy::load("bench", policy.as_bytes(), &contracts).unwrap();
     let judge = Judge::new(&policy, &contracts);

@@ -28,7 +28,8 @@ NEXT = dict(rule.split(": ") for rule in (  # the state after an event, by the s
     "settled tool_finished: deciding|deciding step_finished: between|deciding step_finished cut: stopping|"
     "between run_finished: finished|stopping run_finished: finished").split("|"))
 WRONG = (OSError, KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError)
-REWRITTEN, UNKNOWN = "only line ends or white space at the ends of lines differ", "the {} has format {}, and this verifier reads format 1"
+REWRITTEN, UNKNOWN = "only line ends or white space at the ends of lines differ", "the {} has format {}, and this verifier reads format {}"
+NEWER = [(2, lambda e: e["kind"] == "run_started" and e["llm"]["path"] == "outside")]  # what format 1 cannot express, and since when
 VERDICTS = ["verified", "unconfirmed", "inputs_differ", "unfinished", "malformed", "tampered", "unread"]  # the worst is the run's
 EXIT = dict(zip(VERDICTS, (0, 6, 9, 7, 5, 1, 8)))  # as `gatedrun verify` exits; 2 for arguments that are wrong
 found, trimming = [], {}  # (verdict, file, line, what), the first that was found first; the files that were read trimmed
@@ -62,12 +63,12 @@ def read(folder, name, verdict="malformed", follow=False):
             return trim(data)
         return data
     verdict == "absent" or add(verdict, name, None, "unreadable, or not a regular file", verdict == "malformed")
-def parse(line):  # a record, and whether it is written as the ledger writes; an error where it is none
+def parse(line, stated):  # a record of a ledger that states this format, and whether it is written as the ledger writes; or an error
     record = json.loads(line.decode(), parse_constant=int)
-    written = in_order(record) and dump(record) == line
-    if (number := record["event"].get("format", 1)) != 1:
-        raise ValueError(UNKNOWN.format("ledger", number))
-    return record, written
+    number, lowest = record["event"].get("format", stated), max([1, *(since for since, is_in in NEWER if is_in(record["event"]))])
+    if number not in (1, 2) or lowest > number or "format" in record["event"] and lowest < number:
+        raise ValueError(UNKNOWN.format("ledger", number, "1 to 2") if number not in (1, 2) else f"format {number}, and the lowest is {lowest}")
+    return record, in_order(record) and dump(record) == line
 def work_path(text):  # a path of the run's own folder as the policy reads it; None where it is not one
     if not isinstance(text, str) or len(text.encode("utf8", "replace")) > 1024 or re.search(r"[\x00-\x1f\x7f-\x9f\\]", text) or text[:1] == "/" or text[-1:] == "/":
         return None
@@ -150,7 +151,7 @@ def ledger(data, head, budgets, ended):
     s = dict(sums=sums, calls=[], work={}, lf={}, content=None, call={}, writes=False, limits={}, budgets=budgets, denied=None, mode=None, answer=None, warned=False)
     for number, line in enumerate(lines[:-1], 1):
         try:
-            record, written = parse(line)
+            record, written = parse(line, s.get("run", {}).get("format", 1))
             e, kind, gate = record["event"], record["event"]["kind"], record["event"]["kind"] == "gate_decided"
             if written and record["seq"] == number - 1 and record["prev"] != prev:
                 after = re.search(rb'"prev":"(\w+)"}$', lines[number])  # it shows which of the two lines was changed
@@ -181,7 +182,7 @@ def projections(run, records, head, s):
     tries = [r["event"] for r in records if r["event"]["kind"] == "tool_attempted"]
     modes = [r["event"]["failure_mode"] for r in records if r["event"]["kind"] == "step_finished" and r["event"]["failure_mode"]]
     due = dict({k: started[k] for k in "run_id task agent_version seed llm policy_version corpus inputs".split()}, format=1,
-               work=s["work"], ledger={"format": 1, "records": len(records), "head": head},
+               work=s["work"], ledger={"format": started["format"], "records": len(records), "head": head},
                files={n: {"sha256": sha(data[n]), "bytes": len(data[n])} for n in FILES[:3]}, outcome=dict(
         end["totals"], **{k: end[k] for k in ("terminal_reason", "rule_id", "failure_mode")},
         answer_sha256=end["answer"] and sha(end["answer"].encode()), retries=sum(e["attempt"] > 1 for e in tries),
@@ -191,7 +192,7 @@ def projections(run, records, head, s):
         if not {head, sha(data[STATE])} & {*re.findall("[0-9a-f]{64}", data[MANIFEST].decode("latin1"))}:
             add("tampered", STATE, len(records), "it is not the last line that the manifest promises")
         elif stated["format"] != 1:
-            add("malformed", MANIFEST, None, UNKNOWN.format("manifest", stated["format"]), True)
+            add("malformed", MANIFEST, None, UNKNOWN.format("manifest", stated["format"], 1), True)
         elif stated != due or dump(stated, indent=2, separators=None) + b"\n" != data[MANIFEST]:
             add("tampered", MANIFEST, None, f"it is not what ledger and files make it; of another digest: {other or 'no file'}")
         spans = json.loads(data[TRACE])["resourceSpans"][0]["scopeSpans"][0]["spans"]
@@ -211,11 +212,11 @@ def surroundings(run, root, s, unfinished):
     """The files that the run wrote, its place, and its current inputs."""
     links = lambda d, names: [name for name in names if os.path.islink(os.path.join(d, name))]
     names = {os.path.relpath(os.path.join(d, f), run) for d, dirs, files in os.walk(run, onerror=unread) for f in files + links(d, dirs)}
-    made = ("owner", "work.receipts", "work.tmp") if unfinished else ()  # what lies beside the work of a run in the making
-    open_call = ("work",) if unfinished and s["in_call"] else ()  # a call that did not end may have changed files
+    # In the making: what lies beside the run's work, and the work itself, which a call that did not end may have changed.
+    made = ("owner", "work.receipts", "work.tmp", *(("work",) if s["in_call"] else ())) if unfinished else ()
     for name in sorted(names | {*s["work"]}):
         due, data = s["work"].get(name), None
-        if name.split("/")[0] in made + open_call:
+        if name.split("/")[0] in made:
             continue
         if due and name in names and sha(data := read(run, name, "tampered") or b"") != due["sha256"] and rewritten(data, due["sha256"], s["lf"].get(name)):
             add("malformed", name, None, REWRITTEN)
@@ -233,8 +234,7 @@ def surroundings(run, root, s, unfinished):
     if not root or read(root, s["run"]["corpus"]["name"] + "/manifest.json", "unconfirmed", True) is None:
         add("unconfirmed", STATE, None, "no inputs are available (--project)")
 def signature(run, manifest, pems, required):
-    def name(key):  # as securesystemslib computes it
-        return sha(b'{"keytype":"ed25519","keyval":{"public":"%s"},"scheme":"ed25519"}' % key.hex().encode())
+    name = lambda key: sha(b'{"keytype":"ed25519","keyval":{"public":"%s"},"scheme":"ed25519"}' % key.hex().encode())  # as securesystemslib does
     signers, keys = [], {n: k for k in pems for n in (sha(k), name(k))}
     if os.path.lexists(os.path.join(run, SIGNATURE)):
         envelope = json.loads(read(run, SIGNATURE))

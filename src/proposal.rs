@@ -15,7 +15,7 @@ use crate::evidence::verify::{Verdict, verify};
 use crate::evidence::{ATTESTATION, STATE, WORK, open, origin};
 use crate::file;
 use crate::host::HostFault;
-use crate::inputs::{self, Library};
+use crate::inputs::Library;
 use crate::ledger::{LedgerError, Reader};
 use crate::problem::Problems;
 use crate::recovery::scan;
@@ -83,7 +83,7 @@ pub fn check(target: &Utf8Path, proposal: &Utf8Path, home: Home<'_>) -> Result<(
     }
     let Home { library, task, .. } = home;
     let loaded = library.load(task, Some(started.seed)).map_err(Refusal::Inputs)?;
-    let now = loaded.started(inputs::llm(&loaded).identity());
+    let now = loaded.started();
     let differences = origin::differences(&started, &now);
     if !differences.is_empty() {
         return Err(Refusal::OtherInputs(differences));

@@ -1,7 +1,9 @@
 //! What a run has used and how it ends, as folds of its events: whoever writes, reads, judges or shows a
 //! run asks them.
 
-use crate::event::{Decision, Event, FailureMode, Rule, Subject, TerminalReason, Totals};
+use crate::event::{
+    Decision, Event, FailureMode, Rule, RunFinished, Subject, TerminalReason, Totals,
+};
 
 impl Totals {
     /// Takes the next event.
@@ -46,6 +48,14 @@ pub struct End {
     pub failure_mode: Option<FailureMode>,
     /// The final answer.
     pub answer: Option<String>,
+}
+
+impl End {
+    /// The event of it, after these totals.
+    pub fn finished(self, totals: Totals) -> RunFinished {
+        let Self { terminal_reason, rule_id, failure_mode, answer } = self;
+        RunFinished { terminal_reason, rule_id, failure_mode, answer, totals }
+    }
 }
 
 /// What decides how a run ends, should it end now.

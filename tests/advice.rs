@@ -187,7 +187,7 @@ fn errors_name_what_to_write() {
         (&["run", "list.json"], "expected an object, found an empty array"),
         (&["run", "nine.json"], "expected 1, found 9; write 1"),
         (&["run", "model.json"], "found none; the keys are"),
-        (&["run", "key.json"], "remove it; the keys here are random, script"),
+        (&["run", "key.json"], "remove it; the keys here are outside, random, script"),
         (&["run", "tasks/other.json"], "no such file; restore it, or name another"),
         (&["run", "data/corpus/v1/manifest.json"], "`gatedrun corpus check FOLDER`"),
         (&["policy", "check", "policy/v9.yaml"], "builtin:policy/v1.yaml, which is in the program"),
@@ -321,7 +321,7 @@ fn a_folder_with_runs_is_the_project_for_run_too() {
 fn a_run_of_another_format_is_left_to_its_program() {
     let folder = Folder::with_run();
     let ledger = format!("{RUN}/state.jsonl");
-    folder.edit(&ledger, "\"format\":1", "\"format\":2");
+    folder.edit(&ledger, "\"format\":1", "\"format\":3");
     for command in ["verify", "check"] {
         let ran = folder.gatedrun(&[command, RUN]);
         assert!(ran.code != 0 && ran.out.contains("use a version of the program"), "{}", ran.all());

@@ -106,6 +106,8 @@ fn what_must_be_absent_is_absent() {
                 "proposal.rs",
                 "replay/",
                 "evidence/",
+                "place.rs",
+                "session/",
                 "cli/",
             ],
         ),

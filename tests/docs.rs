@@ -25,7 +25,7 @@ fn generated(path: &str, content: &str) {
 }
 
 /// Replaces what stands between `<!-- generated: NAME -->` and `<!-- end -->` in a page.
-fn generated_part(path: &str, name: &str, content: &str) {
+pub fn generated_part(path: &str, name: &str, content: &str) {
     let page = text(path);
     let begin = format!("<!-- generated: {name} -->\n");
     let (head, rest) =
@@ -116,6 +116,15 @@ fn words(schema: &Value) -> String {
         }
     }
     list
+}
+
+#[test]
+fn the_ledger_page_says_what_is_newer_than_format_1() {
+    let mut table = String::from("| format | has |\n|---:|---|\n");
+    for newer in &gatedrun::event::NEWER {
+        let _ = writeln!(table, "| {} | {} |", newer.since, newer.what);
+    }
+    generated_part("docs/ledger.md", "formats", table.trim_end());
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn the_ledger_alone_gives_the_committed_files() {
 #[test]
 fn every_committed_run_executes_to_the_same_bytes_and_as_expected() {
     let library =
-        gatedrun::inputs::Library::new(gatedrun::inputs::Project::Folder(crate::support::root()));
+        gatedrun::inputs::Library::new(gatedrun::inputs::Root::Folder(crate::support::root()));
     let folder = Folder::new();
     for (number, id) in committed_runs().into_iter().enumerate() {
         let inputs = library.load(&format!("tasks/{id}.json"), None).unwrap();

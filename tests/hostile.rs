@@ -8,7 +8,7 @@ use gatedrun::evidence::recorder::{Recorded, project};
 use gatedrun::evidence::trace::{EVENTS_MAX, TEXT_CHARS_MAX};
 use gatedrun::evidence::verify::{FINDINGS_MAX, Verdict, Verification, verify};
 use gatedrun::evidence::{ATTESTATION, FILES, MANIFEST, REPORT, STATE, TRACE, open, report};
-use gatedrun::inputs::{Library, Project};
+use gatedrun::inputs::{Library, Root};
 use gatedrun::json::{Digest, JsonText};
 use gatedrun::ledger::{Grammar, encode};
 use gatedrun::policy::rules::loop_budget::LoopBudget;
@@ -67,7 +67,7 @@ impl Forged {
     }
 
     fn verify(&self) -> Verification {
-        let library = Library::new(Project::Folder(root()));
+        let library = Library::new(Root::Folder(root()));
         verify(&self.run, Some(&library), &[])
     }
 }
@@ -261,7 +261,7 @@ fn a_step_that_ends_before_its_calls_were_decided_needs_a_reason() {
 
 #[test]
 fn the_budget_of_time_is_recomputed() {
-    let library = Library::new(Project::Folder(root()));
+    let library = Library::new(Root::Folder(root()));
     let contracts = library.contracts("tools").unwrap().contracts;
     let budget = library.policy("policy/v1.yaml", &contracts).unwrap().rules.loop_budget;
     let held_to = |max_elapsed_ms: u64, records: &[Record]| {

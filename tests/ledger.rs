@@ -228,9 +228,9 @@ fn a_cut_is_a_torn_line_or_an_unfinished_run() {
 #[test]
 fn another_format_is_refused_and_both_numbers_are_named() {
     let text = String::from_utf8(file("runs/canonical/v1/state.jsonl")).unwrap();
-    let changed = text.replacen("\"format\":1", "\"format\":2", 1);
+    let changed = text.replacen("\"format\":1", "\"format\":3", 1);
     let error = read_ledger(changed.as_bytes()).unwrap_err().to_string();
-    assert!(error.contains("format 2") && error.contains("format 1"), "{error}");
+    assert!(error.contains("format 3") && error.contains("format 1 to 2"), "{error}");
 }
 
 #[test]

@@ -71,6 +71,8 @@ mod differential;
 mod text;
 /// The artifacts: projected from the ledger alone, valid OTLP, safe for people.
 mod evidence;
+/// A program that guards its own loop with the library, and the run that remains.
+mod facade;
 /// The program as a process: output, exit codes, files, environment.
 mod cli;
 /// What a new user does first: README's commands in an empty folder and in a clone.

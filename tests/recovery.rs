@@ -8,7 +8,7 @@ use camino::Utf8Path;
 use gatedrun::agent::RunError;
 use gatedrun::evidence::recorder::Recorded;
 use gatedrun::governor::Recovery;
-use gatedrun::inputs::{Inputs, Library, Project};
+use gatedrun::inputs::{Inputs, Library, Root};
 use gatedrun::ledger::{Answer, LedgerError, Past, Push};
 use gatedrun::run::{Course, run};
 
@@ -26,7 +26,7 @@ fn drive(
 
 #[test]
 fn every_committed_run_replays_without_a_tool() {
-    let library = Library::new(Project::Folder(root()));
+    let library = Library::new(Root::Folder(root()));
     let folder = Folder::new();
     for id in committed_runs() {
         let inputs = library.load(&format!("tasks/{id}.json"), None).unwrap();
@@ -115,7 +115,7 @@ fn cuts(state: &[u8], stride: usize) -> Vec<usize> {
 
 #[test]
 fn a_ledger_cut_at_any_byte_is_carried_on_to_the_same_artifacts() {
-    let library = Library::new(Project::Folder(root()));
+    let library = Library::new(Root::Folder(root()));
     let folder = Folder::lenient_project();
     busy(&folder, 1);
     let retries = "failure_modes/retry_exhaustion";

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use camino::{Utf8Path, Utf8PathBuf};
 use gatedrun::event::Record;
 use gatedrun::evidence::recorder::Recorded;
-use gatedrun::inputs::{Inputs, Library, Project};
+use gatedrun::inputs::{Inputs, Library, Root};
 use gatedrun::ledger::Reader;
 
 /// Every command, as its user types it.
@@ -49,6 +49,13 @@ pub fn file(path: &str) -> Vec<u8> {
 
 pub fn text(path: &str) -> String {
     String::from_utf8(file(path)).unwrap()
+}
+
+/// The lines of a file between the first line that is `begin` and the next that is `end`.
+pub fn lines_of(path: &str, begin: &str, end: &str) -> Vec<String> {
+    let text = text(path);
+    let lines = text.lines().skip_while(|line| *line != begin).skip(1);
+    lines.take_while(|line| *line != end).map(str::to_owned).collect()
 }
 
 /// A folder of the test's own, with a space in its name, removed at the end.
@@ -116,7 +123,7 @@ impl Folder {
     }
 
     pub fn library(&self) -> Library {
-        Library::new(Project::Folder(self.path().to_owned()))
+        Library::new(Root::Folder(self.path().to_owned()))
     }
 
     /// Runs the program in this folder with nothing but these variables in its environment.

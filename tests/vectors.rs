@@ -6,7 +6,7 @@ use gatedrun::evidence::attest;
 use gatedrun::evidence::recorder::project;
 use gatedrun::evidence::verify::{Asked, verify, verify_as};
 use gatedrun::evidence::{ATTESTATION, FILES, MANIFEST, REPORT, STATE, TRACE};
-use gatedrun::inputs::{Library, Project};
+use gatedrun::inputs::{Library, Root};
 use gatedrun::json::Digest;
 use serde::Deserialize;
 use serde_json::Value;
@@ -366,7 +366,7 @@ fn both_verifiers_come_to_the_verdict_that_is_due() {
         for edit in vector.inputs {
             Case { run: project.clone() }.edit(edit);
         }
-        let library = Library::new(Project::Folder(project.clone()));
+        let library = Library::new(Root::Folder(project.clone()));
         let names = vector.key.iter().chain(&vector.other_keys);
         let public: Vec<String> = names.map(|name| key(name).public).collect();
         let verifying = public.iter().map(|pem| attest::verifying_key(pem).unwrap());
@@ -593,7 +593,7 @@ fn forge(case: &Case, random: &mut impl FnMut(usize) -> usize) -> String {
 
 #[test]
 fn both_verifiers_say_the_same_of_whatever_is_forged() {
-    let library = Library::new(Project::Folder(root()));
+    let library = Library::new(Root::Folder(root()));
     let count = if exhaustive() { 2_000 } else { 60 };
     let mut rng = gatedrun::derive::rng(11, &["forgeries"]);
     let mut random =

@@ -4,7 +4,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use gatedrun::evidence::verify::{Verdict, Verification, verify};
 use gatedrun::evidence::{FILES, STATE};
-use gatedrun::inputs::{Library, Project};
+use gatedrun::inputs::{Library, Root};
 
 use crate::support::{Folder, committed_runs, copy, exhaustive, file, root};
 
@@ -22,7 +22,7 @@ impl Copy {
         let folder = Folder::new();
         let run = folder.path().join("run");
         copy(root().join("runs").join(id).as_std_path(), run.as_std_path());
-        Self { _folder: folder, run, library: Library::new(Project::Folder(root())) }
+        Self { _folder: folder, run, library: Library::new(Root::Folder(root())) }
     }
 
     fn write(&self, name: &str, bytes: &[u8]) {
@@ -45,7 +45,7 @@ fn stride(sampled: usize) -> usize {
 
 #[test]
 fn every_committed_run_is_verified() {
-    let library = Library::new(Project::Folder(root()));
+    let library = Library::new(Root::Folder(root()));
     for id in committed_runs() {
         let found = verify(&root().join("runs").join(&id), Some(&library), &[]);
         assert_eq!(found.verdict, Verdict::Verified, "{id}: {:?}", found.findings);

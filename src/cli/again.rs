@@ -18,7 +18,7 @@ use crate::host::HostFault;
 use crate::inputs::Inputs;
 use crate::isolation::confined;
 use crate::ledger::LINE_BYTES_MAX;
-use crate::run::Course;
+use crate::run::{Course, replies};
 
 use super::Stop;
 use super::checked::{Checked, Drift};
@@ -86,7 +86,7 @@ fn compare_held(
             observed.push(record);
         }
     };
-    let course = Course { recovery: settled_in(committed.path()), ..work.course() };
+    let course = course(committed.path(), work);
     let (recorded, _) = confined(inputs.policy.rules.sandbox_path.isolation, work.scratch, || {
         crate::run::run(inputs, work.folder.clone(), course, state, trace, watch)
     })?;
@@ -144,6 +144,7 @@ fn compare_held(
         differences,
         unmet,
         proposal: None,
+        is_outside: inputs.task.llm.is_outside(),
     };
     if !checked.differences.is_empty() {
         classify(committed.path(), inputs, &work.part(0), progress, &mut checked)?;
@@ -209,7 +210,7 @@ pub(super) fn observe(
     progress: &Progress,
 ) -> Result<(Shape, Result<(), Stop>), Stop> {
     let mut shape = Shape::default();
-    let course = Course { recovery: settled_in(run), ..work.course() };
+    let course = course(run, work);
     let (made, _) = confined(inputs.policy.rules.sandbox_path.isolation, work.scratch, || {
         let (state, trace) = (io::sink(), io::sink());
         let folder = work.folder.clone();
@@ -228,6 +229,13 @@ pub(super) fn broke_off(changes: &Changes, stop: Stop) -> Stop {
     let decided = changes.words().into_iter();
     let lines: Vec<String> = decided.chain([stop.message]).collect();
     Stop { message: lines.join("\n"), ..stop }
+}
+
+/// A run from the beginning, with what executing again cannot find out: what a human settled in the
+/// committed run, and what another program replied in it.
+fn course<'w>(run: &Utf8Path, work: &Workplace<'w>) -> Course<'w> {
+    let replies = open::open(&run.join(STATE)).ok().map(replies);
+    Course { recovery: settled_in(run), replies, ..work.course() }
 }
 
 /// What a human settled in a committed run: executing again cannot find it out.

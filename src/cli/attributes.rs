@@ -9,9 +9,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::evidence::{MANIFEST, REPORT, STATE, TRACE};
 use crate::file;
 use crate::inputs::{BUILTIN, Inputs};
+use crate::place;
 
 use super::output::Terminal;
-use super::project;
 
 /// Whether it was said already: once per process is enough.
 static SAID: AtomicBool = AtomicBool::new(false);
@@ -24,7 +24,7 @@ const BYTES_MAX: u64 = 1 << 20;
 pub(super) fn warn(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
     let mut patterns = Vec::new();
     let run_files = [STATE, TRACE, REPORT, MANIFEST, "work/notes.md"].map(|file| run.join(file));
-    let project = project::run(run).map_or_else(Utf8PathBuf::new, |(root, _)| root);
+    let project = place::run(run).map_or_else(Utf8PathBuf::new, |(root, _)| root);
     let files = run_files.into_iter().chain(input_files(inputs, &project));
     for pattern in files.filter_map(|file| unprotected(&file, &project)) {
         if !patterns.contains(&pattern) {

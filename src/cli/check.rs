@@ -13,6 +13,7 @@ use crate::evidence::{MANIFEST, STATE, attest, open};
 use crate::inputs::{Inputs, Library};
 use crate::json::Digest;
 use crate::ledger::LINE_BYTES_MAX;
+use crate::place;
 use crate::policy::path::probe;
 use crate::run::Course;
 
@@ -259,14 +260,13 @@ impl Checks<'_> {
         let (project, _) = task_of(run, None)?;
         let (verdict, message, code) = match libraries.get(&project).load(task, None) {
             Ok(_) if is_cut_short(run) => ("unfinished", found::unfinished(run), exit::INTERRUPTED),
-            Ok(_) => (
-                "missing",
-                format!(
-                    "no run of {path} is committed; make one with `{}`",
-                    next::command("run", path, "")
-                ),
-                exit::DRIFT,
-            ),
+            Ok(inputs) => {
+                let remedy = match inputs.task.llm.is_outside() {
+                    true => "the program that proposes its calls makes one".to_owned(),
+                    false => format!("make one with `{}`", next::command("run", path, "")),
+                };
+                ("missing", format!("no run of {path} is committed; {remedy}"), exit::DRIFT)
+            }
             Err(problems) => {
                 let Stop { message, code } = problems.into();
                 ("failed", message, code)
@@ -387,6 +387,10 @@ impl Checks<'_> {
             terminal.note(&format!("  make the proposal again with `{again}`"));
         } else if checked.differences.is_empty() && !checked.unmet.is_empty() {
             terminal.note(&format!("  {run}: {}", offer::meet(&library.typed(task))));
+        } else if is_offered && checked.is_outside {
+            terminal.note(&format!(
+                "  {run}: its calls came from another program; if that is right, let that make the run again"
+            ));
         // What only a checkout did is not for anyone to accept, nor what was not compared.
         } else if is_offered && in_ci() {
             terminal.note(&format!(
@@ -402,7 +406,7 @@ impl Checks<'_> {
 
 /// The task's path as a user writes it.
 fn task_path(run: &Utf8Path, task: &str) -> Utf8PathBuf {
-    project::run(run).map_or_else(|| Utf8PathBuf::from(task), |(root, _)| root.join(task))
+    place::run(run).map_or_else(|| Utf8PathBuf::from(task), |(root, _)| root.join(task))
 }
 
 /// Lays what the task makes now beside the committed run; the exit code where that cannot be done.

@@ -39,6 +39,9 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub(super) proposal: Option<&'a Utf8Path>,
+    /// `recorded` where another program proposed the calls, so that the replies were not made again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) replies: Option<&'static str>,
 }
 
 /// What checking a run resulted in.
@@ -61,7 +64,12 @@ pub(super) struct Checked {
     pub(super) unmet: Vec<String>,
     /// A proposal that lies beside it, though it is identical.
     pub(super) proposal: Option<Utf8PathBuf>,
+    /// Whether another program proposed its calls, so that the replies were taken as recorded.
+    pub(super) is_outside: bool,
 }
+
+/// What of a run was not made again.
+const AS_RECORDED: &str = "replies as recorded";
 
 /// How a file differs.
 pub(super) enum Drift {
@@ -121,7 +129,11 @@ impl Checked {
             }
             .to_owned(),
             state: if is_identical { State::Passed } else { State::Failed },
-            message: if is_identical { "identical".to_owned() } else { self.headline() },
+            message: match (is_identical, self.is_outside) {
+                (true, false) => "identical".to_owned(),
+                (true, true) => format!("identical, {AS_RECORDED}"),
+                (false, _) => self.headline(),
+            },
             details,
             place: place(STATE, None),
         }
@@ -168,7 +180,7 @@ impl<'a> Line<'a> {
     pub(super) fn of(run: &'a Utf8Path, verdict: &'static str) -> Self {
         let (file, line, column, message, class) = (None, None, None, None, None);
         let (behaviour, inputs, unmet): (&[String], &[String], &[String]) = (&[], &[], &[]);
-        let proposal = None;
+        let (proposal, replies) = (None, None);
         Self {
             run,
             verdict,
@@ -181,6 +193,7 @@ impl<'a> Line<'a> {
             inputs,
             unmet,
             proposal,
+            replies,
         }
     }
 }
@@ -215,6 +228,7 @@ pub(super) fn print_json(
         inputs: &inputs,
         unmet: &checked.unmet,
         proposal: checked.proposal.as_deref(),
+        replies: checked.is_outside.then_some("recorded"),
         ..Line::of(run, verdict)
     };
     Ok(terminal.json(&line)?)
@@ -229,7 +243,9 @@ pub(super) fn print_checked(
 ) -> Result<(), Stop> {
     let run = &escape(run.as_str());
     if checked.is_identical() {
-        return Ok(terminal.line(&format!("{run}: {}", terminal.paint(Tone::Good, "identical")))?);
+        let replies = if checked.is_outside { format!(", {AS_RECORDED}") } else { String::new() };
+        let word = terminal.paint(Tone::Good, "identical");
+        return Ok(terminal.line(&format!("{run}: {word}{replies}"))?);
     }
     let word = terminal.paint(Tone::Bad, "differs");
     if let Some(seed) = checked.seed.as_ref().filter(|_| checked.class != Class::Unknown) {

@@ -21,8 +21,6 @@ pub(super) enum Content {
     Page,
     /// A file of a corpus, whose folder was looked at.
     Corpus,
-    /// A run, whose folder its writer looks at.
-    Run,
     /// The signatures under a run, in its folder.
     Signatures,
 }
@@ -36,7 +34,6 @@ impl Content {
             Self::Key => "a key",
             Self::Page => "a manual page",
             Self::Corpus => "a file of a corpus",
-            Self::Run => "a run",
             Self::Signatures => "the signatures under a run",
         }
     }
@@ -54,7 +51,7 @@ impl Content {
                 }
                 Self::Statement => is_test_envelope(bytes),
                 Self::Page => has("\n.TH gatedrun"),
-                Self::Key | Self::Run => false,
+                Self::Key => false,
                 Self::Corpus | Self::Signatures => true,
             }
     }
@@ -63,7 +60,7 @@ impl Content {
     pub(super) fn home(self) -> Option<&'static str> {
         match self {
             Self::Corpus => Some("data"),
-            Self::Run | Self::Signatures => Some("runs"),
+            Self::Signatures => Some("runs"),
             Self::Junit | Self::Sarif | Self::Statement | Self::Key | Self::Page => None,
         }
     }

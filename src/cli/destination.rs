@@ -12,7 +12,7 @@ use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
-use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{
     Access, AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid, accessat, fchown,
     flock, openat,
@@ -23,6 +23,7 @@ use tempfile::{Builder, NamedTempFile};
 use crate::evidence::write::{is_beside, target_of};
 use crate::evidence::{REPORT, STATE, TRACE};
 use crate::file::{self, kind};
+use crate::place::{real, refuse_kept};
 use crate::task::reserved_ending;
 
 use super::Stop;
@@ -39,9 +40,6 @@ const TRIES_MAX: usize = 16;
 
 /// The largest file that is looked into before it is replaced, in bytes.
 const REPLACED_BYTES_MAX: u64 = 1 << 30;
-
-/// The folders of a project that hold inputs and evidence.
-const KEPT: [&str; 5] = ["data", "policy", "runs", "tasks", "tools"];
 
 /// A place for a file, looked at and found fit to be written.
 #[derive(Debug)]
@@ -78,7 +76,7 @@ impl Destination {
         refuse_reserved(path, &named)?;
         refuse_reserved(path, &place)?;
         refuse_run(path, parent(&place))?;
-        refuse_kept(path, &place, content)?;
+        refuse_kept(path, &place, content.home()).map_err(Stop::usage)?;
         let beside = parent(&place).to_owned();
         let destination = Self { named, prefix: prefix(&place), place, beside, content };
         destination.refuse_other()?;
@@ -304,34 +302,11 @@ pub(super) fn folder(path: &Utf8Path, content: Content) -> Result<(), Stop> {
     if found(path)?.is_some_and(|metadata| !metadata.is_dir()) {
         return Err(Stop::usage(format!("{path}: not a folder; name one")));
     }
-    let place = real(path)?;
+    let place = real(path).map_err(|error| Stop::writing(path, &error))?;
     refuse_reserved(path, path)?;
     refuse_reserved(path, &place)?;
     refuse_run(path, &place)?;
-    refuse_kept(path, &place, content)
-}
-
-/// The real path of something; what of it is not there yet is taken as it is written.
-fn real(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
-    for above in path.ancestors() {
-        let above_or_here = if above.as_str().is_empty() { Utf8Path::new(".") } else { above };
-        if let Some(mut place) = match above_or_here.canonicalize_utf8() {
-            Ok(place) => Some(place),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Stop::writing(path, &error)),
-        } {
-            for part in path.strip_prefix(above).unwrap_or(Utf8Path::new("")).components() {
-                match part {
-                    Utf8Component::ParentDir => {
-                        place.pop();
-                    }
-                    part => place.push(part.as_str()),
-                }
-            }
-            return Ok(place);
-        }
-    }
-    Ok(path.to_owned())
+    refuse_kept(path, &place, content.home()).map_err(Stop::usage)
 }
 
 /// Refuses a name that lies beside a run and means something there.
@@ -359,40 +334,6 @@ fn refuse_run(named: &Utf8Path, folder: &Utf8Path) -> Result<(), Stop> {
         ))),
         None => Ok(()),
     }
-}
-
-/// Refuses the folders of a project that hold inputs and evidence, but for the one that this belongs
-/// in: a new file there is read as one of them.
-///
-/// # Errors
-/// That it lies there.
-pub(super) fn refuse_kept(
-    named: &Utf8Path,
-    place: &Utf8Path,
-    content: Content,
-) -> Result<(), Stop> {
-    let is_project = |root: &&Utf8Path| {
-        let has = |name: &str| root.join(name).is_dir();
-        has("tasks") && (has("runs") || has("policy"))
-    };
-    let Some(root) = place.ancestors().skip(1).find(is_project) else { return Ok(()) };
-    let within = place.strip_prefix(root).ok().and_then(|rest| rest.components().next());
-    let within = KEPT.into_iter().find(|kept| within.is_some_and(|part| part.as_str() == *kept));
-    match within.filter(|kept| content.home() != Some(kept)) {
-        Some(kept) => Err(Stop::usage(format!(
-            "{named}: it is in {kept}/ of the project, which holds {}; choose a name elsewhere",
-            if kept == "runs" { "nothing but runs" } else { "what runs are made from" }
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// As [`refuse_kept`], of a run that its user puts elsewhere.
-///
-/// # Errors
-/// As [`refuse_kept`].
-pub(super) fn refuse_inputs(out: &Utf8Path) -> Result<(), Stop> {
-    refuse_kept(out, &real(out)?, Content::Run)
 }
 
 fn exists(path: &Utf8Path) -> Stop {

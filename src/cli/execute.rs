@@ -1,12 +1,9 @@
 //! A task executed into a staging folder, for `run`, `resume` and `check`.
 
-use std::io::BufWriter;
-
 use crate::event::Record;
 use crate::evidence::expect::Observed;
 use crate::evidence::summary::Summary;
 use crate::evidence::write::Staging;
-use crate::evidence::{MANIFEST, REPORT, TRACE};
 use crate::inputs::Inputs;
 use crate::isolation::{Status, confined};
 use crate::run::Course;
@@ -41,9 +38,8 @@ pub(super) fn execute(
     progress: &Progress,
     mut terminal: Option<&mut Terminal>,
 ) -> Result<Done, Failed> {
-    let durability = inputs.policy.durability(crate::inputs::llm(inputs).identity().path);
-    let state = BufWriter::with_capacity(1 << 16, staging.ledger(begun.bytes, durability)?);
-    let trace = BufWriter::with_capacity(1 << 16, staging.create(TRACE)?);
+    let durability = inputs.policy.durability(inputs.task.llm.identity().path);
+    let (state, trace) = staging.writers(begun.bytes, durability)?;
     if let (Some(terminal), Some(line)) = (&mut terminal, &begun.line) {
         // A run continues whether or not somebody reads along.
         let _ = terminal.detail(line);
@@ -69,7 +65,6 @@ pub(super) fn execute(
             crate::run::run(inputs, staging.work(), course, state, trace, watch)
         })?;
     let recorded = result?;
-    staging.write(REPORT, &recorded.report)?;
-    staging.write(MANIFEST, &recorded.manifest)?;
+    staging.write_rest(&recorded.report, &recorded.manifest)?;
     Ok(Done { summary: recorded.summary, observed, status })
 }

@@ -13,13 +13,12 @@ use crate::evidence::{STATE, WORK, open};
 use crate::file::{self, said};
 use crate::host::HostFault;
 use crate::ledger::{LedgerError, Reader, is_of_another_version};
+use crate::place::{NamedRun, is_lock, is_run, run_at};
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::next;
 use super::output::Terminal;
-use super::project::{
-    NOT_BEGUN, NamedRun, half_replaced, is_lock, is_run, refuse_interrupted, run_at, run_path,
-};
+use super::project::{NOT_BEGUN, half_replaced, refuse_interrupted, run_path};
 use super::refused::Refused;
 use super::{Stop, exit};
 

@@ -6,11 +6,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::evidence::write::{interrupted, target_of};
 use crate::file;
-use crate::inputs::Project;
+use crate::inputs::Root;
+use crate::place;
 
 use super::found::{self, Found};
 use super::output::Terminal;
-use super::project;
 use super::refused::Refused;
 use super::tasks::{find_tasks, task_of};
 use super::{Stop, exit};
@@ -18,7 +18,7 @@ use super::{Stop, exit};
 /// What is looked at in its turn.
 pub(super) enum Item {
     /// A run, and its task.
-    Run(Utf8PathBuf, (Project, String)),
+    Run(Utf8PathBuf, (Root, String)),
     /// A task without a run.
     Runless(Runless),
     /// What cannot be executed: a path, the word for it, why, and the exit code.
@@ -97,14 +97,14 @@ pub(super) struct Runless {
 /// The tasks without a run, of those that have their runs at or below a path; and what is not looked
 /// into among them.
 fn runless(path: &Utf8Path, found: &Found) -> (Vec<Runless>, Vec<Refused>) {
-    let Some((root, within)) = project::run(path) else { return (Vec::new(), Vec::new()) };
+    let Some((root, within)) = place::run(path) else { return (Vec::new(), Vec::new()) };
     // Where nothing else is found, the unfinished runs are reported already.
     let unfinished = found.only_unfinished().iter().map(|run| target_of(run));
     let runs = found.runs().into_iter().chain(unfinished);
     let known: BTreeSet<String> =
-        runs.filter_map(|run| project::run(&run)).map(|(_, id)| id).collect();
+        runs.filter_map(|run| place::run(&run)).map(|(_, id)| id).collect();
     // What is refused is reported as that, with everything below it.
-    let refused = found.refused().filter_map(|one| project::run(Utf8Path::new(&one.path)));
+    let refused = found.refused().filter_map(|one| place::run(Utf8Path::new(&one.path)));
     let unread: Vec<String> = refused.map(|(_, id)| id).collect();
     let is_unread = |id: &str| unread.iter().any(|one| Utf8Path::new(id).starts_with(one));
     let (ids, refused) = find_tasks(&root, &within);

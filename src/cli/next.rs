@@ -5,7 +5,8 @@ use camino::Utf8Path;
 
 use crate::evidence::text::shell_word;
 use crate::evidence::write::target_of;
-use crate::inputs::{BUILTIN, Library, Project};
+use crate::inputs::{BUILTIN, Library, Root};
+use crate::place;
 use crate::task::PARTIAL_ENDING;
 
 use super::project::{self, TaskPath};
@@ -31,8 +32,8 @@ impl Next {
     /// For a run of this task, which has this id, begun with this seed where it is not the task's.
     pub(super) fn of(target: &Utf8Path, task: &TaskPath, id: &str, seed: Option<u64>) -> Self {
         let typed = match &task.project {
-            Project::Folder(root) => root.join(&task.path).into_string(),
-            Project::Builtin => format!("{BUILTIN}{}", task.path),
+            Root::Folder(root) => root.join(&task.path).into_string(),
+            Root::Builtin => format!("{BUILTIN}{}", task.path),
         };
         let is_known = task_of(target, None)
             .is_ok_and(|(project, path)| project == task.project && path == task.path);
@@ -52,6 +53,11 @@ impl Next {
 pub(super) fn resume(name: &Utf8Path) -> String {
     let folder = format!("{name}{PARTIAL_ENDING}");
     with_task("resume", name, Utf8Path::new(&folder))
+}
+
+/// How to look at a run.
+pub(super) fn show(name: &Utf8Path) -> String {
+    format!("gatedrun show {}", word(name))
 }
 
 /// How to execute the task of a finished run again.
@@ -82,7 +88,7 @@ pub(super) fn verify(name: &Utf8Path) -> String {
     let base = format!("gatedrun verify {}", word(name));
     let here = project::root(Utf8Path::new(".")).ok().flatten();
     match here {
-        Some(root) if project::run(name).is_none() && !project::is_builtin(name) => {
+        Some(root) if place::run(name).is_none() && !project::is_builtin(name) => {
             let root = if root == "" { Utf8Path::new(".") } else { &root };
             format!("{base} --project {}", word(root))
         }
@@ -100,7 +106,7 @@ pub(super) fn over(partial: &Utf8Path) -> String {
     };
     let own = Library::new(task.project.clone()).load(&task.path, None).ok();
     let own = own.map(|inputs| (inputs.task.id, inputs.task.seed));
-    let begun = project::started(partial).map(|started| (started.task, started.seed));
+    let begun = place::started(partial).map(|started| (started.task, started.seed));
     let seed = begun.as_ref().filter(|begun| own.as_ref().is_some_and(|own| own.1 != begun.1));
     let id = begun.iter().chain(&own).map(|(id, _)| id.as_str()).next();
     Next::of(&target, &task, id.unwrap_or_default(), seed.map(|begun| begun.1)).over

@@ -6,7 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::evidence::STATE;
 use crate::evidence::write::proposal;
 use crate::file;
-use crate::inputs::{BUILTIN, Project};
+use crate::inputs::{BUILTIN, Root};
+use crate::place;
 use crate::proposal::{self as proposals, Home, Refusal};
 
 use super::ci::in_ci;
@@ -80,7 +81,7 @@ pub(super) fn meet(task: &str) -> String {
 
 /// The project that a run lies in, and its id there.
 pub(super) fn id_of(target: &Utf8Path) -> Option<(Utf8PathBuf, String)> {
-    project::run(target).filter(|(_, id)| !id.is_empty())
+    place::run(target).filter(|(_, id)| !id.is_empty())
 }
 
 /// Why a proposal may not replace the run in its place; `None` where it may.
@@ -97,28 +98,28 @@ pub(super) fn refusal(target: &Utf8Path, libraries: &mut Libraries) -> Option<Re
 
 /// The task whose runs a place holds: its project, its path there, and its id. Below `runs/` the place
 /// says it, and elsewhere the ledgers of the two runs.
-fn home(target: &Utf8Path) -> Result<(Project, String, String), Refusal> {
+fn home(target: &Utf8Path) -> Result<(Root, String, String), Refusal> {
     let proposal = &proposal(target);
     if let Some((root, id)) = id_of(target) {
         let task = format!("tasks/{id}.json");
         let has_task = file::at(&root.join(&task))?.is_some();
         let project = match !has_task && project::is_builtin(proposal) {
-            true => Project::Builtin,
-            false => Project::Folder(root),
+            true => Root::Builtin,
+            false => Root::Folder(root),
         };
         return Ok((project, task, id));
     }
-    let started = |run| project::started(run).map(|started| started.task);
+    let started = |run| place::started(run).map(|started| started.task);
     let (Some(id), Some(task)) =
         (started(target).or_else(|| started(proposal)), project::made_from(proposal))
     else {
         return Err(Refusal::Damaged(format!("its ledger, {STATE}, cannot be read")));
     };
     if let Some(task) = task.strip_prefix(BUILTIN) {
-        return Ok((Project::Builtin, task.to_owned(), id));
+        return Ok((Root::Builtin, task.to_owned(), id));
     }
     match project::with_task(target, &task)? {
-        Some(root) => Ok((Project::Folder(root), task, id)),
+        Some(root) => Ok((Root::Folder(root), task, id)),
         None => Err(Refusal::Unfit(format!(
             "its task {task} is in no project that the run or the working folder lies in, so neither its inputs nor what it should be are known; repeat the command in the task's project"
         ))),

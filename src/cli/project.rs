@@ -4,43 +4,28 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::event::{Event, InputRole, RunStarted};
+use crate::event::InputRole;
+use crate::evidence::origin;
 use crate::evidence::text::shell_word;
-use crate::evidence::verify::place;
-use crate::evidence::write::{WriteError, interrupted, is_only_lock, target_of};
-use crate::evidence::{FILES, MANIFEST, STATE, manifest, open, origin};
+use crate::evidence::verify::place as placed;
+use crate::evidence::write::{WriteError, interrupted, target_of};
 use crate::file;
 use crate::host::{HostFault, is_about_the_name};
-use crate::inputs::{BUILTIN, Library, Project};
-use crate::ledger::{LINE_BYTES_MAX, Reader};
+use crate::inputs::{BUILTIN, Library, Root};
+use crate::place::{self, is_lock, is_run, started};
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
 use super::{Stop, exit};
+
 /// A task that a user named.
 #[derive(Debug, Clone)]
 pub struct TaskPath {
     /// The project that it belongs to.
-    pub project: Project,
+    pub project: Root,
     /// Its path in the project.
     pub path: String,
-}
-
-/// A run that a user named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedRun {
-    /// The folder that holds it.
-    pub folder: Utf8PathBuf,
-    /// Its name, which the folder has once the run is finished.
-    pub name: Utf8PathBuf,
-}
-
-impl NamedRun {
-    /// Whether the run was cut short.
-    pub fn is_unfinished(&self) -> bool {
-        self.folder != self.name
-    }
 }
 
 /// The run that a path means, as [`named_run`] reads it, be it there or not.
@@ -83,24 +68,6 @@ pub(super) fn half_replaced(target: &Utf8Path, swap: &Utf8Path) -> String {
     )
 }
 
-/// The run that this path is the folder or the name of.
-pub(super) fn run_at(path: &Utf8Path) -> Result<Option<NamedRun>, HostFault> {
-    let with = Utf8PathBuf::from(format!("{path}{PARTIAL_ENDING}"));
-    let is_folder = file::is_folder(path)?;
-    let without = path.as_str().strip_suffix(PARTIAL_ENDING).filter(|_| is_folder);
-    let named = |folder: &Utf8Path, name: &Utf8Path| {
-        Some(NamedRun { folder: folder.to_owned(), name: name.to_owned() })
-    };
-    Ok(match without {
-        Some(_) if is_lock(path) => None,
-        Some(name) => named(path, Utf8Path::new(name)),
-        None if is_run(path)? => named(path, path),
-        // A folder of runs may have the name of a run that was cut short.
-        None if !is_folder && file::is_folder(&with)? && !is_lock(&with) => named(&with, path),
-        None => None,
-    })
-}
-
 /// A path that a user gave for a run or a folder of runs, without the slash that completion leaves.
 pub(super) fn run_path(path: &Utf8Path) -> Result<Utf8PathBuf, Stop> {
     let trimmed = path.as_str().trim_end_matches('/');
@@ -134,32 +101,6 @@ pub fn is_cut_short(name: &Utf8Path) -> bool {
 
 /// What to say of a folder that is nothing but a lock.
 pub(super) const NOT_BEGUN: &str = "no run was begun here; the folder is the lock of a command that works or was interrupted, and the next command that changes the run removes it";
-
-/// Whether a path names the lock of a command, with nothing of a run in it.
-pub(super) fn is_lock(path: &Utf8Path) -> bool {
-    path.as_str().ends_with(PARTIAL_ENDING) && is_only_lock(path).unwrap_or(false)
-}
-
-/// Whether a folder holds a run's files. Other programs write a `manifest.json` too, so that one
-/// which is alone is looked into.
-pub fn is_run(folder: &Utf8Path) -> Result<bool, HostFault> {
-    for name in FILES.into_iter().filter(|name| *name != MANIFEST) {
-        if file::at(&folder.join(name))?.is_some() {
-            return Ok(true);
-        }
-    }
-    let path = folder.join(MANIFEST);
-    if !file::at(&path)?.is_some_and(|there| there.is_file()) {
-        return Ok(false);
-    }
-    match open::read(&path, LINE_BYTES_MAX as u64) {
-        Ok(bytes) => Ok(manifest::is_of_run(&bytes)),
-        Err(error) if HostFault::is_one(&error) => {
-            Err(HostFault::of(&error, path.as_str(), "read"))
-        }
-        Err(_) => Ok(false),
-    }
-}
 
 /// The folder above a file that holds a run.
 pub(super) fn run_above(file: &Utf8Path) -> Result<Option<&Utf8Path>, HostFault> {
@@ -203,74 +144,16 @@ pub fn upwards(path: &Utf8Path) -> Utf8PathBuf {
     path.to_owned()
 }
 
-/// The project's folder and the run's id, of a run's folder below `runs/`.
-pub fn run(path: &Utf8Path) -> Option<(Utf8PathBuf, String)> {
-    let is_place = |rest: &Utf8Path| {
-        let id = rest.strip_prefix("runs").ok().map(|id| place::without_ending(id.as_str()));
-        started(path).is_some_and(|started| id == Some(started.task.as_str()))
-    };
-    let (root, rest) = split(path, "runs", is_place)?;
-    let id = rest.strip_prefix("runs").ok()?;
-    Some((root, id.as_str().to_owned()))
-}
-
-/// Splits a path before its last component with this name: the path as it is written, or, where
-/// that does not say it, the real path. Folders of that name are common: the one above it is a
-/// project if it has tasks, or if what follows `is_place`.
-pub(super) fn split(
-    path: &Utf8Path,
-    name: &str,
-    is_place: impl Fn(&Utf8Path) -> bool,
-) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
-    let written = split_at(path, name);
-    let climbs = |(_, rest): &(Utf8PathBuf, Utf8PathBuf)| {
-        rest.components().any(|part| part == Utf8Component::ParentDir)
-    };
-    if written.as_ref().is_some_and(|split| !climbs(split)) {
-        return written;
-    }
-    let real = real_path(path)?;
-    let is_project =
-        |(root, rest): &(Utf8PathBuf, Utf8PathBuf)| root.join("tasks").is_dir() || is_place(rest);
-    let (root, rest) = split_at(&real, name).filter(is_project)?;
-    Some((relative(&root).unwrap_or(root), rest))
-}
-
-fn split_at(path: &Utf8Path, name: &str) -> Option<(Utf8PathBuf, Utf8PathBuf)> {
-    let parts: Vec<Utf8Component<'_>> =
-        path.components().filter(|part| *part != Utf8Component::CurDir).collect();
-    let at = parts.iter().rposition(|part| part.as_str() == name)?;
-    let (root, rest) = parts.split_at(at);
-    Some((root.iter().collect(), rest.iter().collect()))
-}
-
-/// The real path; of what is not there yet, by the folder that it will be in.
-fn real_path(path: &Utf8Path) -> Option<Utf8PathBuf> {
-    if let Ok(real) = path.canonicalize_utf8() {
-        return Some(real);
-    }
-    let parent = path.parent().filter(|parent| !parent.as_str().is_empty());
-    let folder = parent.unwrap_or(Utf8Path::new(".")).canonicalize_utf8().ok()?;
-    Some(folder.join(path.file_name()?))
-}
-
-/// A folder above the working folder, as a relative path, so that what is printed stays short.
-fn relative(folder: &Utf8Path) -> Option<Utf8PathBuf> {
-    let here = Utf8Path::new(".").canonicalize_utf8().ok()?;
-    let below = here.strip_prefix(folder).ok()?;
-    Some(below.components().map(|_| "..").collect())
-}
-
 /// The libraries of a command, one a project, so that many runs load what they share once.
 #[derive(Debug, Default)]
 pub struct Libraries(HashMap<String, Rc<Library>>);
 
 impl Libraries {
     /// The library of a project.
-    pub fn get(&mut self, project: &Project) -> Rc<Library> {
+    pub fn get(&mut self, project: &Root) -> Rc<Library> {
         let key = match project {
-            Project::Folder(root) => format!("folder {root}"),
-            Project::Builtin => "builtin".to_owned(),
+            Root::Folder(root) => format!("folder {root}"),
+            Root::Builtin => "builtin".to_owned(),
         };
         Rc::clone(self.0.entry(key).or_insert_with(|| Rc::new(Library::new(project.clone()))))
     }
@@ -280,11 +163,11 @@ impl Libraries {
 ///
 /// # Errors
 /// As [`root`].
-pub fn runs(project: &Project) -> Result<Utf8PathBuf, HostFault> {
+pub fn runs(project: &Root) -> Result<Utf8PathBuf, HostFault> {
     Ok(match project {
-        Project::Folder(root) => root.join("runs"),
+        Root::Folder(root) => root.join("runs"),
         // As every other command finds it.
-        Project::Builtin => root(Utf8Path::new("."))?.unwrap_or_default().join("runs"),
+        Root::Builtin => root(Utf8Path::new("."))?.unwrap_or_default().join("runs"),
     })
 }
 
@@ -297,16 +180,6 @@ pub fn is_builtin(run: &Utf8Path) -> bool {
     })
 }
 
-/// What a run, finished or not, began with, as its ledger says; whether the ledger was changed is
-/// not looked at.
-pub fn started(run: &Utf8Path) -> Option<RunStarted> {
-    let ledger = open::open(&run_at(run).ok()??.folder.join(STATE)).ok()?;
-    match Reader::trusting(ledger).next_record().ok().flatten()?.event {
-        Event::RunStarted(started) => Some(*started),
-        _ => None,
-    }
-}
-
 /// That current inputs of a run differ from those that it was made with in the ends of their lines
 /// alone, in one line.
 pub fn rewritten(run: &Utf8Path, library: &Library) -> Option<String> {
@@ -315,10 +188,10 @@ pub fn rewritten(run: &Utf8Path, library: &Library) -> Option<String> {
 
 /// That a run lies in the place of another task's, in words.
 pub fn misplaced(run: &Utf8Path) -> Option<String> {
-    let (_, id) = self::run(run)?;
-    let id = place::without_ending(&id);
+    let (_, id) = place::run(run)?;
+    let id = placed::without_ending(&id);
     let started = started(run)?;
-    (started.task != id).then(|| place::words(&started.task, id))
+    (started.task != id).then(|| placed::words(&started.task, id))
 }
 
 /// The path of the task that a run was made from, as it is recorded.
@@ -373,9 +246,9 @@ pub fn root(folder: &Utf8Path) -> Result<Option<Utf8PathBuf>, HostFault> {
 /// That the machine does not say whether a task is there.
 pub fn with_task(run: &Utf8Path, task: &str) -> Result<Option<Utf8PathBuf>, HostFault> {
     let has_task = |root: &Utf8Path| Ok(file::at(&root.join(task))?.is_some_and(|at| at.is_file()));
-    for above in real_path(run).iter().flat_map(|run| run.ancestors().skip(1)) {
+    for above in place::real_path(run).iter().flat_map(|run| run.ancestors().skip(1)) {
         if root(above)?.is_some() && has_task(above)? {
-            return Ok(Some(relative(above).unwrap_or_else(|| above.to_owned())));
+            return Ok(Some(place::relative(above).unwrap_or_else(|| above.to_owned())));
         }
     }
     match root(Utf8Path::new("."))? {

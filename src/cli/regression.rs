@@ -9,7 +9,8 @@ use crate::evidence::behaviour::{Changes, NoRun, Shape};
 use crate::evidence::open::Folder;
 use crate::evidence::text::{counted, terminal as escape};
 use crate::evidence::{STATE, origin};
-use crate::inputs::{Library, Project};
+use crate::inputs::{Library, Root};
+use crate::place;
 use crate::policy::path::probe;
 
 use super::again::{broke_off, observe, shape_of};
@@ -222,8 +223,8 @@ impl Work for All<'_> {
         let Some(id) = self.tasks.get(number) else { return Ok(None) };
         let work = self.scratch.folder(number)?;
         let library = libraries.get(&match self.built.contains(id) {
-            true => Project::Builtin,
-            false => Project::Folder(self.project.to_owned()),
+            true => Root::Builtin,
+            false => Root::Folder(self.project.to_owned()),
         });
         // What is compared is one run, whatever is put in its place meanwhile.
         let (run, mut tries) = (self.project.join("runs").join(id), 0);
@@ -268,7 +269,7 @@ fn sums(rows: &[Row]) -> String {
 fn builtin_runs(folder: &Utf8Path, tasks: &[String]) -> Vec<String> {
     let found = found::find_runs(&folder.join("runs")).map(|found| found.runs());
     let runs = found.unwrap_or_default().into_iter().filter(|run| project::is_builtin(run));
-    let ids = runs.filter_map(|run| project::run(&run)).map(|(_, id)| id);
+    let ids = runs.filter_map(|run| place::run(&run)).map(|(_, id)| id);
     let has_task = |id: &String| builtin::file(&format!("tasks/{id}.json")).is_some();
     ids.filter(|id| !tasks.contains(id) && has_task(id)).collect()
 }
@@ -291,7 +292,7 @@ fn removed(folder: &Utf8Path, tasks: Option<&[String]>, terminal: &mut Terminal)
         Row::of_place(&refused.path, refused.what.clone(), code)
     });
     let runs = found.runs();
-    let ids = runs.iter().filter_map(|run| project::run(run)).map(|(_, id)| id);
+    let ids = runs.iter().filter_map(|run| place::run(run)).map(|(_, id)| id);
     let is_gone = |id: &String| tasks.is_some_and(|tasks| !tasks.contains(id));
     let gone = ids.filter(is_gone).map(|id| {
         let what = format!("runs/{id} is committed, and tasks/{id}.json does not exist; restore the task, or remove the run");
@@ -322,17 +323,22 @@ fn compare(
     }
     let committed = match Shape::of_run(&run) {
         Ok(committed) => committed,
-        Err(NoRun::Missing) if !project::is_run(&run)? => {
-            let now = shape_of(&run, &inputs, work, progress)?;
-            let ended = now.observed.terminal_reason().to_owned();
+        Err(NoRun::Missing) if !place::is_run(&run)? => {
+            let is_outside = inputs.task.llm.is_outside();
+            let now = match is_outside {
+                true => None,
+                false => Some(shape_of(&run, &inputs, work, progress)?),
+            };
             let what = if is_cut_short(&run) {
                 found::unfinished(&run)
+            } else if is_outside {
+                "no run is committed; the program that proposes its calls makes one".to_owned()
             } else {
                 let task = project.join("tasks").join(format!("{id}.json"));
                 format!("no run is committed; make one with `{}`", next::command("run", task, ""))
             };
-            let what = vec![what];
-            return Ok(Row { now: Some(ended), ..Row::of(id, Verdict::Missing, what) });
+            let now = now.map(|now| now.observed.terminal_reason().to_owned());
+            return Ok(Row { now, ..Row::of(id, Verdict::Missing, vec![what]) });
         }
         Err(NoRun::Host(fault)) => return Err(fault.into()),
         Err(no_run) => {

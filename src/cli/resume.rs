@@ -4,7 +4,7 @@ use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::event::ToolReconciled;
+use crate::event::{ExecutionPath, ToolReconciled};
 use crate::evidence::text::{counted, is_visible, terminal as escape};
 use crate::evidence::write::{Claim, Finished, Staging, WorkDifference, has_leftovers};
 use crate::evidence::{MANIFEST, STATE, origin};
@@ -12,6 +12,7 @@ use crate::file;
 use crate::governor::Recovery;
 use crate::inputs::{Inputs, Library};
 use crate::ledger::{LedgerError, Past, is_of_another_version};
+use crate::place;
 use crate::policy::path::probe;
 use crate::recovery::{Kept, Recorded, rehearse, rewrite, scan};
 use crate::run::Course;
@@ -21,7 +22,7 @@ use super::ci::{in_ci, refuse_in_ci};
 use super::execute::{Begun, execute};
 use super::failed::Failed;
 use super::found::{self, named_run};
-use super::next::Next;
+use super::next::{self, Next};
 use super::output::Terminal;
 use super::project::{self, Libraries, TaskPath, is_cut_short};
 use super::review;
@@ -97,7 +98,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let library = Libraries::default().get(&root);
     let next = {
         let own = library.load(&task, None).ok().map(|inputs| inputs.task.seed);
-        let begun = project::started(staging.folder()).map(|started| started.seed);
+        let begun = place::started(staging.folder()).map(|started| started.seed);
         let seed = begun.filter(|begun| own.is_some_and(|own| own != *begun));
         let task = TaskPath { project: root.clone(), path: task.clone() };
         let id = task.path.strip_prefix("tasks/").and_then(|path| path.strip_suffix(".json"));
@@ -106,7 +107,14 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     // All that can be refused is refused before anything is changed.
     let mut recorded = scan(past(&staging, u64::MAX)?)
         .map_err(|error| damaged(staging.folder(), &error, &next))?;
-    let seed = recorded.started.as_ref().map(|started| started.seed);
+    let started = recorded.started.as_ref();
+    if started.is_some_and(|started| started.llm.path == ExecutionPath::Outside) {
+        return Err(Stop::usage(format!(
+            "{target}: not resumed, and nothing was changed: the calls came from another program, and only that can continue; look at the run with `{}`, then move {target}{PARTIAL_ENDING} away and let the program begin again",
+            next::show(&target)
+        )));
+    }
+    let seed = started.map(|started| started.seed);
     let inputs = library.load(&task, seed)?;
     if let Some(what) = project::of_another_task(staging.folder(), &inputs.task.id) {
         return Err(Stop::usage(format!("{target}: {what}")));
@@ -129,6 +137,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
         past: Past::cut_short(past(&staging, recorded.bytes)?),
         recovery: Recovery { reconciled, ..Recovery::default() },
         interrupt: Some(&interrupt),
+        replies: None,
     };
     let begun = Begun { bytes: recorded.bytes, line: Some(resumed(&recorded)) };
     let progress = terminal.progress();
@@ -137,7 +146,7 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let done = execute(&inputs, &mut staging, course, begun, &progress, lines)
         .map_err(|failed| failed.stop(&inputs, &target, Some(&next)))?;
     // What lies below runs/ is evidence-to-be, and CI cannot make evidence.
-    let may_create = !in_ci() || project::run(&target).is_none();
+    let may_create = !in_ci() || place::run(&target).is_none();
     let wants =
         Wants { accept: args.accept, json: args.json, may_create, unacceptable: None, next: None };
     conclude(&inputs, &target, staging, &done, &wants, terminal)
@@ -194,7 +203,7 @@ fn check_inputs(
     next: &Next,
 ) -> Result<(), Stop> {
     let Some(started) = &recorded.started else { return Ok(()) };
-    let now = inputs.started(crate::inputs::llm(inputs).identity());
+    let now = inputs.started();
     let differences = origin::differences(started, &now);
     if differences.is_empty() {
         return Ok(());

@@ -15,8 +15,8 @@ use crate::evidence::write::{
     Claim, Settlement, Staging, Standing, WriteError, has_replaced, is_folder, proposal,
 };
 use crate::evidence::{REPORT, origin};
-use crate::file;
-use crate::inputs::{BUILTIN, Inputs, Library, Project};
+use crate::inputs::{BUILTIN, Inputs, Library, Root};
+use crate::place;
 use crate::policy::path::probe;
 use crate::proposal::signers;
 use crate::run::Course;
@@ -26,10 +26,10 @@ use super::execute::{Begun, Done, execute};
 use super::failed::Failed;
 use super::in_order::{Work, cores, in_order};
 use super::next::{self, Next};
-use super::offer::{Offer, id_of};
+use super::offer::Offer;
 use super::output::{Terminal, Tone};
 use super::project::{self, Libraries, TaskPath};
-use super::{Stop, again, attributes, checked, destination, exit, interrupt, tasks, typos};
+use super::{Stop, again, attributes, checked, exit, interrupt, tasks, typos};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -77,13 +77,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     if args.accept {
         refuse_in_ci("--accept: nothing can be accepted")?;
     }
-    if let Some(out) = args.out.as_ref().filter(|out| out.as_str().chars().any(char::is_control)) {
-        return Err(Stop::usage(format!(
-            "--out {out:?}: the path contains a control character; choose another name"
-        )));
-    }
     if let Some(out) = &args.out {
-        destination::refuse_inputs(out)?;
+        place::check_folder(out)?;
     }
     let tasks: Vec<tasks::Named> = match args.tasks.as_slice() {
         [] => vec![Ok(tasks::default_task()?)],
@@ -183,19 +178,24 @@ fn run_one(
     terminal: &mut Terminal,
 ) -> Result<u8, Stop> {
     let id = &inputs.task.id;
+    if inputs.task.llm.is_outside() {
+        return Err(Stop::usage(format!(
+            "{}: /llm: the calls of this task come from another program, which makes its run: see `gatedrun::Session`, the library's; or give the task a script",
+            library.typed(&task.path)
+        )));
+    }
     let home = project::runs(&task.project)?.join(id);
     let target = args.out.clone().unwrap_or_else(|| home.clone());
     // A task's own place is that, also where it was named.
-    let is_home = is_one_place(&target, &home);
+    let is_home = place::is_one_place(&target, &home);
     let next = Next::of(&target, task, id, args.seed);
     // In the place of its own task a run replaces whatever is there.
     if args.accept && !is_home {
         refuse_other_task(id, &target)?;
     }
-    if !is_home && id_of(&target).is_some() {
-        return Err(Stop::usage(format!(
-            "{target}: in runs/ each run has the name of its task; name a folder elsewhere, as in my-run, or leave --out out"
-        )));
+    if !is_home {
+        let refused = place::check_elsewhere(&target);
+        refused.map_err(|error| Stop::usage(format!("{error}, or leave --out out")))?;
     }
     let of_other_seed = of_other_seed(args, task, library, (&target, is_home))?;
     if let (true, Some(seed), Some(why)) = (args.accept && is_home, args.seed, &of_other_seed) {
@@ -242,19 +242,9 @@ fn run_one(
     conclude(inputs, &target, staging, &done, &wants, terminal)
 }
 
-/// Whether two paths name one place, be a folder there or not, and by whatever links.
-fn is_one_place(a: &Utf8Path, b: &Utf8Path) -> bool {
-    let real = |path: &Utf8Path| {
-        let path = file::absolute(path)?;
-        let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-        there.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)))
-    };
-    real(a).is_some_and(|a| Some(a) == real(b))
-}
-
 /// Refuses to put a run in the place of another task's.
 fn refuse_other_task(id: &str, target: &Utf8Path) -> Result<(), Stop> {
-    match project::started(target) {
+    match place::started(target) {
         Some(there) if there.task != id => Err(Stop::usage(format!(
             "--accept: {target} holds a run of the task {:?}, and this is one of {id:?}; name another folder with --out",
             there.task
@@ -276,7 +266,7 @@ fn of_other_seed(
     if asked == there || (asked == own && is_home) {
         return Ok(None);
     }
-    let is_builtin = task.path.starts_with(BUILTIN) || *library.project() == Project::Builtin;
+    let is_builtin = task.path.starts_with(BUILTIN) || *library.root() == Root::Builtin;
     let other = "name another folder with --out";
     Ok(Some(match is_home {
         true if is_builtin => {

@@ -20,13 +20,14 @@ use crate::inputs::read_file;
 use crate::isolation;
 use crate::json::Digest;
 use crate::ledger::{LedgerError, Reader};
+use crate::place::NamedRun;
 use crate::problem::{Problem, Problems};
 use crate::task::Task;
 
 use super::found::{self, ENDS_EARLY, how_to_go_on, named_run};
 use super::next;
 use super::output::{Terminal, Tone};
-use super::project::{Libraries, NamedRun};
+use super::project::Libraries;
 use super::steps::{self, StepRow, Steps};
 use super::tasks::task_of;
 use super::{Stop, exit};
@@ -268,7 +269,7 @@ fn print_standing(
         }
     }
     match read.summary.started.as_ref().map(|started| started.llm.path) {
-        Some(ExecutionPath::Stub) => terminal.line(&format!(
+        Some(ExecutionPath::Stub | ExecutionPath::Outside) => terminal.line(&format!(
             "  time: {} ms on the run's logical clock, not a measurement",
             read.summary.duration_ns / 1_000_000
         ))?,

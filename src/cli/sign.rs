@@ -19,15 +19,15 @@ use crate::evidence::write::{Claim, WriteError, target_of};
 use crate::evidence::{ATTESTATION, STATE, open};
 use crate::file::{self, said};
 use crate::host::HostFault;
-use crate::inputs::{Library, Project};
+use crate::inputs::{Library, Root};
 use crate::ledger::LedgerError;
+use crate::place::run;
 
 use super::content::Content;
 use super::destination::{Destination, create_both};
 use super::found::{finished, named_run};
 use super::next;
 use super::output::Terminal;
-use super::project::run;
 use super::{Stop, exit};
 
 /// How long another process that changes the run is waited for.
@@ -116,7 +116,7 @@ fn sign_one(
     let claim = claim(folder);
     // Nobody should sign what does not hold together. Where that is refused, the signatures that
     // are there stay.
-    let library = run(folder).map(|(root, _)| Library::new(Project::Folder(root)));
+    let library = run(folder).map(|(root, _)| Library::new(Root::Folder(root)));
     let found = verify_unsigned(folder, library.as_ref());
     if found.verdict == Verdict::Unread {
         let what = found.findings.iter().find(|finding| finding.verdict == Verdict::Unread);

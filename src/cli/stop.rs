@@ -8,6 +8,7 @@ use crate::evidence::write::WriteError;
 use crate::file::said;
 use crate::host::{HostFault, is_about_the_name};
 use crate::isolation::Refused;
+use crate::place;
 use crate::problem::one_line;
 
 use super::exit;
@@ -82,6 +83,16 @@ impl From<WriteError> for Stop {
 impl From<HostFault> for Stop {
     fn from(fault: HostFault) -> Self {
         Self::host(format!("{fault}; {}", fault.remedy()))
+    }
+}
+
+/// A run may not be put there.
+impl From<place::Refused> for Stop {
+    fn from(refused: place::Refused) -> Self {
+        match refused {
+            place::Refused::Place(what) => Self::usage(what),
+            place::Refused::Io { path, source } => Self::writing(path, &source),
+        }
     }
 }
 

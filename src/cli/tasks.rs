@@ -10,11 +10,12 @@ use crate::evidence::MANIFEST;
 use crate::evidence::text::{shell_word, terminal as escape};
 use crate::evidence::write::target_of;
 use crate::file;
-use crate::inputs::{BUILTIN, Project};
+use crate::inputs::{BUILTIN, Root};
 use crate::kind::Kind;
+use crate::place::{self, is_run, run, split};
 use crate::task::PARTIAL_ENDING;
 
-use super::project::{self, TaskPath, is_run, run, run_above, split, upwards};
+use super::project::{self, TaskPath, run_above, upwards};
 use super::refused::Refused;
 use super::{Stop, exit};
 
@@ -74,7 +75,7 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
                 builtin::TASK
             )));
         }
-        return Ok(TaskPath { project: Project::Builtin, path: path.to_owned() });
+        return Ok(TaskPath { project: Root::Builtin, path: path.to_owned() });
     }
     let path = upwards(path);
     let there = file::at(&path)?;
@@ -104,7 +105,7 @@ pub fn task(path: &Utf8Path) -> Result<TaskPath, Stop> {
     // A file of the project, whatever it is called.
     let path =
         if rest.as_str().starts_with(BUILTIN) { format!("./{rest}") } else { rest.into_string() };
-    Ok(TaskPath { project: Project::Folder(root), path })
+    Ok(TaskPath { project: Root::Folder(root), path })
 }
 
 /// What to say of a file that is not a task by its name.
@@ -177,7 +178,7 @@ pub fn default_task() -> Result<TaskPath, Stop> {
             builtin::TASK
         )));
     }
-    Ok(TaskPath { project: Project::Builtin, path: builtin::TASK.to_owned() })
+    Ok(TaskPath { project: Root::Builtin, path: builtin::TASK.to_owned() })
 }
 
 /// The folder of tasks that a user named: of a project, its `tasks`; else one that lies in a
@@ -201,13 +202,13 @@ pub fn task_folder(path: &Utf8Path) -> Option<Utf8PathBuf> {
 ///
 /// # Errors
 /// The run lies in no place that says it, or what was named is not a task.
-pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
+pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Root, String), Stop> {
     if let Some(task) = task {
         let task = self::task(task)?;
         return Ok((task.project, task.path));
     }
     // A proposal is one for its task's run, and a run that was cut short is that.
-    let (root, id) = project::run(&target_of(run)).ok_or_else(|| {
+    let (root, id) = place::run(&target_of(run)).ok_or_else(|| {
         let task = project::task_here(run);
         let task = task.as_deref().map_or("TASK".into(), shell_word);
         Stop::usage(format!("{run}: not below runs/; give its task with --task {task}"))
@@ -218,9 +219,9 @@ pub(super) fn task_of(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Projec
         && builtin::file(&task).is_some()
         && project::is_builtin(run)
     {
-        return Ok((Project::Builtin, task));
+        return Ok((Root::Builtin, task));
     }
-    Ok((Project::Folder(root), task))
+    Ok((Root::Folder(root), task))
 }
 
 /// The ids of a project's tasks at or below a place, in order, and what is not looked into.

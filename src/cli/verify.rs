@@ -14,8 +14,9 @@ use crate::evidence::verify::{
     Asked, Cause, Finding, MOVE_OR_DELETE, SignatureState, Verdict, Verification, Watch, verify_as,
 };
 use crate::file;
-use crate::inputs::{Library, Project};
+use crate::inputs::{Library, Root};
 use crate::ledger::is_of_another_version;
+use crate::place;
 use crate::task::PARTIAL_ENDING;
 
 use super::found::{self, Item};
@@ -204,12 +205,9 @@ impl Verifier<'_> {
                 return Verification::unread(Finding::new(verdict, cause, ".", &refused.what));
             }
         };
-        let root = self.args.project.clone().or_else(|| project::run(run).map(|(root, _)| root));
+        let root = self.args.project.clone().or_else(|| place::run(run).map(|(root, _)| root));
         let library = root.map(|root| {
-            &*self
-                .libraries
-                .entry(root.clone())
-                .or_insert_with(|| Library::new(Project::Folder(root)))
+            &*self.libraries.entry(root.clone()).or_insert_with(|| Library::new(Root::Folder(root)))
         });
         let (keys, signature_required) = (self.keys, self.args.require_signature);
         let watch = Some(self.watch);

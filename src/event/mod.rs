@@ -7,6 +7,7 @@
 #[macro_use]
 mod table;
 mod error;
+mod format;
 mod outcome;
 mod policy;
 mod ruling;
@@ -21,9 +22,7 @@ pub use self::error::{EffectState, ErrorCategory, ErrorClass, ErrorFacts, ErrorS
 pub use self::outcome::{FailureMode, TerminalReason};
 pub use self::policy::{Decision, Detail, Details, Effect, Rule, RuleFacts, Subject};
 pub use self::ruling::{Misread, Ruling};
-
-/// The version of the ledger's format that this program writes and reads.
-pub const FORMAT: u32 = 1;
+pub use format::{FORMAT_MAX, FORMAT_MIN, NEWER, Newer};
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +30,7 @@ pub const FORMAT: u32 = 1;
 pub struct Record {
     /// The line's number, from 0 without a gap.
     pub seq: u64,
-    /// Unix time in nanoseconds. In a stub run the logical clock: 2026-01-01T00:00:00Z, and one
+    /// Unix time in nanoseconds, of the logical clock: 2026-01-01T00:00:00Z, and one
     /// millisecond per event, plus the waits between attempts.
     pub at_ns: u64,
     /// The step that the event belongs to, from 1; null outside a step.
@@ -74,7 +73,8 @@ events! {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunStarted {
-    /// The version of this format. A reader that does not know it refuses.
+    /// The version of the ledger's format: the lowest that can express the run. A reader that does not
+    /// know it refuses.
     pub format: u32,
     /// The run's id, derived from seed and task.
     pub run_id: String,
@@ -115,6 +115,8 @@ words! {
     pub enum ExecutionPath {
         /// A deterministic stand-in: no model is asked.
         Stub => "stub",
+        /// Another program, which proposes the calls: what it asked, and of whom, is for it to say.
+        Outside => "outside",
     }
 }
 

@@ -85,7 +85,7 @@ impl Facts {
         self.run_id.clone_from(&started.run_id);
         self.policy_version.clone_from(&started.policy_version);
         self.clock = match started.llm.path {
-            ExecutionPath::Stub => Some(Clock::logical()),
+            ExecutionPath::Stub | ExecutionPath::Outside => Some(Clock::logical()),
         };
         same("run_id", &started.run_id, &derive::run_id(started.seed, &started.task))?;
         let policy = started.inputs.iter().find(|input| input.role == InputRole::Policy);

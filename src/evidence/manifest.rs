@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::{
-    CorpusIdentity, Effect, EffectState, Event, FORMAT, GateDecided, Input, LlmIdentity, Record,
-    Subject, ToolFinished, ToolStarted,
+    CorpusIdentity, Effect, EffectState, Event, GateDecided, Input, LlmIdentity, Record, Subject,
+    ToolFinished, ToolStarted,
 };
 use crate::json::{self, Digest};
 use crate::ledger::OTHER_VERSION;
@@ -218,7 +218,7 @@ pub fn render(
         corpus: &started.corpus,
         inputs: &started.inputs,
         outcome: summary.outcome(),
-        ledger: Ledger { format: FORMAT, records: summary.records, head },
+        ledger: Ledger { format: started.format, records: summary.records, head },
         files,
         work: &work.written.files,
     };

@@ -205,6 +205,7 @@ fn setup(started: &RunStarted, text: &mut String) {
     let llm = &started.llm;
     let which = match llm.path {
         ExecutionPath::Stub => "a stub, no model was asked",
+        ExecutionPath::Outside => "asked by another program, which proposed the calls",
     };
     let model = format!("{} of {}", llm.model, llm.provider);
     row(text, "LLM", &format!("{}: {which}", markdown(&model)));
@@ -294,13 +295,15 @@ fn outcome(summary: &Summary, text: &mut String) {
     let usage = outcome.usage;
     row(text, "Tokens", &format!("{} in, {} out", usage.input_tokens, usage.output_tokens));
     let path = summary.started.as_ref().map(|started| started.llm.path);
-    let (cost, time) = match path {
-        Some(ExecutionPath::Stub) | None => {
-            (stub_cost(usage.cost_microusd), " on the run's logical clock; not a measurement")
+    let cost = match path {
+        Some(ExecutionPath::Stub) | None => stub_cost(usage.cost_microusd),
+        Some(ExecutionPath::Outside) => {
+            format!("{} USD by what the other program stated", usd(usage.cost_microusd))
         }
     };
     row(text, "Cost", &cost);
-    row(text, "Duration", &format!("{} ms{time}", summary.duration_ns / 1_000_000));
+    let time = "on the run's logical clock; not a measurement";
+    row(text, "Duration", &format!("{} ms {time}", summary.duration_ns / 1_000_000));
     text.push_str("\n### Result\n\n");
     match summary.finished.as_ref().and_then(|finished| finished.answer.as_deref()) {
         Some(answer) => {
@@ -337,21 +340,30 @@ fn stub_cost(microusd: u64) -> String {
     if microusd == 0 {
         return "stub: no cost".to_owned();
     }
-    let (usd, rest) = (microusd / 1_000_000, microusd % 1_000_000);
-    format!("{usd}.{rest:06} USD by the stub's script; nothing was paid")
+    format!("{} USD by the stub's script; nothing was paid", usd(microusd))
+}
+
+fn usd(microusd: u64) -> String {
+    format!("{}.{:06}", microusd / 1_000_000, microusd % 1_000_000)
 }
 
 fn reproduce(summary: &Summary, head: Digest, text: &mut String) {
     let Some(started) = &summary.started else { return };
     let run = format!("runs/{}", terminal(&started.task));
     let run = shell_word(&run);
+    let replies = match started.llm.path {
+        ExecutionPath::Stub => "",
+        ExecutionPath::Outside => {
+            " It takes the replies from the ledger, since nobody else has them."
+        }
+    };
     let _ = writeln!(
         text,
         "## How to reproduce\n\nFrom the project's root, with the run in its usual place:\n\n\
          ```\ngatedrun verify {run}\ngatedrun check {run}\n```\n\n\
          `verify` computes this report and the other artifacts from the ledger again, compares the \
          inputs, and checks a signature. `check` runs the task again in a temporary folder and \
-         reports what differs, and which of the task's expectations are not met.\n\n\
+         reports what differs, and which of the task's expectations are not met.{replies}\n\n\
          The ledger has {}; its head is {head}.\n\n\
          Inputs, by SHA-256:\n",
         counted(summary.records, "record", "records")

@@ -3,6 +3,8 @@
 //! They are data in a task. A fault stands in for what a tool might do; it never touches what the
 //! governor does about it.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::event::{ErrorClass, ToolError};
@@ -13,19 +15,19 @@ use crate::task::{Fault, FaultMode};
 use super::{Attempted, Executor, Output, bound, isolated};
 
 /// Another executor, with a task's faults around it.
-pub struct Faulty<'a> {
-    inner: &'a dyn Executor,
-    faults: &'a [Fault],
+pub struct Faulty {
+    inner: Arc<dyn Executor + Send + Sync>,
+    faults: Vec<Fault>,
 }
 
-impl<'a> Faulty<'a> {
+impl Faulty {
     /// An executor with these faults around it.
-    pub fn new(inner: &'a dyn Executor, faults: &'a [Fault]) -> Self {
+    pub fn new(inner: Arc<dyn Executor + Send + Sync>, faults: Vec<Fault>) -> Self {
         Self { inner, faults }
     }
 }
 
-impl Executor for Faulty<'_> {
+impl Executor for Faulty {
     fn attempt(
         &self,
         allowed: &Allowed,

@@ -5,15 +5,17 @@ mod settled;
 mod outcome;
 mod attempt;
 
+use serde_json::Value;
+
 use crate::clock::TICK_NS;
 use crate::derive;
 use crate::event::{
     AttemptOutcome, Effect, EffectState, ErrorClass, Event, LlmReplied, ProposedCall, Record,
-    RunFinished, Subject, ToolAttempted, ToolError, ToolFinished, ToolReconciled, ToolStarted,
-    Totals, Usage,
+    Subject, ToolAttempted, ToolError, ToolFinished, ToolReconciled, ToolStarted, Totals, Usage,
 };
 use crate::executor::{Attempted, Executor, Output};
 use crate::host::HostFault;
+use crate::json::JsonText;
 use crate::ledger::{Ledger, LedgerError};
 use crate::policy::call::{Denied, Standing};
 use crate::policy::capability::{Allowed, Opening, Unopened};
@@ -24,9 +26,9 @@ use crate::retry;
 use crate::state::{ENDS_BY_NOTHING, End, Ending};
 
 use attempt::{Attempt, Running, Settlement, recorded_attempt, refused_by_kernel};
-use outcome::{attempt_outcome, refused, settled};
+use outcome::{attempt_outcome, consequence, refused};
 
-pub use outcome::{Halt, Handled};
+pub use outcome::{Halt, Handled, Outcome};
 pub use settled::{Recovery, Settled};
 
 /// What the record of an event takes of the logical time, in milliseconds.
@@ -36,9 +38,9 @@ const TICK_MS: u64 = TICK_NS / 1_000_000;
 ///
 /// What the ledger's past holds is not done again: the gate decides again, and is held against what
 /// was recorded; replies and results are taken from there.
-pub struct Governor<'a, 'l> {
-    gate: Gate<'a>,
-    executor: &'a dyn Executor,
+pub struct Governor<'l> {
+    gate: Gate<'static>,
+    executor: Box<dyn Executor + Send>,
     seed: u64,
     ledger: Ledger<'l>,
     totals: Totals,
@@ -47,11 +49,11 @@ pub struct Governor<'a, 'l> {
     recovery: Recovery,
 }
 
-impl<'a, 'l> Governor<'a, 'l> {
+impl<'l> Governor<'l> {
     /// A governor at the start of a run.
     pub fn new(
-        gate: Gate<'a>,
-        executor: &'a dyn Executor,
+        gate: Gate<'static>,
+        executor: Box<dyn Executor + Send>,
         seed: u64,
         ledger: Ledger<'l>,
         recovery: Recovery,
@@ -70,18 +72,16 @@ impl<'a, 'l> Governor<'a, 'l> {
         self.ledger.push(step, event)
     }
 
-    /// Records the end of the run: how it ends follows from its events.
+    /// Records the end of the run, which follows from its events, and gives it back.
     ///
     /// # Errors
     /// The ledger's; that nothing so far can end a run, a defect of the caller.
-    pub fn end_run(&mut self) -> Result<(), LedgerError> {
+    pub fn end_run(&mut self) -> Result<End, LedgerError> {
         let Some(end) = self.ending.end() else {
             return Err(self.ledger.refused(ENDS_BY_NOTHING));
         };
-        let End { terminal_reason, rule_id, failure_mode, answer } = end;
-        let totals = self.totals;
-        let finished = RunFinished { terminal_reason, rule_id, failure_mode, answer, totals };
-        self.record(None, Event::RunFinished(finished)).map(drop)
+        self.record(None, Event::RunFinished(end.clone().finished(self.totals)))?;
+        Ok(end)
     }
 
     /// The reply that is recorded already, if one is.
@@ -171,7 +171,7 @@ impl<'a, 'l> Governor<'a, 'l> {
         self.state.errors.extend(event.error_class);
         self.record(Some(step), Event::GateDecided(Box::new(event)))?;
         match verdict {
-            Verdict::Deny(denied) => Ok(refused(&denied)),
+            Verdict::Deny(denied) => Ok(refused(denied)),
             Verdict::Allow(allowed) => self.execute(step, call, allowed),
         }
     }
@@ -473,16 +473,19 @@ impl<'a, 'l> Governor<'a, 'l> {
         finished: ToolFinished,
         is_affordable: bool,
     ) -> Result<Handled, LedgerError> {
-        let mut handled = settled(&finished, attempts, is_affordable);
+        let (failure_mode, ends_run) = consequence(&finished, attempts, is_affordable);
+        let error = finished.error.clone();
         self.state.results.extend(finished.sha256.filter(|_| finished.ok));
         self.state.errors.extend(finished.error.as_ref().map(|error| error.class));
-        let event = self.record(Some(step), Event::ToolFinished(finished))?;
-        if let Event::ToolFinished(finished) = event {
-            handled.result = finished.result;
-        }
+        let result = match self.record(Some(step), Event::ToolFinished(finished))? {
+            Event::ToolFinished(finished) => finished.result,
+            _ => None,
+        };
+        let result = || result.unwrap_or_else(|| JsonText::of(&Value::Null));
         let standing = self.standing()?;
         let warnings = self.gate.warn_late(&standing);
         self.warn(Some(step), warnings)?;
-        Ok(handled)
+        let outcome = error.map_or_else(|| Outcome::Returned(result()), Outcome::Failed);
+        Ok(Handled { outcome, failure_mode, ends_run })
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::contract::Contract;
-use crate::event::{AttemptOutcome, ErrorClass, FailureMode, ToolError, ToolFinished};
+use crate::event::{AttemptOutcome, ErrorClass, FailureMode, Rule, ToolError, ToolFinished};
 use crate::executor::{Output, bound};
 use crate::host::HostFault;
 use crate::json::{self, Digest, JsonText};
@@ -13,14 +13,47 @@ use crate::policy::call::{Denied, OnDeny};
 /// What became of a call, for the proposer and for the loop.
 #[derive(Debug)]
 pub struct Handled {
-    /// The result as recorded, if there is one.
-    pub result: Option<JsonText>,
-    /// Why there is none, in words that its proposer may read.
-    pub error: Option<String>,
+    /// What its proposer gets.
+    pub outcome: Outcome,
     /// The failure mode that it showed.
     pub failure_mode: Option<FailureMode>,
     /// Whether the run ends with it.
     pub ends_run: bool,
+}
+
+/// What the proposer of a call gets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The call was allowed, and its tool returned this, as it is recorded.
+    Returned(JsonText),
+    /// Policy denied the call, and nothing was executed.
+    Denied {
+        /// The rule that denied it.
+        rule: Rule,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The call was allowed, and its tool failed.
+    Failed(ToolError),
+}
+
+impl Outcome {
+    /// The result, if there is one.
+    pub fn result(&self) -> Option<&JsonText> {
+        match self {
+            Self::Returned(result) => Some(result),
+            Self::Denied { .. } | Self::Failed(_) => None,
+        }
+    }
+
+    /// Why there is no result, in words that the proposer may read.
+    pub fn error(&self) -> Option<String> {
+        match self {
+            Self::Returned(_) => None,
+            Self::Denied { rule, reason } => Some(format!("denied by {}: {reason}", rule.as_str())),
+            Self::Failed(error) => Some(format!("{}: {}", error.class.as_str(), error.message)),
+        }
+    }
 }
 
 /// A result that fits the contract, or the error that it does not.
@@ -89,11 +122,11 @@ pub(super) fn finished(
 }
 
 /// What a denied call means for its proposer and for the run.
-pub(super) fn refused(denied: &Denied) -> Handled {
-    let error = Some(format!("denied by {}: {}", denied.rule.as_str(), denied.reason));
-    let failure_mode = denied.rule.facts().failure_mode;
-    let ends_run = denied.on_deny == OnDeny::Terminate;
-    Handled { result: None, error, failure_mode, ends_run }
+pub(super) fn refused(denied: Denied) -> Handled {
+    let Denied { rule, reason, on_deny, .. } = denied;
+    let outcome = Outcome::Denied { rule, reason };
+    let ends_run = on_deny == OnDeny::Terminate;
+    Handled { outcome, failure_mode: rule.facts().failure_mode, ends_run }
 }
 
 pub(super) fn attempt_outcome(
@@ -108,15 +141,17 @@ pub(super) fn attempt_outcome(
     }
 }
 
-/// What an executed call means for its proposer and for the run; the result itself is added once
-/// it is recorded.
+/// What an executed call means for the run: its failure mode, and whether the run ends.
 ///
 /// A failure that may pass ends the run where no attempt is left. Where a budget has no room for
 /// another one, that budget ends it, at what the run asks for next.
-pub(super) fn settled(finished: &ToolFinished, attempts: u32, is_affordable: bool) -> Handled {
+pub(super) fn consequence(
+    finished: &ToolFinished,
+    attempts: u32,
+    is_affordable: bool,
+) -> (Option<FailureMode>, bool) {
     let Some(error) = &finished.error else {
-        let failure_mode = (attempts > 1).then_some(FailureMode::ToolCallFailure);
-        return Handled { result: None, error: None, failure_mode, ends_run: false };
+        return ((attempts > 1).then_some(FailureMode::ToolCallFailure), false);
     };
     let failure_mode = if error.retryable && is_affordable {
         FailureMode::RetryExhaustion
@@ -125,9 +160,7 @@ pub(super) fn settled(finished: &ToolFinished, attempts: u32, is_affordable: boo
     } else {
         FailureMode::ToolCallFailure
     };
-    let ends_run = failure_mode != FailureMode::ToolCallFailure;
-    let error = Some(format!("{}: {}", error.class.as_str(), error.message));
-    Handled { result: None, error, failure_mode: Some(failure_mode), ends_run }
+    (Some(failure_mode), failure_mode != FailureMode::ToolCallFailure)
 }
 
 /// Why a call cannot be carried further.

@@ -6,7 +6,11 @@ use crate::agent;
 use crate::contract::Contracts;
 use crate::corpus::Corpus;
 use crate::derive;
-use crate::event::{Input, RunStarted};
+use crate::event::{Event, FORMAT_MIN, Input, RunStarted};
+use crate::llm::Llm;
+use crate::llm::random::{RandomLlm, World};
+use crate::llm::recorded::{RecordedLlm, Replies};
+use crate::llm::script::ScriptLlm;
 use crate::policy::spec::Policy;
 use crate::task::{LlmSpec, Task};
 use crate::tools::Builtin;
@@ -40,43 +44,42 @@ impl Inputs {
         &self.list
     }
 
-    /// The first event of a run, for this LLM.
-    pub fn started(&self, llm: crate::event::LlmIdentity) -> RunStarted {
-        RunStarted {
-            format: crate::event::FORMAT,
+    /// The first event of a run. Its format is the lowest that can express it.
+    pub fn started(&self) -> RunStarted {
+        let mut started = RunStarted {
+            format: FORMAT_MIN,
             run_id: self.run_id(),
             agent_version: agent::VERSION.to_owned(),
             task: self.task.id.clone(),
             title: self.task.title.clone(),
             question: self.task.question.clone(),
             seed: self.task.seed,
-            llm,
+            llm: self.task.llm.identity(),
             policy_version: self.policy.version.clone(),
             corpus: self.corpus.identity.clone(),
             inputs: self.list.clone(),
-        }
+        };
+        started.format = Event::RunStarted(Box::new(started.clone())).format_min();
+        started
     }
 }
 
-/// Makes the LLM that a task names.
-pub fn llm(inputs: &Inputs) -> Box<dyn crate::llm::Llm + '_> {
+/// Makes the LLM that a task names; `replies` are those of another program, where it names one.
+pub fn llm<'a>(inputs: &'a Inputs, replies: Option<Replies<'a>>) -> Box<dyn Llm + 'a> {
     let task = &inputs.task;
     match &task.llm {
-        LlmSpec::Script(entries) => {
-            Box::new(crate::llm::script::ScriptLlm::new(&task.id, task.seed, entries))
-        }
+        LlmSpec::Script(entries) => Box::new(ScriptLlm::new(&task.id, task.seed, entries)),
         LlmSpec::Random { max_calls_per_step } => {
-            let world = crate::llm::random::World {
+            let documents = inputs.corpus.documents().iter();
+            let world = World {
                 contracts: &inputs.contracts,
-                documents: inputs
-                    .corpus
-                    .documents()
-                    .iter()
-                    .map(|document| document.path.clone())
-                    .collect(),
+                documents: documents.map(|document| document.path.clone()).collect(),
                 hosts: task.fixtures.keys().cloned().collect(),
             };
-            Box::new(crate::llm::random::RandomLlm::new(task.seed, *max_calls_per_step, world))
+            Box::new(RandomLlm::new(task.seed, *max_calls_per_step, world))
+        }
+        LlmSpec::Outside { .. } => {
+            Box::new(RecordedLlm::new(replies.unwrap_or_else(|| Box::new(std::iter::empty()))))
         }
     }
 }

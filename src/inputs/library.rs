@@ -28,7 +28,7 @@ pub const BUILTIN: &str = "builtin:";
 
 /// Where the inputs of a project are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Project {
+pub enum Root {
     /// In a folder.
     Folder(Utf8PathBuf),
     /// In the binary.
@@ -49,7 +49,7 @@ pub struct Loaded {
 /// Loads inputs, each one once.
 #[derive(Debug)]
 pub struct Library {
-    project: Project,
+    root: Root,
     contracts: RefCell<HashMap<String, Loaded>>,
     policies: RefCell<HashMap<String, Arc<Policy>>>,
     corpora: RefCell<HashMap<String, Arc<Corpus>>>,
@@ -58,9 +58,9 @@ pub struct Library {
 
 impl Library {
     /// A library over a project.
-    pub fn new(project: Project) -> Self {
+    pub fn new(root: Root) -> Self {
         Self {
-            project,
+            root,
             contracts: RefCell::default(),
             policies: RefCell::default(),
             corpora: RefCell::default(),
@@ -68,9 +68,9 @@ impl Library {
         }
     }
 
-    /// The project.
-    pub fn project(&self) -> &Project {
-        &self.project
+    /// Where they are.
+    pub fn root(&self) -> &Root {
+        &self.root
     }
 
     /// Loads a task and all that it names. `seed` replaces the task's own.
@@ -91,11 +91,11 @@ impl Library {
 
     /// The path of an input of the project, as a user types it in the working folder.
     pub fn typed(&self, path: &str) -> String {
-        match &self.project {
+        match &self.root {
             _ if path.starts_with(BUILTIN) => path.to_owned(),
-            Project::Folder(root) if Utf8Path::new(path).starts_with(root) => path.to_owned(),
-            Project::Folder(root) => root.join(path).into_string(),
-            Project::Builtin => path.to_owned(),
+            Root::Folder(root) if Utf8Path::new(path).starts_with(root) => path.to_owned(),
+            Root::Folder(root) => root.join(path).into_string(),
+            Root::Builtin => path.to_owned(),
         }
     }
 
@@ -172,7 +172,7 @@ impl Library {
     /// The name of an input in evidence: the same wherever the project's folder is, and one by which
     /// it is found again. What is taken from the program is called so, and a file of the project never is.
     fn name(&self, path: &str) -> String {
-        if self.project == Project::Builtin && !path.starts_with(BUILTIN) {
+        if self.root == Root::Builtin && !path.starts_with(BUILTIN) {
             return format!("{BUILTIN}{path}");
         }
         let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
@@ -400,10 +400,10 @@ impl Library {
     }
 
     fn locate<'p>(&self, path: &'p str) -> Located<'p> {
-        match (path.strip_prefix(BUILTIN), &self.project) {
+        match (path.strip_prefix(BUILTIN), &self.root) {
             (Some(path), _) => Located::Builtin(path),
-            (None, Project::Builtin) => Located::Builtin(path),
-            (None, Project::Folder(root)) => Located::File(root.join(path)),
+            (None, Root::Builtin) => Located::Builtin(path),
+            (None, Root::Folder(root)) => Located::File(root.join(path)),
         }
     }
 

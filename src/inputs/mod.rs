@@ -8,5 +8,5 @@ mod given;
 mod library;
 
 pub use given::{Inputs, llm};
-pub use library::{BUILTIN, Library, Loaded, Project};
+pub use library::{BUILTIN, Library, Loaded, Root};
 pub use read::{FILE_BYTES_MAX, read_file};

@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 
 use crate::event::{
-    AttemptOutcome, Decision, Event, FORMAT, FailureMode, LlmReplied, Record, Subject, Totals,
+    AttemptOutcome, Decision, Event, FailureMode, LlmReplied, Record, Subject, Totals,
 };
 
 use super::error::LedgerError;
+use super::format::Format;
 
 /// Which event may follow which, and that the totals in them are the sums of what came before.
 #[derive(Debug, Default)]
 pub struct Grammar {
+    format: Format,
     state: State,
     step: u64,
     pending: VecDeque<(String, String)>,
@@ -91,6 +93,8 @@ impl Grammar {
             return Err(wrong(format!("at_ns {} is not after {}", record.at_ns, self.at_ns)));
         }
         self.at_ns = record.at_ns;
+        // A reader has said so more kindly; a writer writes no other.
+        self.format.accept(&record.event).map_err(wrong)?;
         let state = std::mem::replace(&mut self.state, State::Finished);
         let due = state.expects();
         self.state = self.follow(state, record).map_err(|what| {
@@ -113,13 +117,7 @@ impl Grammar {
             _ => in_step,
         };
         let next = match (state, &record.event) {
-            (State::Start, Event::RunStarted(started)) => {
-                // The reader has said so more kindly; a writer writes no other.
-                if started.format != FORMAT {
-                    return Err(Some(format!("format is {}, expected {FORMAT}", started.format)));
-                }
-                State::BetweenSteps
-            }
+            (State::Start, Event::RunStarted(_)) => State::BetweenSteps,
             (State::BetweenSteps, Event::StepStarted(_)) => {
                 self.step += 1;
                 self.denied = false;

@@ -1,13 +1,14 @@
 //! The ledger: one event per line, hash-chained, and the only truth about a run.
 //!
-//! It is the only writer of records and the only reader of the clock. `grammar` says which event
-//! may follow which, and is asked when a record is written and again when it is read; `reader`
-//! reads a ledger back; `past` is what is recorded already when a loop begins; `writer` adds to it.
+//! It is the only writer of records and the only reader of the clock. `format` and
+//! `grammar` say what an event may hold and which may follow which, and are asked when a record is
+//! written and again when it is read; `reader` reads a ledger back; `past` is what is recorded already when a loop begins; `writer` adds to it.
 //! The ledger does not know where its lines go: that is the sink's business.
 
 mod error;
 mod encode;
 mod lines;
+mod format;
 mod grammar;
 mod reader;
 mod past;

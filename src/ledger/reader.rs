@@ -4,12 +4,13 @@ use std::io::{self, Read};
 
 use memchr::memchr;
 
-use crate::event::{Event, FORMAT, Record, ToolFinished};
+use crate::event::{Event, Record, ToolFinished};
 use crate::json::{Digest, JsonError};
 use crate::line_ends::{RUNS, Rewriting, is_line_end};
 
 use super::encode::{LINK, encode, write_unlinked};
-use super::error::{LedgerError, OTHER_VERSION};
+use super::error::LedgerError;
+use super::format::Format;
 use super::grammar::Grammar;
 use super::lines::{LINE_BYTES_MAX, Lines, Next};
 
@@ -23,6 +24,7 @@ pub struct Reader<R> {
     again: Vec<u8>,
     number: u64,
     prev: Digest,
+    format: Format,
     grammar: Grammar,
     torn: usize,
     bytes: u64,
@@ -43,6 +45,7 @@ impl<R: Read> Reader<R> {
             again: Vec::new(),
             number: 0,
             prev: Digest::ZERO,
+            format: Format::default(),
             grammar: Grammar::default(),
             torn: 0,
             bytes: 0,
@@ -82,14 +85,7 @@ impl<R: Read> Reader<R> {
         if !self.trusting {
             self.is_as_written(&mut record)?;
         }
-        if let Event::RunStarted(started) = &record.event
-            && started.format != FORMAT
-        {
-            return Err(self.malformed(format!(
-                "the ledger has format {}, and this program reads format {FORMAT}; {OTHER_VERSION}",
-                started.format
-            )));
-        }
+        self.format.accept(&record.event).map_err(|what| self.malformed(what))?;
         self.pass(&record)?;
         Ok(record)
     }

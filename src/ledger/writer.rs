@@ -33,7 +33,7 @@ pub struct Ledger<'a> {
     past: Past<'a>,
     written: u64,
     interrupt: Option<&'a AtomicBool>,
-    sink: Box<dyn FnMut(Push<'_>) -> io::Result<()> + 'a>,
+    sink: Box<dyn FnMut(Push<'_>) -> io::Result<()> + Send + 'a>,
 }
 
 impl<'a> Ledger<'a> {
@@ -41,7 +41,7 @@ impl<'a> Ledger<'a> {
     pub fn new(
         clock: Clock,
         past: Past<'a>,
-        sink: impl FnMut(Push<'_>) -> io::Result<()> + 'a,
+        sink: impl FnMut(Push<'_>) -> io::Result<()> + Send + 'a,
     ) -> Self {
         Self {
             clock,

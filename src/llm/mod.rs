@@ -3,19 +3,17 @@
 
 pub mod script;
 pub mod random;
+pub mod recorded;
 
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{LlmIdentity, LlmReplied, Usage};
+use crate::event::{LlmReplied, Usage};
 use crate::json::{self, Digest, JsonText};
 
 /// Something that proposes calls until it has an answer.
 pub trait Llm {
-    /// Who it is.
-    fn identity(&self) -> LlmIdentity;
-
     /// Takes note of a message of the conversation. Messages come once and in order; what it needs
     /// later, it keeps.
     fn hear(&mut self, message: &Message<'_>);
@@ -47,7 +45,16 @@ pub struct Request {
 }
 
 /// What an LLM answers. It has either calls or a final answer.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// ```
+/// use gatedrun::Reply;
+/// use serde_json::json;
+///
+/// let calls = Reply::from([("read", json!({"path": "corpus/op-19.md"}))]).text("I read it.");
+/// assert_eq!(calls.calls.len(), 1);
+/// assert_eq!(Reply::from("75 days").final_answer.as_deref(), Some("75 days"));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reply {
     /// What it says besides its calls.
     pub text: Option<String>,
@@ -55,8 +62,62 @@ pub struct Reply {
     pub calls: Vec<(String, Value)>,
     /// Its final answer.
     pub final_answer: Option<String>,
-    /// What the call used.
-    pub usage: Usage,
+    /// What the call used, where somebody has counted; else it is estimated.
+    pub usage: Option<Usage>,
+}
+
+impl Reply {
+    /// The same with what it says besides its calls.
+    #[must_use]
+    pub fn text(self, text: impl Into<String>) -> Self {
+        Self { text: Some(text.into()), ..self }
+    }
+
+    /// The same with what the call used: tokens, and cost in millionths of a US dollar.
+    #[must_use]
+    pub fn usage(self, usage: Usage) -> Self {
+        Self { usage: Some(usage), ..self }
+    }
+
+    /// What the call used: as counted, or an estimate of request and reply at no cost.
+    pub fn used(&self, request: &Request) -> Usage {
+        self.usage.unwrap_or_else(|| Usage {
+            input_tokens: estimate_tokens(request.bytes),
+            output_tokens: estimate_tokens(self.bytes()),
+            cost_microusd: 0,
+        })
+    }
+
+    /// Its size: its texts, and each call's tool and arguments as JSON.
+    fn bytes(&self) -> u64 {
+        let texts = self.text.iter().chain(&self.final_answer).map(String::len).sum::<usize>();
+        let size =
+            |arguments: &Value| serde_json::to_string(arguments).map_or(0, |text| text.len());
+        let calls = self.calls.iter().map(|(tool, arguments)| tool.len() + size(arguments));
+        (texts + calls.sum::<usize>()) as u64
+    }
+}
+
+/// The calls of a reply: tool and arguments of each.
+impl<T: Into<String>> From<Vec<(T, Value)>> for Reply {
+    fn from(calls: Vec<(T, Value)>) -> Self {
+        let calls = calls.into_iter().map(|(tool, arguments)| (tool.into(), arguments));
+        Self { calls: calls.collect(), ..Self::default() }
+    }
+}
+
+/// The calls of a reply: tool and arguments of each.
+impl<T: Into<String>, const N: usize> From<[(T, Value); N]> for Reply {
+    fn from(calls: [(T, Value); N]) -> Self {
+        Self::from(Vec::from(calls))
+    }
+}
+
+/// A final answer.
+impl From<&str> for Reply {
+    fn from(answer: &str) -> Self {
+        Self { final_answer: Some(answer.to_owned()), ..Self::default() }
+    }
 }
 
 /// Why an LLM has no reply.
@@ -103,7 +164,7 @@ pub enum Message<'a> {
         result: Option<&'a JsonText>,
         /// Why there is no result: a denial or an error, in words.
         #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a str>,
+        error: Option<String>,
     },
 }
 
@@ -142,26 +203,4 @@ impl Conversation {
 /// rounded up.
 pub fn estimate_tokens(bytes: u64) -> u64 {
     bytes.div_ceil(4)
-}
-
-/// What a stand-in's call uses: what its author declared, or an estimate of request and reply.
-fn stub_usage(declared: Option<Usage>, request: &Request, reply_bytes: u64) -> Usage {
-    declared.unwrap_or_else(|| Usage {
-        input_tokens: estimate_tokens(request.bytes),
-        output_tokens: estimate_tokens(reply_bytes),
-        cost_microusd: 0,
-    })
-}
-
-/// The size of a reply: its texts, and each call's tool and arguments as JSON.
-fn reply_bytes(reply: &Reply) -> u64 {
-    let texts = reply.text.iter().chain(&reply.final_answer).map(String::len).sum::<usize>();
-    let calls = reply
-        .calls
-        .iter()
-        .map(|(tool, arguments)| {
-            tool.len() + serde_json::to_string(arguments).map_or(0, |text| text.len())
-        })
-        .sum::<usize>();
-    (texts + calls) as u64
 }

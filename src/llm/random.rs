@@ -4,10 +4,10 @@
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
-use super::{Llm, LlmError, Message, Reply, Request, reply_bytes, stub_usage};
+use super::{Llm, LlmError, Message, Reply, Request};
 use crate::contract::{Contract, Contracts};
 use crate::derive;
-use crate::event::{Effect, ExecutionPath, LlmIdentity, Usage};
+use crate::event::{Effect, Usage};
 use crate::policy::path::{CORPUS, WORK};
 
 /// What a random LLM knows of the world: names that exist.
@@ -38,10 +38,7 @@ impl<'a> RandomLlm<'a> {
     fn compose(&self, request: &Request) -> Reply {
         let mut rng = derive::rng(self.seed, &["random-llm", &request.step.to_string()]);
         let count = 1 + derive::below(&mut rng, self.max_calls_per_step);
-        let calls = (0..count).map(|_| self.call(&mut rng)).collect();
-        let mut reply = Reply { text: None, calls, final_answer: None, usage: Usage::default() };
-        reply.usage = stub_usage(None, request, reply_bytes(&reply));
-        reply
+        (0..count).map(|_| self.call(&mut rng)).collect::<Vec<_>>().into()
     }
 
     fn call(&self, rng: &mut ChaCha8Rng) -> (String, Value) {
@@ -160,18 +157,10 @@ impl<'a> RandomLlm<'a> {
 }
 
 impl Llm for RandomLlm<'_> {
-    fn identity(&self) -> LlmIdentity {
-        LlmIdentity {
-            path: ExecutionPath::Stub,
-            provider: "gatedrun".to_owned(),
-            model: "random".to_owned(),
-        }
-    }
-
     fn hear(&mut self, _: &Message<'_>) {}
 
     fn reserve(&mut self, request: &Request) -> Result<Usage, LlmError> {
-        Ok(self.compose(request).usage)
+        Ok(self.compose(request).used(request))
     }
 
     fn reply(&mut self, request: &Request) -> Result<Reply, LlmError> {

@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::{Llm, LlmError, Message, Reply, Request, reply_bytes, stub_usage};
+use super::{Llm, LlmError, Message, Reply, Request};
 use crate::derive;
-use crate::event::{ExecutionPath, LlmIdentity, Usage};
+use crate::event::Usage;
 use crate::json::pointer_token;
 use crate::problem::cut;
 use crate::task::{Entry, Reference, Template, Turn};
@@ -41,10 +41,10 @@ impl<'a> ScriptLlm<'a> {
         if let Some((step, reply)) = &self.ready
             && *step == request.step
         {
-            return Ok(reply.usage);
+            return Ok(reply.used(request));
         }
         let reply = self.compose(request)?;
-        let usage = reply.usage;
+        let usage = reply.used(request);
         self.ready = Some((request.step, reply));
         Ok(usage)
     }
@@ -64,11 +64,10 @@ impl<'a> ScriptLlm<'a> {
         };
         let turn = self.pick(&entry.turns, step, &["turn"]);
         let turn = turn.ok_or_else(|| LlmError { step, what: "the entry is empty".to_owned() })?;
-        self.fill_turn(turn, request)
+        self.fill_turn(turn, step)
     }
 
-    fn fill_turn(&self, turn: &Turn, request: &Request) -> Result<Reply, LlmError> {
-        let step = request.step;
+    fn fill_turn(&self, turn: &Turn, step: u64) -> Result<Reply, LlmError> {
         let text = |template: &Option<Template>, place: &str| -> Result<Option<String>, LlmError> {
             template
                 .as_ref()
@@ -79,14 +78,12 @@ impl<'a> ScriptLlm<'a> {
             let place = format!("call {}", index + 1);
             Ok((call.tool.clone(), self.fill(&call.arguments, step, &place)?))
         });
-        let mut reply = Reply {
+        Ok(Reply {
             text: text(&turn.text, "text")?,
             calls: calls.collect::<Result<_, LlmError>>()?,
             final_answer: text(&turn.final_answer, "final_answer")?,
-            usage: Usage::default(),
-        };
-        reply.usage = stub_usage(turn.usage, request, reply_bytes(&reply));
-        Ok(reply)
+            usage: turn.usage,
+        })
     }
 
     fn fill(&self, template: &Template, step: u64, place: &str) -> Result<Value, LlmError> {
@@ -161,14 +158,6 @@ impl<'a> ScriptLlm<'a> {
 }
 
 impl Llm for ScriptLlm<'_> {
-    fn identity(&self) -> LlmIdentity {
-        LlmIdentity {
-            path: ExecutionPath::Stub,
-            provider: "gatedrun".to_owned(),
-            model: "script".to_owned(),
-        }
-    }
-
     fn hear(&mut self, message: &Message<'_>) {
         if let Message::Tool { step, call, result: Some(result), .. } = message
             && self.wanted.contains(&(*step, *call))

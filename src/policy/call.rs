@@ -12,6 +12,7 @@ use crate::event::{Detail, Details, ProposedCall, Rule, Totals};
 use crate::json::{self, Digest};
 
 use super::hosts::Hosts;
+use super::lent::Lent;
 use super::path::{MountPath, Mounts};
 use super::url::{ParsedUrl, Target};
 
@@ -51,9 +52,9 @@ pub struct Standing {
 #[derive(Debug)]
 pub struct World<'a> {
     /// The tools.
-    pub contracts: &'a Contracts,
+    pub contracts: Lent<'a, Contracts>,
     /// Where hosts are served from.
-    pub hosts: &'a Hosts,
+    pub hosts: Lent<'a, Hosts>,
     /// What may be opened.
     pub mounts: Mounts,
 }

@@ -79,7 +79,7 @@ pub const DEFAULTS: &[(&str, Fallback)] = &[
     ("retry.jitter_percent", Number(20)),
     ("execution.timeout_ms", Number(10_000)),
     ("results.max_bytes", Number(65_536)),
-    ("durability", Unset("fsync for a live LLM, os for a stub")),
+    ("durability", Unset("os for a stub, otherwise fsync")),
 ];
 
 /// What holds where this key, as [`DEFAULTS`] writes it, is left out.

@@ -3,6 +3,8 @@
 //! The first rule that denies decides. A call that every rule allows becomes an [`Allowed`], without
 //! which no tool runs: the check is the opening. The gate performs no tool and writes no ledger.
 
+use std::sync::Arc;
+
 use crate::contract::Contracts;
 use crate::event::{Detail, ProposedCall, Rule, Totals, Usage};
 use crate::host::HostFault;
@@ -10,6 +12,7 @@ use crate::host::HostFault;
 use super::call::{Asked, Denied, Planned, Standing, World};
 use super::capability::{Allowed, Grant, Opening, Unopened};
 use super::hosts::Hosts;
+use super::lent::Lent;
 use super::path::{MountPath, Mounts};
 use super::rules::loop_budget::{self, Warning};
 use super::rules::progress::{self, StepState};
@@ -19,7 +22,7 @@ use super::spec::Policy;
 /// What the gate decides with: the inputs of a run, and what the rules remember of it.
 #[derive(Debug)]
 pub struct Gate<'a> {
-    policy: &'a Policy,
+    policy: Lent<'a, Policy>,
     /// What its decisions name as the policy's version.
     version: String,
     world: World<'a>,
@@ -44,9 +47,32 @@ impl<'a> Gate<'a> {
         mounts: Mounts,
     ) -> Self {
         Self {
-            policy,
             version: policy.version.clone(),
-            world: World { contracts, hosts, mounts },
+            policy: Lent::Borrowed(policy),
+            world: World {
+                contracts: Lent::Borrowed(contracts),
+                hosts: Lent::Borrowed(hosts),
+                mounts,
+            },
+            state: State::default(),
+        }
+    }
+
+    /// As [`Gate::new`], of what the gate shares with its caller, and outlives.
+    pub fn shared(
+        policy: Arc<Policy>,
+        contracts: Arc<Contracts>,
+        hosts: Hosts,
+        mounts: Mounts,
+    ) -> Self {
+        Self {
+            version: policy.version.clone(),
+            policy: Lent::Shared(policy),
+            world: World {
+                contracts: Lent::Shared(contracts),
+                hosts: Lent::Shared(Arc::new(hosts)),
+                mounts,
+            },
             state: State::default(),
         }
     }
@@ -81,7 +107,10 @@ impl<'a> Gate<'a> {
         standing: &Standing,
         opening: &Opening,
     ) -> Result<(Verdict, Vec<Warning>), HostFault> {
-        let mut asked = match tool_registry::judge(self.registry(), self.world.contracts, call) {
+        // The call is looked at while what is remembered of others changes.
+        let (policy, contracts) = (self.policy.clone(), self.world.contracts.clone());
+        let registry = &policy.rules.tool_registry;
+        let mut asked = match tool_registry::judge(registry, &contracts, call) {
             Ok(asked) => asked,
             // Not counted: a tool that the registry denies is denied by it every time.
             Err(denied) => return Ok((Verdict::Deny(denied), Vec::new())),
@@ -151,7 +180,7 @@ impl<'a> Gate<'a> {
     /// # Errors
     /// The rule that denies it now; what the machine refuses.
     pub fn reopen(&self, call: &ProposedCall, allowed: &mut Allowed) -> Result<(), Unopened> {
-        let mut asked = tool_registry::judge(self.registry(), self.world.contracts, call)?;
+        let mut asked = tool_registry::judge(self.registry(), &self.world.contracts, call)?;
         self.ask_text(&mut asked, |_| {})?;
         let section = &self.policy.rules.sandbox_path;
         let grants = sandbox_path::open(section, &self.world, &mut asked, &Opening::Now)?;
@@ -163,7 +192,7 @@ impl<'a> Gate<'a> {
     /// are not asked. Nothing is opened and nothing is counted.
     pub fn explain(&self, call: &ProposedCall) -> Vec<(Rule, Result<(), Denied>)> {
         let mut answers = Vec::new();
-        let answer = tool_registry::judge(self.registry(), self.world.contracts, call)
+        let answer = tool_registry::judge(self.registry(), &self.world.contracts, call)
             .map_err(Box::new)
             .and_then(|mut asked| {
                 answers.push((Rule::ToolRegistry, Ok(())));
@@ -241,16 +270,16 @@ impl<'a> Gate<'a> {
     }
 
     /// The policy.
-    pub fn policy(&self) -> &'a Policy {
-        self.policy
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The contracts.
-    pub fn contracts(&self) -> &'a Contracts {
-        self.world.contracts
+    pub fn contracts(&self) -> &Contracts {
+        &self.world.contracts
     }
 
-    fn registry(&self) -> &'a tool_registry::ToolRegistry {
+    fn registry(&self) -> &tool_registry::ToolRegistry {
         &self.policy.rules.tool_registry
     }
 }

@@ -14,6 +14,7 @@ pub mod meta;
 pub mod defaults;
 pub mod url;
 pub mod hosts;
+pub mod lent;
 pub mod listed;
 mod example;
 mod told;

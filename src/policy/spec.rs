@@ -106,6 +106,8 @@ impl Policy {
         self.durability.unwrap_or(match path {
             // It can be run again at no cost.
             ExecutionPath::Stub => Durability::Os,
+            // What another program was told cannot be had again.
+            ExecutionPath::Outside => Durability::Fsync,
         })
     }
 

@@ -21,7 +21,7 @@ use crate::host::HostFault;
 use crate::inputs::Inputs;
 use crate::ledger::{Divergence, LedgerError, Pair, Past, Push};
 use crate::policy::{call::OnDeny, spec::Policy};
-use crate::run::{Course, drive};
+use crate::run::{Course, drive, replies};
 
 use crate::evidence::{STATE, open};
 
@@ -109,7 +109,8 @@ pub fn backtest(
     let unread = |error| Untried::unread(&ledger, error);
     let state = || open::open(&ledger).map_err(|error| unread(LedgerError::Read(error)));
     let mut seen = Seen::default();
-    let (end, mut judged) = over_the_record(&ledger, state()?, inputs, before, &mut seen);
+    let (end, mut judged) =
+        over_the_record(&ledger, [state()?, state()?], inputs, before, &mut seen);
     let recorded = decisions(state()?, 0).map_err(unread)?;
     // Under other inputs than the policy's the LLM or a tool would say something else.
     let is_same_world = judged.notes.is_empty();
@@ -269,17 +270,18 @@ enum Pass {
 /// Runs the loop over the record, with the other policy at the gate and nothing executed.
 fn over_the_record(
     path: &Utf8Path,
-    state: impl io::Read + Send,
+    [state, said]: [impl io::Read + Send; 2],
     inputs: &Inputs,
     before: &Policy,
     seen: &mut Seen,
 ) -> (Pass, Judged) {
     let judged = Mutex::new(Judged::under(&inputs.policy));
     let at_step = AtomicU64::new(0);
-    let course = Course::from(Past::trusted(state, |pair: Pair<'_>| {
+    let past = Past::trusted(state, |pair: Pair<'_>| {
         let mut judged = judged.lock().unwrap_or_else(PoisonError::into_inner);
         judged.judge(pair, at_step.load(Ordering::Relaxed))
-    }));
+    });
+    let course = Course { replies: Some(replies(said)), ..Course::from(past) };
     let mut limits = Limits::of(None, &inputs.policy);
     let mut limited = None;
     // A past runs no tool, so nothing is written here.

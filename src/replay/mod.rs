@@ -22,7 +22,7 @@ use crate::host::HostFault;
 use crate::inputs::Inputs;
 use crate::ledger::{Answer, Divergence, LedgerError, Pair, Past, is_of_another_version};
 use crate::line_ends::RUNS;
-use crate::run::{Course, run};
+use crate::run::{Course, replies, run};
 
 use crate::evidence::compare::{self, Comparison, Difference};
 use crate::evidence::open::{Folder, Opened};
@@ -69,10 +69,14 @@ pub fn replay(folder: &Utf8Path, inputs: &Inputs) -> Replay {
 }
 
 /// As [`replay`]; `watch` sees each record.
-pub fn replay_watched(folder: &Utf8Path, inputs: &Inputs, watch: impl FnMut(&Record)) -> Replay {
-    const NAMES: [&str; 5] = [STATE, STATE, TRACE, REPORT, MANIFEST];
+pub fn replay_watched(
+    folder: &Utf8Path,
+    inputs: &Inputs,
+    watch: impl FnMut(&Record) + Send,
+) -> Replay {
+    const NAMES: [&str; 6] = [STATE, STATE, STATE, TRACE, REPORT, MANIFEST];
     // All of one run, whatever is put in its place meanwhile.
-    let [past, state, trace, report, manifest] = match Folder::open_all(folder, NAMES) {
+    let [past, said, state, trace, report, manifest] = match Folder::open_all(folder, NAMES) {
         Ok(files) => files,
         Err(error) => return unread(folder.as_str(), &error),
     };
@@ -81,8 +85,9 @@ pub fn replay_watched(folder: &Utf8Path, inputs: &Inputs, watch: impl FnMut(&Rec
             let opened = opened.map_err(|error| unread(name, &error))?;
             Ok(Box::new(opened))
         };
-    let files = || Ok((open(STATE, past)?, open(STATE, state)?, open(TRACE, trace)?));
-    let (past, state, trace) = match files() {
+    let files =
+        || Ok((open(STATE, past)?, open(STATE, said)?, open(STATE, state)?, open(TRACE, trace)?));
+    let (past, said, state, trace) = match files() {
         Ok(files) => files,
         Err(unreadable) => return unreadable,
     };
@@ -93,7 +98,7 @@ pub fn replay_watched(folder: &Utf8Path, inputs: &Inputs, watch: impl FnMut(&Rec
         }
         tolerate(pair)
     };
-    let course = Course::from(Past::whole(past, judge));
+    let course = Course { replies: Some(replies(said)), ..Course::from(Past::whole(past, judge)) };
     let (state, trace) = (Comparison::new(state), Comparison::new(trace));
     let result = run(inputs, folder.join("never"), course, state, trace, watch);
     let recorded = match result {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::event::{FailureMode, TerminalReason};
+use crate::event::{ExecutionPath, FailureMode, LlmIdentity, TerminalReason};
 use crate::json::{self, Digest};
 use crate::kind::Kind;
 use crate::problem::{Problem, Problems, cut, nearest};
@@ -93,6 +93,32 @@ pub enum LlmSpec {
         /// Calls a step at most.
         max_calls_per_step: u64,
     },
+    /// Another program, which proposes the calls.
+    Outside {
+        /// Whom it asks.
+        provider: String,
+        /// For which model.
+        model: String,
+    },
+}
+
+impl LlmSpec {
+    /// Who answers, as a run states it.
+    pub fn identity(&self) -> LlmIdentity {
+        let (path, provider, model) = match self {
+            Self::Script(_) => (ExecutionPath::Stub, "gatedrun", "script"),
+            Self::Random { .. } => (ExecutionPath::Stub, "gatedrun", "random"),
+            Self::Outside { provider, model } => {
+                (ExecutionPath::Outside, provider.as_str(), model.as_str())
+            }
+        };
+        LlmIdentity { path, provider: provider.to_owned(), model: model.to_owned() }
+    }
+
+    /// Whether the calls come from another program, so that this one cannot make a run of the task.
+    pub fn is_outside(&self) -> bool {
+        matches!(self, Self::Outside { .. })
+    }
 }
 
 /// What must come of a task.
@@ -135,6 +161,7 @@ struct RawTask {
 enum RawLlm {
     Script(Vec<RawEntry>),
     Random { max_calls_per_step: u64 },
+    Outside { provider: String, model: String },
 }
 
 impl Task {
@@ -188,6 +215,7 @@ impl Task {
         let mut problems = Vec::new();
         let llm = match raw.llm {
             RawLlm::Random { max_calls_per_step } => LlmSpec::Random { max_calls_per_step },
+            RawLlm::Outside { provider, model } => LlmSpec::Outside { provider, model },
             RawLlm::Script(entries) => LlmSpec::Script(check_script(path, entries, &mut problems)),
         };
         let faults: Vec<Fault> = raw.faults.into_iter().map(Fault::from).collect();

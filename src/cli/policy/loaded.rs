@@ -9,7 +9,7 @@ use crate::cli::project::Libraries;
 use crate::cli::{Stop, tasks};
 use crate::contract::Contracts;
 use crate::corpus::Corpus;
-use crate::inputs::{Library, Project, read_file};
+use crate::inputs::{Library, Root, read_file};
 use crate::policy::cases::Judge;
 use crate::policy::hosts::Hosts;
 use crate::policy::path::MountNames;
@@ -54,7 +54,7 @@ pub(super) fn named_file(path: &Utf8Path, remedy: &str) -> Result<Vec<u8>, Probl
 
 /// Loads the policy, with the document that states it.
 pub(super) fn read(named: &Named) -> Result<(Policy, Document, Arc<Contracts>), Problems> {
-    let library = Library::new(Project::Folder(Utf8PathBuf::new()));
+    let library = Library::new(Root::Folder(Utf8PathBuf::new()));
     let contracts = library.contracts(&named.contracts).map_err(|problems| {
         let named = |problem: Problem| match problem.file == named.contracts {
             true => problem.or_remedy(
@@ -95,7 +95,7 @@ pub(super) fn load_within(named: &Named, world: &World) -> Result<Within, Stop> 
         let inputs = Libraries::default().get(&task.project).load(&task.path, None)?;
         let path = named.policy.as_str();
         let bytes = match path.strip_prefix("builtin:") {
-            Some(_) => Library::new(Project::Folder(Utf8PathBuf::new())).read(path)?,
+            Some(_) => Library::new(Root::Folder(Utf8PathBuf::new())).read(path)?,
             None => named_file(&named.policy, NAME_A_POLICY)?,
         };
         let policy = crate::policy::load(path, &bytes, &inputs.contracts)?;

@@ -12,7 +12,7 @@ use crate::event::Ruling;
 use crate::evidence::open::Folder;
 use crate::evidence::text::{counted, shortened, terminal as escape};
 use crate::evidence::verify::{Verdict, verify_unsigned};
-use crate::inputs::{Library, Project};
+use crate::inputs::{Library, Root};
 use crate::policy::path::probe;
 use crate::problem::{Problem, Problems};
 use crate::replay::backtest::{Untried, backtest};
@@ -37,7 +37,7 @@ pub(super) fn backtest_all(
         policy,
         required,
         loader: Loader::default(),
-        here: Library::new(Project::Folder(Utf8PathBuf::new())),
+        here: Library::new(Root::Folder(Utf8PathBuf::new())),
         scratch: Scratch::new()?,
         executed: 0,
         tried: Vec::new(),

@@ -9,7 +9,7 @@ use crate::cli::output::Terminal;
 use crate::cli::project::{self, Libraries};
 use crate::cli::tasks::task_of;
 use crate::cli::{Stop, exit, found};
-use crate::inputs::{Inputs, Project};
+use crate::inputs::{Inputs, Root};
 
 /// The arguments of `replay`.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ impl Loader {
     pub(super) fn load(
         &mut self,
         run: &Utf8Path,
-        (project, path): (Project, String),
+        (project, path): (Root, String),
     ) -> Result<&mut Inputs, Stop> {
         // Runs of one task and seed tend to lie together; more than a few are not worth keeping.
         const KEPT_MAX: usize = 64;
@@ -86,7 +86,7 @@ impl Loader {
 }
 
 /// The task of a run, which must not lie in the place of another task's.
-pub(super) fn in_place(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Project, String), Stop> {
+pub(super) fn in_place(run: &Utf8Path, task: Option<&Utf8Path>) -> Result<(Root, String), Stop> {
     match project::misplaced(run).filter(|_| task.is_none()) {
         Some(message) => Err(Stop { message, code: exit::DRIFT }),
         None => task_of(run, task),

@@ -16,7 +16,7 @@ pub const TEXT_CHARS_MAX: usize = 1024;
 /// not listed are those of [`crate::event::Detail`].
 pub const ATTRIBUTES: &[(&str, &str)] = &[
     ("agent.failure_mode", "the failure mode of the step or run"),
-    ("agent.llm.execution_path", "`stub`: no model was asked"),
+    ("agent.llm.execution_path", "`stub`: no model was asked; `outside`: another program asked"),
     ("agent.llm.request_sha256", "SHA-256 of the whole request"),
     ("agent.policy.decision", "`allow` or `deny`"),
     ("agent.policy.rule_id", "the rule that denied"),

@@ -3,7 +3,7 @@
 
 use crate::corpus;
 use crate::event::CorpusIdentity;
-use crate::inputs::{BUILTIN, Library, Project};
+use crate::inputs::{BUILTIN, Library, Root};
 use crate::json::Digest;
 use crate::line_ends::{Rewriting, pattern};
 use crate::problem::Problem;
@@ -20,7 +20,7 @@ impl Check<'_> {
         // What is built into the program needs no project.
         let is_builtin = started.corpus.name.starts_with(BUILTIN)
             && started.inputs.iter().all(|input| input.path.starts_with(BUILTIN));
-        let builtin = is_builtin.then(|| Library::new(Project::Builtin));
+        let builtin = is_builtin.then(|| Library::new(Root::Builtin));
         let Some(project) = self.asked.project.or(builtin.as_ref()) else {
             let what = "the run is not below runs/ of a project, so its inputs were not compared; name the project, as in `--project .`";
             self.add(Verdict::Unconfirmed, Cause::InputUnread, STATE, what);

@@ -27,7 +27,7 @@ use super::{ATTESTATION, FILES, WORK};
 pub use claim::{Claim, has_leftovers, has_replaced, is_only_lock};
 pub use exchange::Finished;
 pub use names::{interrupted, is_beside, proposal, swap_beside, swapped, target_of};
-pub use staging::{Settlement, Staging, Standing, StateFile};
+pub use staging::{Settlement, Staging, Standing, StateFile, StateWriter, TraceWriter};
 pub use work::WorkDifference;
 
 /// Who makes the run, in the folder where it is made.

@@ -1,7 +1,7 @@
 //! A run in the making: a folder of its own, until it is settled.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -24,6 +24,12 @@ pub struct Staging {
     folder: Utf8PathBuf,
     durability: Durability,
 }
+
+/// The writer of a ledger.
+pub type StateWriter = BufWriter<StateFile>;
+
+/// The writer of a trace.
+pub type TraceWriter = BufWriter<File>;
 
 /// What a finished run is to what was there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +137,31 @@ impl Staging {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             other => io_at(&path, other).map(Some),
         }
+    }
+
+    /// The two files that are written while the run is made, the ledger and the trace; as
+    /// [`Staging::ledger`].
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn writers(
+        &mut self,
+        recorded: u64,
+        durability: Durability,
+    ) -> Result<(StateWriter, TraceWriter), WriteError> {
+        const BYTES: usize = 1 << 16;
+        let state = BufWriter::with_capacity(BYTES, self.ledger(recorded, durability)?);
+        let trace = BufWriter::with_capacity(BYTES, self.create(TRACE)?);
+        Ok((state, trace))
+    }
+
+    /// Writes the two files of a run that has ended, the report and the manifest.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write_rest(&self, report: &[u8], manifest: &[u8]) -> Result<(), WriteError> {
+        self.write(REPORT, report)?;
+        self.write(MANIFEST, manifest)
     }
 
     /// The ledger, for writing. Its first `recorded` bytes are there already and are kept; what

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use crate::event::{Detail, Details, Rule, Totals, Usage};
+use crate::event::{Decision, Detail, Details, GateDecided, Rule, Totals, Usage};
 
 use crate::policy::call::{Denied, OnDeny, Standing};
 
@@ -109,6 +109,24 @@ pub(in crate::policy) fn before_spending(
             },
         ],
     )
+}
+
+/// What an LLM call was expected to use, where the decision is that it would exceed a budget and `used`
+/// was used before it; what such a decision does not say of it is zero.
+pub fn reserved(gate: &GateDecided, used: Usage) -> Option<Usage> {
+    let next = |detail: Detail, used: u64| {
+        let then = gate.details.get(&detail)?.as_u64()?;
+        // As `exceeded` reports it.
+        Some(if then == used { 1 } else { then.saturating_sub(used) })
+    };
+    if (gate.decision, gate.rule_id) != (Decision::Deny, Some(Rule::LoopBudget)) {
+        return None;
+    }
+    if let Some(input_tokens) = next(Detail::Tokens, used.total()) {
+        return Some(Usage { input_tokens, ..Usage::default() });
+    }
+    let cost_microusd = next(Detail::CostMicrousd, used.cost_microusd)?;
+    Some(Usage { cost_microusd, ..Usage::default() })
 }
 
 /// Before a call: calls, attempts and time.
