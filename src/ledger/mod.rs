@@ -8,6 +8,7 @@
 mod error;
 mod encode;
 mod lines;
+mod order;
 mod grammar;
 mod reader;
 mod past;
@@ -17,6 +18,7 @@ pub use encode::encode;
 pub use error::{Divergence, LedgerError, OTHER_VERSION, is_of_another_version};
 pub use grammar::Grammar;
 pub use lines::LINE_BYTES_MAX;
+pub use order::exported as order;
 pub use past::{Answer, Pair, Past};
 pub use reader::Reader;
 pub use writer::{Ledger, Push};
