@@ -7,26 +7,15 @@ from ed25519 import signed
 from json_schema import in_order
 STATE, TRACE, REPORT, MANIFEST = FILES = ["state.jsonl", "trace.json", "run_report.md", "manifest.json"]
 SIGNATURE, EPOCH, MS = "attestation.intoto.json", 1767225600000000000, 10**6
-DENIED, FAILED = "policy_denial_terminal", "failure_mode_terminal"
-RULES = {"arg_schema": ("invalid_arguments", FAILED, "schema_mismatch"), "loop_budget": ("budget_exhausted", "loop_budget", None),
-         "cycle_detection": ("repeated_call", DENIED, "cycle_detection"), "progress": ("no_progress", "no_progress", None),
-         **{rule: ("policy_denied", DENIED, None) for rule in ("tool_registry", "url_allowlist", "sandbox_path")}}
+GRAMMAR = json.load(open(os.path.join(os.path.dirname(__file__), "../docs/grammar.json")))  # which event may follow which; what rules mean
+RULES = {rule["rule"]: (rule["error_class"], rule["terminal_reason"], rule["failure_mode"]) for rule in GRAMMAR["rules"]}
+NEXT = {(step["from"], step["event"]): step["to"] for step in GRAMMAR["order"]}
 CATALOG = open(os.path.join(os.path.dirname(__file__), "../failure_modes.md")).read()  # source, category, retryable of a class
 ERRORS = {c: (s, k, r == "yes") for c, s, k, r in re.findall(r"(?m)^\| `(\w+)` \| (\w+) \| (\w+) \| (yes|no) \|", CATALOG)}
 SPANS = dict(llm_replied="chat", gate_decided="policy_check", tool_attempted="retry_attempt", tool_finished="execute_tool",
              step_finished="agent_step", run_finished="invoke_agent", tool_reconciled="human_checkpoint")
 CLAIMS = {"agent.policy.decision": "decision", "agent.policy.rule_id": "rule_id", "agent.tool.result_sha256": "sha256",
           "agent.retry.outcome": "outcome", "agent.terminal_reason": "terminal_reason", "agent.failure_mode": "failure_mode"}
-NEXT = dict(rule.split(": ") for rule in (  # the state after an event, by the state before it
-    "start run_started: between|between step_started: open|open llm_called: asked|asked llm_replied: deciding|"
-    "between gate step allow: between|between gate step deny: stopping|deciding gate step allow: deciding|"
-    "deciding gate call deny: deciding|deciding gate call allow: allowed|allowed tool_started: running|"
-    "running tool_reconciled: running|running tool_reconciled took: running|running tool_attempted again: running|"
-    "running tool_attempted: settled|running tool_attempted doubt: doubt|doubt tool_reconciled took: settled|doubt tool_reconciled: free|"
-    "free tool_reconciled: running|free tool_reconciled took: running|free tool_attempted again: running|"
-    "free tool_attempted: settled|free tool_attempted doubt: doubt|free tool_finished: deciding|"
-    "settled tool_finished: deciding|deciding step_finished: between|deciding step_finished cut: stopping|"
-    "between run_finished: finished|stopping run_finished: finished").split("|"))
 WRONG = (OSError, KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError)
 REWRITTEN, UNKNOWN = "only line ends or white space at the ends of lines differ", "the {} has format {}, and this verifier reads format {}"
 NEWER = [(2, lambda e: e["kind"] == "run_started" and e["llm"]["path"] == "outside")]  # what format 1 cannot express, and since when
@@ -141,7 +130,7 @@ def facts(e, kind, s):
         yield e["totals"] == sums and not (s["calls"] and s["mode"] is s["denied"] is None), "totals"
     elif kind == "run_finished":
         denied, ended = s["denied"], (e["terminal_reason"], e["rule_id"], e["failure_mode"], e["answer"])
-        due = (RULES[denied][1], denied, RULES[denied][2]) if denied else (FAILED, None, s["mode"] or 0)
+        due = (RULES[denied][1], denied, RULES[denied][2]) if denied else ("failure_mode_terminal", None, s["mode"] or 0)
         due = due if s["answer"] is None else ("final_answer", None, None)
         yield e["totals"] == sums and ended == (*due, s["answer"]), "how it ended"
 def ledger(data, head, budgets, ended):
@@ -157,12 +146,12 @@ def ledger(data, head, budgets, ended):
                 after = re.search(rb'"prev":"(\w+)"}$', lines[number])  # it shows which of the two lines was changed
                 own = (after[1].decode() if after else None if lines[number] else head) == sha(line)
                 add("tampered", STATE, number - own, "the chain is broken here", True)
-            cut, more = kind == "step_finished" and s["calls"], {"transient_failure": " again", "in_doubt": " doubt"}.get(e.get("outcome"), "")
-            word = f"gate {e['subject']} {e['decision']}" if gate else kind + more + " took" * (e.get("took_place") is True) + " cut" * bool(cut)
+            cut, more = kind == "step_finished" and s["calls"], {"transient_failure": " transient_failure", "in_doubt": " in_doubt"}.get(e.get("outcome"), "")
+            word = f"{kind} {e['subject']} {e['decision']}" if gate else kind + more + " took_place" * (e.get("took_place") is True) + " cut" * bool(cut)
             outside = kind in ("run_started", "run_finished") or gate and state == "between"
-            state, step = NEXT.get(f"{state} {word}"), None if outside else sums["steps"] + (kind == "step_started")
+            state, step = NEXT.get((state, word)), None if outside else sums["steps"] + (kind == "step_started")
             clock += e["waited_ms"] * MS if kind == "tool_attempted" else 0
-            s.update(asked=s["asked"] if s["warned"] else record["at_ns"], warned=word == "gate step allow")
+            s.update(asked=s["asked"] if s["warned"] else record["at_ns"], warned=word == "gate_decided step allow")
             due = [(written and record["seq"] == number - 1, "how it is written"), (state, "its place")]
             due += [(record["at_ns"] == clock, "at_ns"), (record["step"] == step, "step"), *(facts(e, kind, s) if state else [])]
         except WRONG as error:

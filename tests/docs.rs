@@ -559,6 +559,25 @@ fn what_pages_say_of_runs_is_what_the_runs_say() {
     }
 }
 
+/// What other verifiers read of the order of events.
+#[test]
+fn the_order_of_events_is_what_the_ledger_holds_to() {
+    let order = gatedrun::ledger::order();
+    let steps = order["order"].as_array().unwrap();
+    assert!(steps.len() > 20 && order["rules"].as_array().unwrap().len() == Rule::ALL.len());
+    let lines = |rows: &Value| {
+        let rows = rows.as_array().unwrap().iter();
+        rows.map(|row| format!("    {row}")).collect::<Vec<_>>().join(",\n")
+    };
+    let text = format!(
+        "{{\n  \"order\": [\n{}\n  ],\n  \"rules\": [\n{}\n  ]\n}}\n",
+        lines(&order["order"]),
+        lines(&order["rules"])
+    );
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), order);
+    generated("docs/grammar.json", &text);
+}
+
 /// The task that `docs/tasks.md` shows is one, and its tables name every key, mode and operator.
 #[test]
 fn the_page_about_tasks_shows_one_that_runs() {

@@ -1,73 +1,43 @@
-//! Which event may follow which. Asked when a record is written, and again when it is read.
+//! That an event may be next: `order` says which may follow which, and here is what they must state of each
+//! other. Asked when a record is written, and again when it is read.
 
 use std::collections::VecDeque;
 
-use crate::event::{
-    AttemptOutcome, Decision, Event, FailureMode, LlmReplied, Record, Subject, Totals,
-};
+use crate::event::{Decision, Event, FailureMode, LlmReplied, Record, Subject, Totals};
 
 use super::error::LedgerError;
 use super::format::Format;
+use super::order::{Place, Word};
 
-/// Which event may follow which, and that the totals in them are the sums of what came before.
-#[derive(Debug, Default)]
+/// Which event may follow which, and that what they state fits what came before.
+#[derive(Debug)]
 pub struct Grammar {
     format: Format,
-    state: State,
+    place: Place,
     step: u64,
+    /// The calls of the step that are not decided yet: their ids and tools.
     pending: VecDeque<(String, String)>,
+    /// The call that is allowed, and how many attempts of it are recorded.
+    call_id: String,
+    attempts: u32,
     totals: Totals,
     at_ns: u64,
     /// Whether the last call of the step was denied.
     denied: bool,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Start,
-    BetweenSteps,
-    StepOpen,
-    LlmAsked,
-    Deciding,
-    Allowed(String),
-    Running {
-        call_id: String,
-        attempts: u32,
-        due: Due,
-    },
-    Stopping,
-    Finished,
-}
-
-/// What a call that was started needs next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    /// An attempt. Whoever resumes a run may first have to be told what became of it.
-    Attempt,
-    /// What somebody says about an attempt that is in doubt.
-    Word,
-    /// Another attempt, or the end: the attempt in doubt did not take place.
-    Either,
-    /// The end.
-    End,
-}
-
-impl State {
-    fn expects(&self) -> &'static str {
-        match self {
-            Self::Start => "run_started",
-            Self::BetweenSteps => "step_started, a gate_decided about the step, or run_finished",
-            Self::StepOpen => "llm_called",
-            Self::LlmAsked => "llm_replied",
-            Self::Deciding => "the gate_decided of the next call, or step_finished",
-            Self::Allowed(_) => "tool_started of the call that was allowed",
-            Self::Running { due: Due::Attempt, .. } => "tool_attempted",
-            Self::Running { due: Due::Word, .. } => "tool_reconciled",
-            Self::Running { due: Due::Either, .. } => "tool_attempted or tool_finished",
-            Self::Running { due: Due::End, .. } => "tool_finished",
-            Self::Stopping => "run_finished",
-            Self::Finished => "nothing: the run has ended",
+impl Default for Grammar {
+    fn default() -> Self {
+        Self {
+            format: Format::default(),
+            place: Place::Start,
+            step: 0,
+            pending: VecDeque::new(),
+            call_id: String::new(),
+            attempts: 0,
+            totals: Totals::default(),
+            at_ns: 0,
+            denied: false,
         }
     }
 }
@@ -75,12 +45,12 @@ impl State {
 impl Grammar {
     /// Whether the run has ended.
     pub fn is_finished(&self) -> bool {
-        self.state == State::Finished
+        self.place == Place::Finished
     }
 
     /// Whether a call has been started and has not ended.
     pub fn is_running(&self) -> bool {
-        matches!(self.state, State::Running { .. })
+        matches!(self.place, Place::Running | Place::Doubt | Place::Free | Place::Settled)
     }
 
     /// Takes the next record, or says why it is not allowed next.
@@ -95,149 +65,110 @@ impl Grammar {
         self.at_ns = record.at_ns;
         // A reader has said so more kindly; a writer writes no other.
         self.format.accept(&record.event).map_err(wrong)?;
-        let state = std::mem::replace(&mut self.state, State::Finished);
-        let due = state.expects();
-        self.state = self.follow(state, record).map_err(|what| {
-            wrong(match what {
-                Some(what) => what,
-                None => format!("found {}, expected {due}", record.event.kind()),
-            })
-        })?;
+        let (due, is_cut) = (self.place.expects(), !self.pending.is_empty());
+        let word = Word::of(&record.event, is_cut);
+        let Some(next) = self.place.after(word) else {
+            return Err(wrong(format!("found {}, expected {due}", record.event.kind())));
+        };
+        self.check_step(record).map_err(wrong)?;
+        self.check(&record.event).map_err(wrong)?;
+        self.place = next;
         self.totals.push(&record.event);
         Ok(())
     }
 
-    /// The state after `record`; `Err(None)` where its kind is not due.
-    fn follow(&mut self, state: State, record: &Record) -> Result<State, Option<String>> {
-        let in_step = Some(self.step);
-        let due_step = match (&record.event, &state) {
+    /// That a record names the step that it belongs to.
+    fn check_step(&mut self, record: &Record) -> Result<(), String> {
+        let due = match (&record.event, self.place) {
             (Event::RunStarted(_) | Event::RunFinished(_), _) => None,
-            (Event::GateDecided(_), State::BetweenSteps) => None,
-            (Event::StepStarted(_), _) => Some(self.step + 1),
-            _ => in_step,
-        };
-        let next = match (state, &record.event) {
-            (State::Start, Event::RunStarted(_)) => State::BetweenSteps,
-            (State::BetweenSteps, Event::StepStarted(_)) => {
+            (Event::GateDecided(_), Place::Between) => None,
+            (Event::StepStarted(_), _) => {
                 self.step += 1;
-                self.denied = false;
-                State::StepOpen
+                Some(self.step)
             }
-            (State::BetweenSteps, Event::GateDecided(gate)) if gate.subject == Subject::Step => {
-                match gate.decision {
-                    Decision::Allow => State::BetweenSteps,
-                    Decision::Deny => State::Stopping,
-                }
-            }
-            // A budget warns in the middle of a step.
-            (State::Deciding, Event::GateDecided(gate))
-                if gate.subject == Subject::Step && gate.decision == Decision::Allow =>
-            {
-                State::Deciding
-            }
-            (State::StepOpen, Event::LlmCalled(_)) => State::LlmAsked,
-            (State::LlmAsked, Event::LlmReplied(reply)) => self.replied(reply)?,
-            (State::Deciding, Event::GateDecided(gate)) if gate.subject == Subject::Call => {
-                let due = self.pending.pop_front().ok_or(None)?;
-                if gate.call_id.as_deref() != Some(&due.0) || gate.tool.as_deref() != Some(&due.1) {
-                    return Err(Some(format!("the decision is not about {} {}", due.1, due.0)));
+            _ => Some(self.step),
+        };
+        if record.step == due {
+            return Ok(());
+        }
+        let name = |step: Option<u64>| step.map_or("null".to_owned(), |step| step.to_string());
+        Err(format!("step is {}, expected {}", name(record.step), name(due)))
+    }
+
+    /// That what an event states fits what came before.
+    fn check(&mut self, event: &Event) -> Result<(), String> {
+        match event {
+            Event::RunStarted(_) | Event::LlmCalled(_) => {}
+            Event::StepStarted(_) => self.denied = false,
+            Event::LlmReplied(reply) => self.replied(reply)?,
+            Event::GateDecided(gate) if gate.subject == Subject::Step => {}
+            Event::GateDecided(gate) => {
+                let Some((call_id, tool)) = self.pending.pop_front() else {
+                    return Err("every call of the step is decided already".to_owned());
+                };
+                if gate.call_id.as_deref() != Some(&call_id) || gate.tool.as_deref() != Some(&tool)
+                {
+                    return Err(format!("the decision is not about {tool} {call_id}"));
                 }
                 self.denied = gate.decision == Decision::Deny;
-                match gate.decision {
-                    Decision::Allow => State::Allowed(due.0),
-                    Decision::Deny => State::Deciding,
+                (self.call_id, self.attempts) = (call_id, 0);
+            }
+            Event::ToolStarted(started) => {
+                if started.call_id != self.call_id {
+                    return Err(format!(
+                        "{} starts, but {} was allowed",
+                        started.call_id, self.call_id
+                    ));
                 }
             }
-            (State::Allowed(call_id), Event::ToolStarted(started)) => {
-                if started.call_id != call_id {
-                    return Err(Some(format!(
-                        "{} starts, but {call_id} was allowed",
-                        started.call_id
-                    )));
+            Event::ToolAttempted(attempted) => {
+                self.check_call(&attempted.call_id)?;
+                let due = self.attempts + 1;
+                if attempted.attempt != due {
+                    let found = attempted.attempt;
+                    return Err(format!("found attempt {found}, expected attempt {due}"));
                 }
-                State::Running { call_id, attempts: 0, due: Due::Attempt }
+                self.attempts = due;
             }
-            (
-                State::Running { call_id, attempts, due: Due::Attempt | Due::Either },
-                Event::ToolAttempted(attempted),
-            ) if attempted.call_id == call_id => {
-                if attempted.attempt != attempts + 1 {
-                    return Err(Some(format!(
-                        "found attempt {}, expected attempt {}",
-                        attempted.attempt,
-                        attempts + 1
-                    )));
-                }
-                State::Running {
-                    call_id,
-                    attempts: attempted.attempt,
-                    due: match attempted.outcome {
-                        AttemptOutcome::TransientFailure => Due::Attempt,
-                        AttemptOutcome::InDoubt => Due::Word,
-                        AttemptOutcome::Success
-                        | AttemptOutcome::Exhausted
-                        | AttemptOutcome::Failed => Due::End,
-                    },
-                }
-            }
-            (State::Running { call_id, attempts, due }, Event::ToolReconciled(reconciled))
-                if reconciled.call_id == call_id && due != Due::End =>
-            {
-                let due = match (due, reconciled.took_place) {
-                    (Due::Word, true) => Due::End,
-                    (Due::Word, false) => Due::Either,
-                    // The attempt after it is what was said, or is made then.
-                    _ => Due::Attempt,
-                };
-                State::Running { call_id, attempts, due }
-            }
-            (
-                State::Running { call_id, due: Due::Either | Due::End, .. },
-                Event::ToolFinished(finished),
-            ) if finished.call_id == call_id => State::Deciding,
-            (State::Deciding, Event::StepFinished(finished)) => {
+            Event::ToolReconciled(reconciled) => self.check_call(&reconciled.call_id)?,
+            Event::ToolFinished(finished) => self.check_call(&finished.call_id)?,
+            Event::StepFinished(finished) => {
                 self.sum("totals", finished.totals)?;
                 let failed =
                     finished.failure_mode.is_some_and(|mode| mode != FailureMode::ToolCallFailure);
-                let cut_short = !self.pending.is_empty();
+                let is_cut = !self.pending.is_empty();
                 self.pending.clear();
-                if cut_short && !failed && !self.denied {
-                    return Err(Some("the step ends before its calls were decided".to_owned()));
+                if is_cut && !failed && !self.denied {
+                    return Err("the step ends before its calls were decided".to_owned());
                 }
-                if cut_short { State::Stopping } else { State::BetweenSteps }
             }
-            (State::BetweenSteps | State::Stopping, Event::RunFinished(finished)) => {
-                self.sum("totals", finished.totals)?;
-                State::Finished
-            }
-            _ => return Err(None),
-        };
-        if record.step != due_step {
-            let name = |step: Option<u64>| step.map_or("null".to_owned(), |step| step.to_string());
-            return Err(Some(format!(
-                "step is {}, expected {}",
-                name(record.step),
-                name(due_step)
-            )));
+            Event::RunFinished(finished) => self.sum("totals", finished.totals)?,
         }
-        Ok(next)
+        Ok(())
     }
 
-    fn replied(&mut self, reply: &LlmReplied) -> Result<State, Option<String>> {
+    /// That an event is about the call that was started.
+    fn check_call(&self, call_id: &str) -> Result<(), String> {
+        match call_id == self.call_id {
+            true => Ok(()),
+            false => Err(format!("it is about {call_id}, but {} was started", self.call_id)),
+        }
+    }
+
+    fn replied(&mut self, reply: &LlmReplied) -> Result<(), String> {
         if reply.final_answer.is_some() != reply.calls.is_empty() {
-            return Err(Some("a reply has either calls or a final answer".to_owned()));
+            return Err("a reply has either calls or a final answer".to_owned());
         }
         self.pending.extend(reply.calls.iter().map(|c| (c.call_id.clone(), c.tool.clone())));
-        Ok(State::Deciding)
+        Ok(())
     }
 
-    fn sum(&self, name: &str, stated: Totals) -> Result<(), Option<String>> {
+    fn sum(&self, name: &str, stated: Totals) -> Result<(), String> {
         if stated == self.totals {
             return Ok(());
         }
-        Err(Some(format!(
-            "{name} say {stated:?}, but the events before sum up to {:?}",
-            self.totals
-        )))
+        let json = |totals: &Totals| serde_json::to_string(totals).unwrap_or_default();
+        let (stated, summed) = (json(&stated), json(&self.totals));
+        Err(format!("{name} say {stated}, but the events before sum up to {summed}"))
     }
 }
