@@ -34,7 +34,7 @@ named! {
         Deciding => "deciding",
         /// A call is allowed, and not started.
         Allowed => "allowed",
-        /// A call is started, and an attempt of it is due.
+        /// A call is started, and an attempt of it is expected.
         Running => "running",
         /// An attempt is in doubt, and a person has to say what became of it.
         Doubt => "doubt",
