@@ -107,7 +107,7 @@ fn a_finished_session_is_a_run_that_every_command_takes() {
         ("show", "outside"),
         ("list", "test/script   committed"),
         ("regression .", "1 same"),
-        ("diff", "identical"),
+        ("diff", "every event is the same"),
     ] {
         let args = match command {
             "list" | "regression ." => command.to_owned(),
