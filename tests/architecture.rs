@@ -133,6 +133,40 @@ fn what_must_be_absent_is_absent() {
     assert!(text("Cargo.toml").contains("unsafe_code = \"forbid\""));
 }
 
+/// What one rule alone says of its section is in its file, so that a rule is added there and in the table.
+#[test]
+fn what_is_about_every_policy_names_no_rule() {
+    let generic = [
+        "policy/findings.rs",
+        "policy/warnings.rs",
+        "policy/defaults.rs",
+        "policy/notes.rs",
+        "policy/section.rs",
+        "policy/told.rs",
+        "policy/spec.rs",
+        "cli/policy/explain.rs",
+    ];
+    let sources = sources();
+    let mut names = 0;
+    for file in generic {
+        let (.., code) = sources.iter().find(|(_, path, _)| path == file).unwrap();
+        for row in &gatedrun::policy::rules::RULES {
+            for name in [row.key, row.rule.as_str()] {
+                assert!(!code.contains(name), "src/{file} names {name}");
+            }
+            // `on_deny` is a key of most rules.
+            let keys = row.section.keys.iter().map(|(key, _)| key.rsplit('.').next().unwrap());
+            for key in keys.filter(|key| *key != "on_deny") {
+                for form in [format!("\"{key}\""), format!("/{key}"), format!(".{key}\"")] {
+                    assert!(!code.contains(&form), "src/{file} holds {form}");
+                }
+                names += 1;
+            }
+        }
+    }
+    assert!(names > 100, "{names} keys looked for: the check has lost its eyes");
+}
+
 #[test]
 fn every_file_says_what_it_is_for() {
     for entry in walkdir::WalkDir::new(root().join("src")) {

@@ -8,8 +8,9 @@ use gatedrun::derive;
 use gatedrun::event::{Event, Record, Ruling};
 use gatedrun::inputs::{Inputs, Library};
 use gatedrun::ledger::Push;
+use gatedrun::policy::section::How;
 use gatedrun::replay::backtest::{Backtest, Standing, backtest};
-use gatedrun::replay::limits::{How, KEYS};
+use gatedrun::replay::limits;
 use gatedrun::run::{Course, drive};
 use serde_json::{Value, json};
 
@@ -360,14 +361,14 @@ fn every_key_of_a_policy_is_tried_or_named_as_bounded() {
             }
         };
     }
-    let listed: BTreeSet<String> = KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
+    let listed: BTreeSet<String> = limits::keys().map(|(key, _)| (*key).to_owned()).collect();
     assert_eq!(listed, keys);
     // What can change a run is varied above.
     let varied = |key: &str| {
         let key = key.strip_prefix('*').unwrap_or(key);
         CHOICES.iter().any(|(varied, values)| varied.ends_with(key) && values.len() > 1)
     };
-    for (key, how) in KEYS.iter().filter(|(_, how)| *how != How::Nothing) {
+    for (key, how) in limits::keys().filter(|(_, how)| *how != How::Nothing) {
         assert!(varied(key), "{key}, {how:?}");
     }
 }

@@ -326,7 +326,7 @@ fn the_evidence_page_shows_what_the_program_prints() {
         ],
     );
     let mut keys = String::from("| key | back-test |\n|---|---|\n");
-    for (key, how) in gatedrun::replay::limits::KEYS {
+    for (key, how) in gatedrun::replay::limits::keys() {
         let _ = writeln!(keys, "| `{key}` | {} |", how.as_str());
     }
     generated_part(PAGE, "backtest keys", keys.trim_end());
@@ -371,9 +371,10 @@ fn the_evidence_page_shows_what_the_program_prints() {
 
 #[test]
 fn the_defaults_of_a_policy_are_in_its_page() {
-    use gatedrun::policy::defaults::{DEFAULTS, Fallback, flow};
+    use gatedrun::policy::section::Fallback;
+    use gatedrun::policy::told::flow;
     let mut table = String::from("| key | default |\n|---|---|\n");
-    for (key, fallback) in DEFAULTS {
+    for (key, fallback) in gatedrun::policy::defaults::keys() {
         let default = match fallback {
             Fallback::Required => "required".to_owned(),
             Fallback::Unset(meaning) => (*meaning).to_owned(),

@@ -582,6 +582,13 @@ fn the_table_of_rules_names_each_once_in_the_order_of_precedence() {
         assert!(source.contains(&format!("Rule::{:?},", row.rule)), "{id}");
         assert!(meta["properties"][key].is_object(), "{key}");
         assert!(!row.asks.is_empty(), "{id} is never asked");
+        // It speaks of its own section alone.
+        let said = row.section;
+        let keys = said.keys.iter().map(|(key, _)| *key);
+        let tried = said.tried.iter().map(|(key, _)| *key);
+        for name in keys.chain(tried).chain(said.samples.iter().map(|(key, _)| *key)) {
+            assert_eq!(name.split('.').next(), Some(key), "{id} speaks of {name}");
+        }
     }
     let asks = RULES.iter().flat_map(|row| row.asks);
     let special = |ask: &&Ask| matches!(ask, Ask::Tool | Ask::Open | Ask::Budget | Ask::Step);

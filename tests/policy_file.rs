@@ -3,8 +3,9 @@ use std::fmt::Write as _;
 
 use gatedrun::contract::Contracts;
 use gatedrun::policy;
-use gatedrun::policy::defaults::{DEFAULTS, Fallback, filled, settings};
+use gatedrun::policy::defaults::{self, filled, settings};
 use gatedrun::policy::meta::META_SCHEMA;
+use gatedrun::policy::section::Fallback;
 use gatedrun::policy::warnings;
 use serde_json::Value;
 
@@ -185,7 +186,7 @@ fn the_meta_schema_states_the_defaults_of_the_code() {
     let schema: Value = serde_json::from_str(META_SCHEMA).unwrap();
     let mut stated = BTreeMap::new();
     keys(&schema, "", &schema, &mut stated);
-    for (key, fallback) in DEFAULTS {
+    for (key, fallback) in defaults::keys() {
         let (default, required) =
             stated.remove(*key).unwrap_or_else(|| panic!("{key} is not a key"));
         assert_eq!(default, fallback.value().unwrap_or_default(), "{key}");
@@ -194,7 +195,7 @@ fn the_meta_schema_states_the_defaults_of_the_code() {
     // What is left are sections whose keys all have a line of their own.
     for (key, (default, required)) in stated {
         assert!(default.is_null() && required == (key == "tool_registry"), "{key}");
-        assert!(DEFAULTS.iter().any(|(name, _)| name.starts_with(&format!("{key}."))), "{key}");
+        assert!(defaults::keys().any(|(name, _)| name.starts_with(&format!("{key}."))), "{key}");
     }
 }
 
@@ -203,7 +204,7 @@ fn the_meta_schema_states_the_defaults_of_the_code() {
 fn defaults_change_nothing_that_is_stated() {
     let contracts = contracts();
     let full = gatedrun::yaml::parse(&file("policy/v1.yaml")).unwrap().value;
-    for (key, fallback) in DEFAULTS.iter().filter(|(key, _)| !key.contains("[]")) {
+    for (key, fallback) in defaults::keys().filter(|(key, _)| !key.contains("[]")) {
         let pointer = format!("/{}", key.replace('.', "/"));
         let stated = full.pointer(&pointer);
         if let (Some(stated), Fallback::Number(_) | Fallback::Word(_)) = (stated, fallback) {

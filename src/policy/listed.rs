@@ -100,7 +100,7 @@ pub fn host_meant(text: &str) -> String {
     let meant = [Some(text.to_owned()), of_url, before_port].into_iter().flatten();
     let mut valid = meant.filter(|host| !host.is_empty() && check_host(host).is_ok());
     let host = valid.next().unwrap_or_else(|| "api.example.com".to_owned());
-    super::defaults::flow(&host.into())
+    super::told::flow(&host.into())
 }
 
 /// Whether a path prefix in a policy can be the beginning of a URL's path.

@@ -1,27 +1,31 @@
 //! Policy: what the agent may do, and the gate that decides it.
 //!
 //! `rules` holds one file per rule and the table of them. Above it stands what rules are written in:
-//! `path` (the mounts, and reading and opening what a call names in them), `meta` and `defaults` (what
-//! a policy may look like, and what holds where it says nothing), `url`, `listed` and `names` (reading
-//! what else a call names), `hosts` (where a host is served from), `example` (what a case has to name), `told` (the words for one value), `call` (a call on its way) and
-//! `capability` (what it may hold in the end). Below it, `spec` is the file, parsed; `findings` and
-//! `warnings` are what is wrong with it; `gate` asks the rules, `record` is what the ledger says of
-//! its answers, and `cases` are examples and decision tables. What the gate lets through is a
-//! capability, and no tool accepts anything else.
+//! `path` (the mounts, and reading and opening what a call names in them), `meta` (what a policy may
+//! look like), `told` (the words for one value), `notes` and `section` (what a rule says of its section
+//! of the policy), `url`, `listed` and `names` (reading what else a call names), `hosts` (where a host
+//! is served from), `example` (what a case has to name), `call` (a call on its way) and `capability`
+//! (what it may hold in the end). Below it, `common` is what no rule owns; `defaults` is what holds where
+//! a policy says nothing; `spec` is the file, parsed; `findings` and `warnings` are what is wrong with
+//! it; `gate` asks the rules, `record` is what the ledger says of its answers, and `cases` are examples
+//! and decision tables. What the gate lets through is a capability, and no tool accepts anything else.
 
 pub mod path;
 pub mod meta;
-pub mod defaults;
+pub mod told;
+pub mod notes;
+pub mod section;
 pub mod url;
 pub mod hosts;
 pub mod lent;
 pub mod listed;
 mod example;
-mod told;
 pub mod names;
 pub mod call;
 pub mod capability;
 pub mod rules;
+pub mod common;
+pub mod defaults;
 mod findings;
 pub mod spec;
 pub mod warnings;

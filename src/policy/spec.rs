@@ -15,7 +15,7 @@ use crate::yaml;
 
 use super::call::OnDeny;
 use super::defaults;
-use super::findings::Findings;
+use super::findings;
 use super::meta::Meta;
 use super::path::MountNames;
 use super::rules::{self, RULES, Sections};
@@ -130,12 +130,12 @@ pub(super) fn parse(
         return Err(kind.instead_of(path, Kind::Policy).into());
     }
     let document = yaml::parse(bytes).map_err(|errors| {
-        Problems(errors.into_iter().map(|error| told::unread(path, &meta, error)).collect())
+        Problems(errors.into_iter().map(|error| findings::unread(path, &meta, error)).collect())
     })?;
     let effective = defaults::filled(&document.value);
-    Problems::check(Findings::of(path, &document, &effective, &meta, &contracts.names()), ())?;
+    Problems::check(findings::of(path, &document, &effective, &meta, contracts), ())?;
     let wrong = |misfit: Misfit| told::problem(path, &document, &misfit.pointer, &misfit.what, "");
-    let rules = Sections::read(&effective).map_err(wrong)?;
+    let rules: Sections = json::typed(effective.clone()).map_err(wrong)?;
     let raw: RawPolicy = json::typed(effective).map_err(wrong)?;
     let sha256 = Digest::of(bytes);
     let policy = Policy {

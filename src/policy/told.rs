@@ -5,10 +5,7 @@
 use serde_json::Value;
 
 use crate::problem::{Problem, cut, nearest};
-use crate::yaml::{Document, Place, YamlError};
-
-use super::defaults::flow;
-use super::meta::Meta;
+use crate::yaml::{Document, Place};
 
 /// A problem at the value with this pointer, or at the nearest one around it.
 pub(super) fn problem(
@@ -32,41 +29,6 @@ pub(super) fn at(place: Option<Place>, pointer: &str) -> String {
         (Some(place), pointer) => format!("{place} ({})", cut(pointer)),
         (None, pointer) => pointer.to_owned(),
     }
-}
-
-/// What is wrong with the text of a policy, with the advice that its place gives: a word that needs
-/// quotes in any YAML may be one that a policy cannot have there.
-pub(super) fn unread(path: &str, meta: &Meta, error: YamlError) -> Problem {
-    let YamlError { place, pointer, message, word } = error;
-    let problem = |what: String| Problem::new(path, what).at(at(place, &pointer));
-    let rules = meta.keywords_at(&pointer).filter(|_| !word.is_empty());
-    let options = rules.map(options).unwrap_or_default();
-    if options.contains(&format!("{word:?}")) {
-        return problem(format!("`{word}` without quotes is a boolean to some readers"))
-            .remedy(format!("write `{}: {word:?}`", last(&pointer)));
-    }
-    if rules.is_some_and(|rules| rules.get("type").is_some_and(|kind| kind == "integer")) {
-        let what = format!("{} must be a whole number (found {})", name_of(&pointer), cut(&word));
-        return problem(what).remedy("write digits alone");
-    }
-    if !options.is_empty() {
-        let (what, remedy) = none_of(&pointer, &word, &format!("{:?}", cut(&word)), &options);
-        return problem(what).remedy(remedy);
-    }
-    let is_pattern = word.starts_with('*');
-    if is_pattern && pointer.starts_with("/url_allowlist/hosts/") && pointer.ends_with("/ports/0") {
-        return problem(format!("wildcards are not supported in ports (found {:?})", cut(&word)))
-            .remedy("list each port, or remove the key for the scheme's own");
-    }
-    if is_pattern && pointer.starts_with("/url_allowlist/hosts") {
-        return problem(format!("wildcards are not supported in hosts (found {:?})", cut(&word)))
-            .remedy("list each host by its name, as in `- host: api.example.com`");
-    }
-    if is_pattern && pointer.starts_with("/tool_registry/") && is_entry(&pointer) {
-        return problem(format!("a tool is listed by its name (found {:?})", cut(&word)))
-            .remedy("list each tool; patterns are not supported");
-    }
-    problem(message)
 }
 
 /// The words that a place takes, where it takes only some.
@@ -150,13 +112,25 @@ pub(super) fn dotted(pointer: &str) -> String {
     pointer.trim_start_matches('/').replace('/', ".")
 }
 
+/// A key as tables write it: `[]` stands for each entry of a list.
+pub(super) fn key_of(pointer: &str) -> String {
+    let mut key = String::new();
+    for token in pointer.split('/').skip(1) {
+        match token.parse::<usize>() {
+            Ok(_) => key.push_str("[]"),
+            Err(_) if key.is_empty() => key.push_str(token),
+            Err(_) => {
+                key.push('.');
+                key.push_str(token);
+            }
+        }
+    }
+    key
+}
+
 /// Whether a pointer leads to an entry of a list.
 pub(super) fn is_entry(pointer: &str) -> bool {
     last(pointer).parse::<usize>().is_ok()
-}
-
-pub(super) fn is_host_entry(pointer: &str) -> bool {
-    pointer.strip_prefix("/url_allowlist/hosts/").is_some_and(|rest| rest.parse::<usize>().is_ok())
 }
 
 /// What a value is called in a message.
@@ -185,15 +159,22 @@ pub(super) fn found(value: &Value) -> String {
     }
 }
 
-/// A call that the tools of a policy allow, for an example.
-pub(super) fn allowed_call(policy: &Value) -> String {
-    let allowed = policy.pointer("/tool_registry/allowed").and_then(Value::as_array);
-    let mut allowed = allowed.into_iter().flatten();
-    match allowed.clone().any(|tool| tool == "search") {
-        true => "tool: search, arguments: {query: orders}".to_owned(),
-        false => {
-            let tool = allowed.find_map(Value::as_str).unwrap_or("TOOL");
-            format!("tool: {}, arguments: {{}}", cut(tool))
+/// A value on one line, as a policy writes it.
+pub fn flow(value: &Value) -> String {
+    match value {
+        Value::String(text) => {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+            let reads_as_text = || {
+                let read = crate::yaml::parse(text.as_bytes());
+                read.is_ok_and(|document| document.value == *value)
+            };
+            let plain = !text.is_empty() && text.chars().all(is_plain) && reads_as_text();
+            if plain { text.clone() } else { format!("{:?}", cut(text)) }
         }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(flow).collect();
+            format!("[{}]", items.join(", "))
+        }
+        other => other.to_string(),
     }
 }

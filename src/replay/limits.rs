@@ -7,75 +7,15 @@
 
 use crate::contract::Contract;
 use crate::event::{Effect, ErrorClass, ToolAttempted, ToolFinished};
-use crate::policy::rules::{
-    Sections, arg_schema::ArgSchema, cycle_detection::CycleDetection, loop_budget::LoopBudget,
-    progress::Progress, sandbox_path::SandboxPath, tool_registry::ToolRegistry,
-    url_allowlist::UrlAllowlist,
-};
-use crate::policy::spec::{Execution, Policy, Results, Retry};
+use crate::policy::common::sections;
+use crate::policy::section::How;
+use crate::policy::spec::Policy;
 
-/// How a back-test treats a key of a policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
-    /// Every decision is made again.
-    Decided,
-    /// Every attempt and result is computed again; from the first that differs, the run is bounded.
-    Computed,
-    /// Acts inside a tool: the run is bounded from the first recorded attempt that it can change.
-    Bounded,
-    /// Changes no event.
-    Nothing,
+/// Every key of a policy, and how a back-test treats it. A test holds the list against the
+/// meta-schema.
+pub fn keys() -> impl Iterator<Item = &'static (&'static str, How)> {
+    sections().flat_map(|section| section.tried)
 }
-
-impl How {
-    /// What it means, for a person.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Decided => "every decision is made again",
-            Self::Computed => {
-                "computed again; bounded from the first attempt or result that differs"
-            }
-            Self::Bounded => "bounded from the first recorded attempt that it can change",
-            Self::Nothing => "changes no event",
-        }
-    }
-}
-
-/// Every key of a policy. A test holds the list against the meta-schema, and [`Limits::of`] takes
-/// the policy apart field by field, so that a new key cannot be forgotten.
-pub const KEYS: &[(&str, How)] = &[
-    ("version", How::Nothing),
-    ("*.examples", How::Nothing),
-    ("*.on_deny", How::Decided),
-    ("tool_registry.allowed", How::Decided),
-    ("tool_registry.denied", How::Decided),
-    ("url_allowlist.hosts", How::Decided),
-    ("sandbox.read", How::Decided),
-    ("sandbox.write", How::Decided),
-    ("sandbox.allow_names", How::Decided),
-    ("sandbox.max_read_bytes", How::Bounded),
-    ("sandbox.max_write_bytes", How::Bounded),
-    ("sandbox.isolation", How::Nothing),
-    ("arg_schema_enforcement.max_bytes", How::Decided),
-    ("arg_schema_enforcement.max_depth", How::Decided),
-    ("cycle_detection.max_repeats", How::Decided),
-    ("loop_budget.max_iterations", How::Decided),
-    ("loop_budget.max_tokens", How::Decided),
-    ("loop_budget.max_tool_calls", How::Decided),
-    ("loop_budget.max_attempts", How::Computed),
-    ("loop_budget.max_cost_microusd", How::Decided),
-    ("loop_budget.max_elapsed_ms", How::Decided),
-    ("loop_budget.warn_at_percent", How::Decided),
-    ("progress.fields", How::Decided),
-    ("progress.max_repeated_states", How::Decided),
-    ("retry.max_retries", How::Computed),
-    ("retry.backoff_base_ms", How::Computed),
-    ("retry.backoff_cap_ms", How::Computed),
-    ("retry.jitter_percent", How::Computed),
-    ("execution.timeout_ms", How::Computed),
-    ("results.max_bytes", How::Computed),
-    ("durability", How::Nothing),
-];
 
 /// A limit that acts inside a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,75 +37,13 @@ pub struct Limits {
 impl Limits {
     /// The limits under `now`, and those that the run was made under, where that policy is available.
     pub fn of(was: Option<&Policy>, now: &Policy) -> Self {
-        // Each field is named: whoever adds one decides here, and in `KEYS`, how it is tried.
-        let Policy {
-            // They name the policy; no event but the first depends on them.
-            version: _,
-            sha256: _,
-            // Checked when the policy is loaded.
-            examples: _,
-            // Asked again at every decision.
-            rules:
-                Sections {
-                    tool_registry: ToolRegistry { allowed: _, denied: _, on_deny: _ },
-                    url_allowlist: UrlAllowlist { hosts: _, on_deny: _ },
-                    arg_schema: ArgSchema { max_bytes: _, max_depth: _, on_deny: _ },
-                    cycle_detection: CycleDetection { max_repeats: _, on_deny: _ },
-                    loop_budget:
-                        LoopBudget {
-                            max_iterations: _,
-                            max_tokens: _,
-                            max_tool_calls: _,
-                            max_attempts: _,
-                            max_cost_microusd: _,
-                            max_elapsed_ms: _,
-                            warn_at_percent: _,
-                        },
-                    progress,
-                    sandbox_path:
-                        SandboxPath {
-                            read: _,
-                            write: _,
-                            allow_names: _,
-                            on_deny: _,
-                            // What tools do inside is not recorded.
-                            max_read_bytes: read,
-                            max_write_bytes: write,
-                            // How the process is confined is not an event.
-                            isolation: _,
-                        },
-                },
-            // Computed again for every attempt.
-            retry:
-                Retry { max_retries: _, backoff_base_ms: _, backoff_cap_ms: _, jitter_percent: _ },
-            execution: Execution { timeout_ms: _ },
-            // Computed again, but for a result that was cut already.
-            results: Results { max_bytes: results },
-            // How the ledger is kept is not an event.
-            durability: _,
-        } = now;
-        if let Some(Progress { fields: _, max_repeated_states: _ }) = progress {
-            // Asked again before every step.
-        }
-        let limit = |key, now: &u64, was: fn(&Policy) -> u64, before: Option<&Policy>| Limit {
-            key,
-            was: before.map(was),
-            now: *now,
-        };
+        let limit =
+            |key, value: fn(&Policy) -> u64| Limit { key, was: was.map(value), now: value(now) };
         Self {
-            read: limit(
-                "sandbox.max_read_bytes",
-                read,
-                |p| p.rules.sandbox_path.max_read_bytes,
-                was,
-            ),
-            write: limit(
-                "sandbox.max_write_bytes",
-                write,
-                |p| p.rules.sandbox_path.max_write_bytes,
-                was,
-            ),
-            results: limit("results.max_bytes", results, |p| p.results.max_bytes, was),
+            read: limit("sandbox.max_read_bytes", |p| p.rules.sandbox_path.max_read_bytes),
+            write: limit("sandbox.max_write_bytes", |p| p.rules.sandbox_path.max_write_bytes),
+            // Computed again, but for a result that was cut already.
+            results: limit("results.max_bytes", |p| p.results.max_bytes),
         }
     }
 
@@ -251,4 +129,20 @@ fn size(finished: &ToolFinished) -> u64 {
     let told =
         value.as_ref().and_then(|value| value.get("bytes")).and_then(serde_json::Value::as_u64);
     told.unwrap_or(finished.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Contracts;
+
+    /// A rule may say that a key acts inside a tool; what it can change there is weighed here.
+    #[test]
+    fn every_key_that_acts_inside_a_tool_is_weighed() {
+        let smallest = b"version: 1\ntool_registry:\n  allowed: []\n";
+        let policy = crate::policy::load("p", smallest, &Contracts::default()).unwrap();
+        let limits = Limits::of(None, &policy);
+        let bounded = keys().filter(|(_, how)| *how == How::Bounded).map(|(key, _)| *key);
+        assert_eq!(bounded.collect::<Vec<_>>(), [limits.read.key, limits.write.key]);
+    }
 }

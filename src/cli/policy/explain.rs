@@ -8,6 +8,7 @@ use crate::cli::{Stop, decide, exit};
 use crate::event::{Decision, ProposedCall};
 use crate::evidence::text::terminal as escape;
 use crate::policy::defaults::{self, Setting};
+use crate::policy::rules::RULES;
 use crate::problem::cut;
 
 use super::loaded::{Named, Within, World, load_within, read};
@@ -94,8 +95,18 @@ pub(super) fn explain(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> 
         terminal.line(&line)?;
     }
     let conclusion = match denied_by {
-        Some(rule) => format!("denied by {}, the first rule that denies; later rules are not checked", rule.as_str()),
-        None => "allowed, unless the run has made this call too often or used up a budget (cycle_detection, loop_budget, progress)".to_owned(),
+        Some(rule) => format!(
+            "denied by {}, the first rule that denies; later rules are not checked",
+            rule.as_str()
+        ),
+        None => {
+            let rules = RULES.iter().filter(|row| row.is_about_the_run());
+            let rules: Vec<&str> = rules.map(|row| row.rule.as_str()).collect();
+            format!(
+                "allowed, unless the run has made this call too often or used up a budget ({})",
+                rules.join(", ")
+            )
+        }
     };
     terminal.line(&format!("{conclusion}; policy version {}", loaded.policy.version))?;
     Ok(exit::OK)

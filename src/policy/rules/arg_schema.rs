@@ -7,6 +7,8 @@ use crate::event::{Detail, Rule};
 use crate::json;
 
 use crate::policy::call::{Asked, Denied, OnDeny};
+use crate::policy::section::Fallback::{Number, Word};
+use crate::policy::section::{How, Section};
 
 /// Bounds of the arguments.
 #[derive(Debug, Clone, Deserialize)]
@@ -62,3 +64,18 @@ fn depth(value: &Value) -> u64 {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
+
+/// What there is to say of the section.
+pub const SECTION: Section = Section {
+    keys: &[
+        ("arg_schema_enforcement.max_bytes", Number(300_000)),
+        ("arg_schema_enforcement.max_depth", Number(16)),
+        ("arg_schema_enforcement.on_deny", Word("terminate")),
+    ],
+    tried: &[
+        ("arg_schema_enforcement.max_bytes", How::Decided),
+        ("arg_schema_enforcement.max_depth", How::Decided),
+    ],
+    samples: &[("arg_schema_enforcement", "max_bytes: 65536")],
+    ..Section::SILENT
+};

@@ -9,6 +9,8 @@ use crate::event::{Detail, Rule};
 use crate::json::Digest;
 
 use crate::policy::call::{Asked, Denied, OnDeny, action};
+use crate::policy::section::Fallback::{Number, Word};
+use crate::policy::section::{How, Section};
 
 /// How often the same call may be made.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,3 +50,14 @@ pub(super) fn judge(
         ],
     )))
 }
+
+/// What there is to say of the section.
+pub const SECTION: Section = Section {
+    keys: &[
+        ("cycle_detection.max_repeats", Number(3)),
+        ("cycle_detection.on_deny", Word("terminate")),
+    ],
+    tried: &[("cycle_detection.max_repeats", How::Decided)],
+    samples: &[("cycle_detection", "max_repeats: 3")],
+    ..Section::SILENT
+};

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use crate::event::{Decision, Detail, Details, GateDecided, Rule, Totals, Usage};
 
 use crate::policy::call::{Denied, OnDeny, Standing};
+use crate::policy::section::Fallback::{Number, Unset};
+use crate::policy::section::{How, Section};
 
 /// How much a run may use. What is absent has no limit.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -274,3 +276,30 @@ fn elapsed(standing: &Standing, section: &LoopBudget) -> Limit {
         details: (Detail::ElapsedMs, Detail::MaxElapsedMs),
     }
 }
+
+/// What there is to say of the section.
+pub const SECTION: Section = Section {
+    keys: &[
+        ("loop_budget.max_iterations", Number(10)),
+        ("loop_budget.max_tokens", Number(50_000)),
+        ("loop_budget.max_tool_calls", Unset("no limit")),
+        ("loop_budget.max_attempts", Unset("no limit")),
+        ("loop_budget.max_cost_microusd", Unset("no limit")),
+        ("loop_budget.max_elapsed_ms", Unset("no limit")),
+        ("loop_budget.warn_at_percent", Unset("no warning")),
+    ],
+    tried: &[
+        ("loop_budget.max_iterations", How::Decided),
+        ("loop_budget.max_tokens", How::Decided),
+        ("loop_budget.max_tool_calls", How::Decided),
+        ("loop_budget.max_attempts", How::Computed),
+        ("loop_budget.max_cost_microusd", How::Decided),
+        ("loop_budget.max_elapsed_ms", How::Decided),
+        ("loop_budget.warn_at_percent", How::Decided),
+    ],
+    samples: &[
+        ("loop_budget", "max_iterations: 10"),
+        ("loop_budget.warn_at_percent", "warn_at_percent: 80"),
+    ],
+    ..Section::SILENT
+};

@@ -1,8 +1,9 @@
 //! The rules, one file each, and the table of them, which is the only order there is.
 //!
-//! A rule's file holds its section of the policy, what it remembers of a run, and its judgement: a
-//! function of that section, of what is remembered, and of the call. It knows no other rule and no
-//! gate.
+//! A rule's file holds its section of the policy, what it remembers of a run, its judgement, and what
+//! there is to say of the section: its keys and defaults, what is wrong with it, what is hardly meant.
+//! A judgement is a function of that section, of what is remembered, and of the call. It knows no
+//! other rule and no gate.
 
 pub mod tool_registry;
 pub mod url_allowlist;
@@ -12,14 +13,13 @@ pub mod cycle_detection;
 pub mod loop_budget;
 pub mod progress;
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::event::Rule;
-use crate::json::{self, Misfit};
 
 use super::call::{Asked, Denied, OnDeny, World};
 use super::names::Written;
+use super::section::Section;
 
 use arg_schema::ArgSchema;
 use cycle_detection::{CycleDetection, Repeats};
@@ -29,16 +29,18 @@ use sandbox_path::SandboxPath;
 use tool_registry::ToolRegistry;
 use url_allowlist::UrlAllowlist;
 
-/// The sections of a policy that rules read.
-#[derive(Debug, Clone)]
+/// The sections of a policy that rules read, each under its key.
+#[derive(Debug, Clone, Deserialize)]
 pub struct Sections {
     /// Which tools may be called.
     pub tool_registry: ToolRegistry,
     /// Which URLs may be fetched.
     pub url_allowlist: UrlAllowlist,
     /// Which mounts may be read and written.
+    #[serde(rename = "sandbox")]
     pub sandbox_path: SandboxPath,
     /// Bounds of the arguments.
+    #[serde(rename = "arg_schema_enforcement")]
     pub arg_schema: ArgSchema,
     /// How often the same call may be made.
     pub cycle_detection: CycleDetection,
@@ -68,6 +70,8 @@ pub struct Row {
     pub rule: Rule,
     /// The key of its section of the policy.
     pub key: &'static str,
+    /// What there is to say of the section.
+    pub section: &'static Section,
     /// What a denial does to the run.
     pub on_deny: fn(&Sections) -> OnDeny,
     /// When it is asked, and what.
@@ -100,12 +104,14 @@ pub const RULES: [Row; 7] = [
     Row {
         rule: Rule::ToolRegistry,
         key: "tool_registry",
+        section: &tool_registry::SECTION,
         on_deny: |sections| sections.tool_registry.on_deny,
         asks: &[Ask::Tool],
     },
     Row {
         rule: Rule::UrlAllowlist,
         key: "url_allowlist",
+        section: &url_allowlist::SECTION,
         on_deny: |sections| sections.url_allowlist.on_deny,
         asks: &[Ask::Text(|sections, _, _, asked| {
             url_allowlist::judge(&sections.url_allowlist, asked)
@@ -114,6 +120,7 @@ pub const RULES: [Row; 7] = [
     Row {
         rule: Rule::SandboxPath,
         key: "sandbox",
+        section: &sandbox_path::SECTION,
         on_deny: |sections| sections.sandbox_path.on_deny,
         asks: &[
             Ask::Text(|sections, world, state, asked| {
@@ -125,12 +132,14 @@ pub const RULES: [Row; 7] = [
     Row {
         rule: Rule::ArgSchema,
         key: "arg_schema_enforcement",
+        section: &arg_schema::SECTION,
         on_deny: |sections| sections.arg_schema.on_deny,
         asks: &[Ask::Text(|sections, _, _, asked| arg_schema::judge(&sections.arg_schema, asked))],
     },
     Row {
         rule: Rule::CycleDetection,
         key: "cycle_detection",
+        section: &cycle_detection::SECTION,
         on_deny: |sections| sections.cycle_detection.on_deny,
         asks: &[Ask::Count(|sections, state, asked| {
             cycle_detection::judge(&sections.cycle_detection, &mut state.repeats, asked)
@@ -139,12 +148,14 @@ pub const RULES: [Row; 7] = [
     Row {
         rule: Rule::LoopBudget,
         key: "loop_budget",
+        section: &loop_budget::SECTION,
         on_deny: |_| OnDeny::Terminate,
         asks: &[Ask::Budget],
     },
     Row {
         rule: Rule::Progress,
         key: "progress",
+        section: &progress::SECTION,
         on_deny: |_| OnDeny::Terminate,
         asks: &[Ask::Step],
     },
@@ -156,24 +167,9 @@ pub fn row(rule: Rule) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.rule == rule)
 }
 
-impl Sections {
-    /// The sections of a policy that the meta-schema accepts, with its defaults.
-    pub(super) fn read(effective: &Value) -> Result<Self, Misfit> {
-        Ok(Self {
-            tool_registry: section(effective, Rule::ToolRegistry)?,
-            url_allowlist: section(effective, Rule::UrlAllowlist)?,
-            sandbox_path: section(effective, Rule::SandboxPath)?,
-            arg_schema: section(effective, Rule::ArgSchema)?,
-            cycle_detection: section(effective, Rule::CycleDetection)?,
-            loop_budget: section(effective, Rule::LoopBudget)?,
-            progress: section(effective, Rule::Progress)?,
-        })
+impl Row {
+    /// Whether the rule judges what a run has done, so that one call alone cannot show its answer.
+    pub fn is_about_the_run(&self) -> bool {
+        self.asks.iter().all(|ask| matches!(ask, Ask::Count(_) | Ask::Budget | Ask::Step))
     }
-}
-
-/// The section of a rule; null where there is none.
-fn section<T: DeserializeOwned>(effective: &Value, rule: Rule) -> Result<T, Misfit> {
-    let key = row(rule).map_or("", |row| row.key);
-    json::typed(effective.get(key).cloned().unwrap_or_default())
-        .map_err(|misfit| Misfit { pointer: format!("/{key}{}", misfit.pointer), ..misfit })
 }

@@ -9,6 +9,8 @@ use crate::event::{Decision, Detail, Details, ErrorClass, Rule};
 use crate::json::Digest;
 
 use crate::policy::call::{Denied, OnDeny};
+use crate::policy::section::Fallback::{Required, Unset};
+use crate::policy::section::{How, Section};
 
 /// Whether the run gets somewhere.
 #[derive(Debug, Clone, Deserialize)]
@@ -98,3 +100,20 @@ pub(in crate::policy) fn judge(section: &Progress, states: &States) -> Result<()
         on_deny: OnDeny::Terminate,
     })
 }
+
+/// What there is to say of the section.
+pub const SECTION: Section = Section {
+    // The keys are required where the section is there.
+    keys: &[
+        ("progress", Unset("not checked")),
+        ("progress.fields", Required),
+        ("progress.max_repeated_states", Required),
+    ],
+    tried: &[("progress.fields", How::Decided), ("progress.max_repeated_states", How::Decided)],
+    samples: &[
+        ("progress", "fields: [tools, results]"),
+        ("progress.fields", "fields: [tools, results]"),
+        ("progress.max_repeated_states", "max_repeated_states: 3"),
+    ],
+    ..Section::SILENT
+};

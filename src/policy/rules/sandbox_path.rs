@@ -9,12 +9,16 @@ use serde::Deserialize;
 
 use crate::contract::ArgumentEffect;
 use crate::event::{Detail, Effect, Rule};
+use crate::problem::cut;
 
 use crate::policy::call::{Asked, Denied, OnDeny, Planned, World, bounded, named};
 use crate::policy::capability::{self, Grant, Opening, Sizes, Unopened};
 use crate::policy::hosts::Source;
 use crate::policy::names::{self, Written};
-use crate::policy::path::{self, MountPath, Opened};
+use crate::policy::notes::Notes;
+use crate::policy::path::{self, MountPath, Opened, WORK};
+use crate::policy::section::Fallback::{List, Number, Word};
+use crate::policy::section::{How, Section};
 use crate::policy::url::{self, ParsedUrl, Target};
 
 /// Which mounts may be read and written.
@@ -270,4 +274,63 @@ fn denied(
         refusal.reason,
         [(Detail::SandboxRoot, root.into()), (Detail::ResolvedPath, bounded(&resolved).into())],
     )
+}
+
+/// What there is to say of the section.
+pub const SECTION: Section = Section {
+    keys: &[
+        ("sandbox.read", List(&[])),
+        ("sandbox.write", List(&[])),
+        ("sandbox.max_read_bytes", Number(262_144)),
+        ("sandbox.max_write_bytes", Number(262_144)),
+        ("sandbox.allow_names", List(&[])),
+        ("sandbox.isolation", Word("best_effort")),
+        ("sandbox.on_deny", Word("terminate")),
+    ],
+    tried: &[
+        ("sandbox.read", How::Decided),
+        ("sandbox.write", How::Decided),
+        ("sandbox.allow_names", How::Decided),
+        ("sandbox.max_read_bytes", How::Bounded),
+        ("sandbox.max_write_bytes", How::Bounded),
+        ("sandbox.isolation", How::Nothing),
+    ],
+    samples: &[("sandbox", "read: [work]")],
+    findings,
+    warnings,
+    ..Section::SILENT
+};
+
+/// A name that changes nothing is a mistake: a pattern, a path, or a name that may be written.
+fn findings(notes: &mut Notes<'_>) {
+    let names = notes.texts("/sandbox/allow_names");
+    for (pointer, name) in names.filter(|(_, name)| !name.is_empty()) {
+        let path = MountPath::parse(&format!("{WORK}/{name}"));
+        let is_one = path.as_ref().is_ok_and(|path| path.names() == [name]);
+        let (what, remedy) = match path {
+            Err(refusal) => (refusal.reason, "name a file that a path can name"),
+            Ok(_) if !is_one => {
+                ("it is a path".to_owned(), "write one name, which holds in every folder")
+            }
+            Ok(_) if name.contains(['*', '?']) => {
+                ("it is a pattern".to_owned(), "write out each name; patterns are not supported")
+            }
+            Ok(_) if names::refused(name).is_none() => {
+                ("it may be written without this".to_owned(), "remove it")
+            }
+            Ok(_) => continue,
+        };
+        notes.add(&pointer, &format!("allow_names: {:?}: {what}", cut(name)), remedy);
+    }
+}
+
+fn warnings(notes: &mut Notes<'_>) {
+    let read: BTreeSet<&str> = notes.texts("/sandbox/read").map(|(_, mount)| mount).collect();
+    for (pointer, mount) in notes.texts("/sandbox/write") {
+        if !read.contains(mount) {
+            let what = format!("{mount} may be written and not read");
+            let remedy = format!("add {mount} to `read:`, if the agent is to read what it writes");
+            notes.add(&pointer, &what, &remedy);
+        }
+    }
 }
