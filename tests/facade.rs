@@ -40,7 +40,7 @@ fn read(path: &str) -> [(&'static str, Value); 1] {
 fn finished(folder: &Folder) -> Run {
     let mut session = session(folder);
     let step = session.propose([
-        ("search", json!({"query": "relay cabinet", "top_k": 2})),
+        ("search", json!({"query": "relay cabinet", "top_k": 2.0})),
         ("write", json!({"path": "work/note.md", "content": "R-4"})),
     ]);
     let step = step.unwrap();
