@@ -147,6 +147,7 @@ const STEPS: [(Place, Word, Place); 28] = {
 };
 
 /// [`STEPS`] by place and word, so that a long ledger is read without a search.
+#[expect(clippy::indexing_slicing, reason = "computed by the compiler, which refuses what panics")]
 static NEXT: [[Option<Place>; Word::COUNT]; Place::COUNT] = {
     let mut next = [[None; Word::COUNT]; Place::COUNT];
     let mut at = 0;
