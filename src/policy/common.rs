@@ -129,7 +129,7 @@ fn effects(notes: &mut Notes<'_>) {
                 "list hosts under `url_allowlist:`".to_owned(),
             )),
             Effect::FetchUrl if !fetches => Some((
-                "it can fetch file: URLs alone: no host is listed",
+                "it can fetch only file: URLs: no host is listed",
                 "list hosts under `url_allowlist:`".to_owned(),
             )),
             _ => None,

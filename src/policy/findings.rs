@@ -22,8 +22,8 @@ use super::notes::Notes;
 use super::rules::RULES;
 use super::section::Fallback;
 use super::told::{
-    at, dotted, flow, found, is_entry, is_entry_of, is_of_type, key_of, kind_of, last, name_of,
-    none_of, options,
+    at, flow, found, is_entry, is_entry_of, is_of_type, key_of, kind_of, last, name_of, none_of,
+    options,
 };
 
 /// What is wrong with the text of a policy, with the advice that its place gives: a word that needs
@@ -140,6 +140,14 @@ impl Findings<'_> {
             let smallest = lines.collect::<Vec<_>>().join("\n");
             return (what, format!("the smallest policy is\n{smallest}"));
         }
+        if value.is_null() && is_entry(pointer) {
+            let (list, _) = pointer.rsplit_once('/').unwrap_or_default();
+            let fill = match expected {
+                "object" => format!("write `- {sample}`"),
+                _ => format!("fill it in, as in `{}`", self.sample(list)),
+            };
+            return (format!("{name} has no value"), format!("{fill}, or remove the entry"));
+        }
         if value.is_null() {
             let what = match expected {
                 "object" => format!("`{key}:` is empty"),
@@ -149,10 +157,9 @@ impl Findings<'_> {
                 "object" => format!("write `{sample}` below it, indented"),
                 _ => format!("write `{sample}`"),
             };
-            let dotted = dotted(pointer);
-            let may_go = defaults::of(&dotted) != Some(Fallback::Required)
-                && !self.required().contains(&dotted.as_str())
-                && !is_entry(pointer);
+            let known = key_of(pointer);
+            let may_go = defaults::of(&known) != Some(Fallback::Required)
+                && !self.required().contains(&known.as_str());
             return (what, if may_go { format!("{whole}, or remove the key") } else { whole });
         }
         let found = found(value);
@@ -350,7 +357,7 @@ impl Findings<'_> {
             let tool = tools.iter().find(|tool| **tool == "search").or(tools.first());
             return line.replace("TOOL", tool.copied().unwrap_or("search"));
         }
-        let value = defaults::of(&dotted(pointer)).and_then(Fallback::value);
+        let value = defaults::of(&known).and_then(Fallback::value);
         let value = value.map(|value| format!("{key}: {}", flow(&value)));
         value
             .or_else(|| common::example(pointer, &self.notes.document.value))

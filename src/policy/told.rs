@@ -61,7 +61,7 @@ pub(super) fn none_of(
         false => format!("write `{key}: {word}`"),
     };
     let remedy = match (mount, near, known.as_slice()) {
-        (Some(mount), ..) => format!("write {mount}; a mount is granted whole"),
+        (Some(mount), ..) => format!("write {mount}, without what follows it"),
         (None, _, ["1"]) if text == "1" => format!("{}, without quotes", write("1")),
         (None, _, ["1"]) => write("1"),
         (None, Some(word), _) => write(word),

@@ -165,6 +165,7 @@ pub const SECTION: Section = Section {
     tried: &[("url_allowlist.hosts", How::Decided)],
     samples: &[
         ("url_allowlist", "hosts: []"),
+        ("url_allowlist.hosts[]", "host: api.example.com"),
         ("url_allowlist.hosts[].host", "host: api.example.com"),
         ("url_allowlist.hosts[].schemes", "schemes: [https]"),
         ("url_allowlist.hosts[].ports", "ports: [8443]"),
