@@ -157,7 +157,7 @@ def ledger(data, head, budgets, ended):
         except WRONG as error:
             add("malformed", STATE, number, f"not a record: {error}", True)
         for what in (what for holds, what in due if not holds):
-            add("tampered", STATE, number, f"{what} is not what the lines before make it", True)
+            add("tampered", STATE, number, f"{what} does not follow from the lines before it", True)
         clock, prev, _ = clock + MS + (e.get("backoff_ms") or 0) * MS, sha(line), records.append(record)
     s["in_call"] = state in ("running", "doubt", "free", "settled")
     if (lines[-1] or state != "finished") and not ended:
@@ -266,14 +266,17 @@ def judge(run, root, pems, required):
     return max((f[0] for f in found), key=VERDICTS.index, default="verified")
 def public(path):
     try:
-        return base64.b64decode(open(path).read().split("-----")[2])[-32:]
-    except WRONG as error:
-        raise argparse.ArgumentTypeError(f"{path} is not a public key in PEM: {error}")
+        _, kind, key, *_ = open(path).read().split("-----")
+        return base64.b64decode(key if kind == "BEGIN PUBLIC KEY" else None)[-32:]
+    except WRONG:
+        raise argparse.ArgumentTypeError(f"{path}: not a public key in PEM, or unreadable")
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--require-signature", action="store_true")
     options.add_argument("--key", action="append", default=[], type=public)
     args = [options.add_argument(name) for name in ("run", "--project")] and options.parse_args()
+    for folder in filter(None, (args.run, args.project)):
+        os.path.isdir(folder) or options.error(f"{folder}: no such folder")
     worst = judge(*(asked := (args.run, args.project, args.key, args.require_signature)))
     if worst in VERDICTS[4:6]:  # with the ends of lines as they were written, does it hold?
         exact, trimming[""] = list(found), False

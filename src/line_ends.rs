@@ -78,10 +78,12 @@ pub const RUNS: &str = "runs/**";
 /// assert_eq!(pattern("data/corpus/v1/op-01.md"), "data/**");
 /// assert_eq!(pattern("policy.yaml"), "policy.yaml");
 /// assert_eq!(pattern("../policy/v1.yaml"), "*");
+/// assert_eq!(pattern("my runs/v1/state.jsonl"), "my?runs/**");
 /// ```
 pub fn pattern(path: &str) -> String {
-    match path.split_once('/') {
-        None => path.to_owned(),
+    // A blank would end the pattern.
+    match path.replace(char::is_whitespace, "?").split_once('/') {
+        None => path.replace(char::is_whitespace, "?"),
         Some(("" | "." | "..", _)) => "*".to_owned(),
         Some((folder, _)) => format!("{folder}/**"),
     }

@@ -5,7 +5,7 @@ use std::io;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
-use crate::event::{Event, RunStarted};
+use crate::event::{Event, ExecutionPath, RunStarted};
 use crate::evidence::verify::place;
 use crate::evidence::write::is_only_lock;
 use crate::evidence::{FILES, MANIFEST, STATE, manifest, open};
@@ -133,6 +133,11 @@ pub(crate) fn relative(folder: &Utf8Path) -> Option<Utf8PathBuf> {
     let here = Utf8Path::new(".").canonicalize_utf8().ok()?;
     let below = here.strip_prefix(folder).ok()?;
     Some(below.components().map(|_| "..").collect())
+}
+
+/// Whether the calls of a run, finished or not, came from another program, as its ledger says.
+pub fn is_outside(run: &Utf8Path) -> bool {
+    started(run).is_some_and(|started| started.llm.path == ExecutionPath::Outside)
 }
 
 /// What a run, finished or not, began with, as its ledger says; whether the ledger was changed is

@@ -234,12 +234,36 @@ fn a_dropped_session_leaves_an_unfinished_run() {
     if let Some(other) = second_opinion(&partial, Some(folder.path()), &[], &[]) {
         assert_eq!(other["verdict"], "unfinished", "{other}");
     }
-    assert!(ran(&folder, &format!("show {RUN}")).all().contains("unfinished"));
     assert!(ran(&folder, "list").all().contains("unfinished"));
+    // What no command can do is not advised by any.
+    for command in ["show", "verify", "check", "replay"] {
+        let said = ran(&folder, &format!("{command} {RUN}")).all();
+        assert!(
+            said.contains("move runs/test/script.partial away") || command == "verify",
+            "{said}"
+        );
+        assert!(said.contains("let the program begin again"), "{command}: {said}");
+        assert!(!said.contains("gatedrun resume"), "{command}: {said}");
+    }
+    // If the task has a script by now, its run is begun anew.
+    let scripted = Folder::project();
+    scripted.write("tasks/test/script.json", {
+        let task = String::from_utf8(folder.read(TASK)).unwrap();
+        let mut task: Value = serde_json::from_str(&task).unwrap();
+        task["llm"] = json!({"script": [{"final_answer": "R-4"}]});
+        task.to_string()
+    });
+    crate::support::copy(
+        folder.path().join("runs").as_std_path(),
+        scripted.path().join("runs").as_std_path(),
+    );
+    let begun = ran(&scripted, &format!("run {TASK}"));
+    assert!(begun.code == 2 && !begun.all().contains("gatedrun resume"), "{}", begun.all());
+    assert!(begun.err.contains("start over with `gatedrun run"), "{}", begun.all());
     let resumed = ran(&folder, &format!("resume {RUN}"));
     assert_eq!(resumed.code, 2, "{}", resumed.all());
     for due in [
-        "only that can continue",
+        "no run of that can be resumed",
         "gatedrun show runs/test/script",
         "runs/test/script.partial away",
     ] {
@@ -337,7 +361,7 @@ fn only_the_program_makes_its_run() {
     let folder = outside();
     let refused = ran(&folder, &format!("run {TASK}"));
     assert_eq!(refused.code, 2, "{}", refused.all());
-    assert!(refused.err.contains("the calls of this task come from another program"));
+    assert!(refused.err.contains("another program proposes the calls of this task"));
     assert!(!folder.path().join("runs").exists());
     copy(
         root().join("runs/canonical").as_std_path(),
@@ -360,7 +384,7 @@ fn check_shows_what_changed_and_proposes_nothing() {
     let checked = ran(&folder, &format!("check {RUN}"));
     assert_eq!(checked.code, 1, "{}", checked.all());
     assert!(checked.out.contains("differs: behaviour"), "{}", checked.all());
-    assert!(checked.err.contains("let that make the run again"), "{}", checked.all());
+    assert!(checked.err.contains("let that program make the run again"), "{}", checked.all());
     assert!(!folder.path().join(format!("{RUN}.new")).exists());
     let tried = ran(&folder, &format!("replay {RUN} --policy policy/v1.yaml"));
     assert!(tried.out.contains("allow -> deny:tool_registry"), "{}", tried.all());

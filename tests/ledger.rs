@@ -230,7 +230,7 @@ fn another_format_is_refused_and_both_numbers_are_named() {
     let text = String::from_utf8(file("runs/canonical/v1/state.jsonl")).unwrap();
     let changed = text.replacen("\"format\":1", "\"format\":3", 1);
     let error = read_ledger(changed.as_bytes()).unwrap_err().to_string();
-    assert!(error.contains("format 3") && error.contains("format 1 to 2"), "{error}");
+    assert!(error.contains("format 3") && error.contains("formats 1 to 2"), "{error}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(super) fn warn(run: &Utf8Path, inputs: &Inputs, terminal: &mut Terminal) {
         _ => format!("add to .gitattributes, one per line: {}", lines.join(", ")),
     };
     terminal.note(&format!(
-        "  warning: git may rewrite the line ends (CRLF, LF) of this run or its inputs in a clone (core.autocrlf), and the run is not verified there; {lines}"
+        "  warning: git may rewrite the line ends (CRLF, LF) of this run or its inputs in a clone (core.autocrlf), and then the run does not verify there; {lines}"
     ));
 }
 

@@ -370,7 +370,8 @@ impl Checks<'_> {
                 };
                 // It is not this command's to remove: somebody may want to look at it.
                 terminal.note(&format!(
-                    "  {proposal}: {what}; remove it with `{}`",
+                    "  {proposal}: {what}; remove it {}with `{}`",
+                    elsewhere(),
                     next::command("review", run, " --reject")
                 ));
             }
@@ -389,7 +390,7 @@ impl Checks<'_> {
             terminal.note(&format!("  {run}: {}", offer::meet(&library.typed(task))));
         } else if is_offered && checked.is_outside {
             terminal.note(&format!(
-                "  {run}: its calls came from another program; if that is right, let that make the run again"
+                "  {run}: its calls came from another program; if the change is right, let that program make the run again"
             ));
         // What only a checkout did is not for anyone to accept, nor what was not compared.
         } else if is_offered && in_ci() {

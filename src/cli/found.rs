@@ -8,14 +8,15 @@ use walkdir::WalkDir;
 
 use crate::evidence::summary::Summary;
 use crate::evidence::text::counted;
-use crate::evidence::write::{interrupted, is_beside, swap_beside, swapped, target_of};
+use crate::evidence::write::{interrupted, is_beside, proposal, swap_beside, swapped, target_of};
 use crate::evidence::{STATE, WORK, open};
 use crate::file::{self, said};
 use crate::host::HostFault;
 use crate::ledger::{LedgerError, Reader, is_of_another_version};
-use crate::place::{NamedRun, is_lock, is_run, run_at};
+use crate::place::{NamedRun, is_lock, is_outside, is_run, run_at};
 use crate::task::{PARTIAL_ENDING, PROPOSAL_ENDING};
 
+use super::ci::in_ci;
 use super::next;
 use super::output::Terminal;
 use super::project::{NOT_BEGUN, half_replaced, refuse_interrupted, run_path};
@@ -125,16 +126,29 @@ impl Found {
         }
         let count = counted(self.unfinished.len(), "unfinished run", "unfinished runs");
         let names: Vec<&str> = self.unfinished.iter().map(|run| run.as_str()).collect();
-        let resume = match self.unfinished.as_slice() {
-            [one] => next::resume(&target_of(one)),
-            _ => "gatedrun resume NAME".to_owned(),
+        let next = match self.unfinished.as_slice() {
+            [one] if is_outside(one) => begun_again(one),
+            [one] => format!("continue with `{}`", next::resume(&target_of(one))),
+            _ => "continue with `gatedrun resume NAME`".to_owned(),
         };
-        terminal.note(&format!("{count}: {}; continue with `{resume}`", names.join(", ")));
+        terminal.note(&format!("{count}: {}; {next}", names.join(", ")));
     }
+}
+
+/// What to do about an unfinished run whose calls came from another program: nobody can resume it.
+pub fn begun_again(partial: &Utf8Path) -> String {
+    let folder = Utf8PathBuf::from(format!("{}{PARTIAL_ENDING}", target_of(partial)));
+    format!(
+        "its calls come from another program, and no run of that can be resumed: move {folder} away, and let the program begin again"
+    )
 }
 
 /// What to say of a run that has not ended, to who needs one that has.
 pub fn unfinished(partial: &Utf8Path) -> String {
+    if is_outside(partial) {
+        let next = begun_again(partial);
+        return format!("the run was interrupted or is still being made; {next}");
+    }
     let name = partial.as_str().trim_end_matches('/').trim_end_matches(PARTIAL_ENDING);
     format!(
         "the run was interrupted or is still being made; continue it with `{}`",
@@ -153,6 +167,12 @@ pub fn find_runs(path: &Utf8Path) -> Result<Found, Stop> {
     }
     let what = match found.proposals.as_slice() {
         [] => format!("no run found; make one with `{}`", next::run()),
+        [one, ..] if in_ci() => {
+            let show = next::command("show", proposal(one), "");
+            format!(
+                "no run found, only proposals, which are not accepted in CI; see one with `{show}`"
+            )
+        }
         [one] => format!("no run found, only a proposal; see it with `{}`", next::review(one)),
         _ => "no run found, only proposals; see them with `gatedrun review`".to_owned(),
     };
@@ -351,7 +371,10 @@ pub(super) fn restored(run: &Utf8Path) -> String {
 
 /// How to continue a run that was cut short.
 pub fn how_to_go_on(run: &NamedRun) -> String {
-    format!("the run is unfinished; resume it with `{}`", next::resume(&run.name))
+    match is_outside(&run.folder) {
+        true => format!("the run is unfinished; {}", begun_again(&run.folder)),
+        false => format!("the run is unfinished; resume it with `{}`", next::resume(&run.name)),
+    }
 }
 
 /// The folder of a run that must be finished.

@@ -110,7 +110,8 @@ pub(super) fn main(args: &Args, terminal: &mut Terminal) -> Result<u8, Stop> {
     let started = recorded.started.as_ref();
     if started.is_some_and(|started| started.llm.path == ExecutionPath::Outside) {
         return Err(Stop::usage(format!(
-            "{target}: not resumed, and nothing was changed: the calls came from another program, and only that can continue; look at the run with `{}`, then move {target}{PARTIAL_ENDING} away and let the program begin again",
+            "{target}: not resumed, and nothing was changed: {}; `{}` shows it",
+            found::begun_again(&target),
             next::show(&target)
         )));
     }

@@ -180,7 +180,7 @@ fn run_one(
     let id = &inputs.task.id;
     if inputs.task.llm.is_outside() {
         return Err(Stop::usage(format!(
-            "{}: /llm: the calls of this task come from another program, which makes its run: see `gatedrun::Session`, the library's; or give the task a script",
+            "{}: /llm: another program proposes the calls of this task, so `gatedrun run` cannot run it; run it from that program with the library's `gatedrun::Session`, or give the task a script",
             library.typed(&task.path)
         )));
     }
@@ -286,8 +286,13 @@ fn of_other_seed(
 
 /// Why a run cannot be begun; where the place stands in the way, that it can be elsewhere.
 fn unwritable(error: WriteError, next: &Next) -> Stop {
-    if matches!(error, WriteError::Partial { .. }) {
+    if let WriteError::Partial { partial, .. } = &error {
         let Next { resume, over } = next;
+        if place::is_outside(partial) {
+            return Stop::usage(format!(
+                "{error}, whose calls came from another program; start over with `{over}`"
+            ));
+        }
         return Stop::usage(format!(
             "{error}; resume it with `{resume}`, or start over with `{over}`"
         ));

@@ -19,7 +19,7 @@ impl Format {
             self.0 = started.format;
             if !(FORMAT_MIN..=FORMAT_MAX).contains(&self.0) {
                 return Err(format!(
-                    "the ledger has format {}, and this program reads format {FORMAT_MIN} to {FORMAT_MAX}; {OTHER_VERSION}",
+                    "the ledger has format {}, and this program reads formats {FORMAT_MIN} to {FORMAT_MAX}; {OTHER_VERSION}",
                     self.0
                 ));
             }

@@ -38,7 +38,14 @@ pub(super) fn unread(path: &str, meta: &Meta, error: YamlError) -> Problem {
             .remedy(format!("write `{}: {word:?}`", last(&pointer)));
     }
     if rules.is_some_and(|rules| rules.get("type").is_some_and(|kind| kind == "integer")) {
-        let what = format!("{} must be a whole number (found {})", name_of(&pointer), cut(&word));
+        let (name, found) = (name_of(&pointer), cut(&word));
+        if word.bytes().all(|byte| byte.is_ascii_digit()) {
+            let what = format!("{name} is {found}, which is out of range");
+            let max = rules.and_then(|rules| rules.get("maximum")).and_then(Value::as_u64);
+            let most = max.map_or_else(String::new, |max| format!(": at most {max}"));
+            return problem(what).remedy(format!("write a smaller number{most}"));
+        }
+        let what = format!("{name} must be a whole number (found {found})");
         return problem(what).remedy("write digits alone");
     }
     if !options.is_empty() {
@@ -135,10 +142,10 @@ impl Findings<'_> {
             };
             let lines = self.required().into_iter().map(|key| {
                 let sample = self.sample(&format!("/{key}"));
-                if self.is_section(key) { format!("{key}:\n  {sample}") } else { sample }
+                if self.is_section(key) { format!("{key}: {{{sample}}}") } else { sample }
             });
-            let smallest = lines.collect::<Vec<_>>().join("\n");
-            return (what, format!("the smallest policy is\n{smallest}"));
+            let smallest = lines.collect::<Vec<_>>().join(", ");
+            return (what, format!("the smallest policy is `{{{smallest}}}`"));
         }
         if value.is_null() && is_entry(pointer) {
             let (list, _) = pointer.rsplit_once('/').unwrap_or_default();

@@ -136,9 +136,10 @@ pub(super) fn violation(error: &jsonschema::ValidationError<'_>, schema: &Value)
                 None => format!("the key {key} may not be there; rename it"),
             })
         }
+        // In evidence it is "it may not be there".
+        ValidationErrorKind::FalseSchema => Some("not allowed here; remove it".to_owned()),
         // These have words of this program in evidence too.
         ValidationErrorKind::Constant { .. }
-        | ValidationErrorKind::FalseSchema
         | ValidationErrorKind::OneOfNotValid { .. }
         | ValidationErrorKind::OneOfMultipleValid { .. } => None,
         _ => Some(match expected(error, schema) {

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use serde::Deserialize;
 
-use crate::event::{Event, InputRole};
+use crate::event::{Event, ExecutionPath, InputRole};
 use crate::json::Digest;
 use crate::ledger::{LINE_BYTES_MAX, LedgerError, Reader};
 use crate::line_ends::trimmed;
@@ -47,7 +47,7 @@ impl Check<'_> {
         let state: Box<dyn BufRead> = match self.open(STATE) {
             Ok(state) => state,
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_partial => {
-                self.unfinished(0, None);
+                self.unfinished(0, None, false);
                 return None;
             }
             Err(error) => {
@@ -78,7 +78,7 @@ impl Check<'_> {
         let mut facts = Facts::default();
         let mut lines = 0;
         let mut is_in_call = false;
-        let mut task = None;
+        let (mut task, mut is_outside) = (None, false);
         loop {
             let record = match reader.next_record() {
                 Ok(Some(record)) => record,
@@ -94,6 +94,7 @@ impl Check<'_> {
             }
             match &record.event {
                 Event::RunStarted(started) => {
+                    is_outside = started.llm.path == ExecutionPath::Outside;
                     let inputs = started.inputs.iter();
                     let of_task = inputs.filter(|input| input.role == InputRole::Task);
                     task = of_task.map(|input| input.path.clone()).next();
@@ -126,7 +127,7 @@ impl Check<'_> {
         let is_finished = reader.is_finished() && reader.torn() == 0;
         let is_unfinished = if is_finished { is_partial } else { ended.is_none() };
         if is_unfinished {
-            self.unfinished(lines, task.as_deref());
+            self.unfinished(lines, task.as_deref(), is_outside);
         } else if reader.torn() > 0 {
             let what = format!("cut short: {} bytes without a line feed", reader.torn());
             self.add_line(Verdict::Malformed, Cause::Ledger, lines + 1, what);
@@ -166,13 +167,17 @@ impl Check<'_> {
         Ok(None)
     }
 
-    fn unfinished(&mut self, lines: u64, task: Option<&str>) {
+    fn unfinished(&mut self, lines: u64, task: Option<&str>, is_outside: bool) {
         let place = match lines {
             0 => "nothing is recorded yet".to_owned(),
             1 => "the ledger is intact up to event 0".to_owned(),
             lines => format!("the ledger is intact up to event {}", lines - 1),
         };
         let next = match self.resumed_as() {
+            Some(_) if is_outside => {
+                "its calls come from another program, and no run of that can be resumed: move the folder away, and let the program begin again"
+                    .to_owned()
+            }
             Some(name) => {
                 // Only of a run below runs/ the place says which task it is of.
                 let real = self.folder.path().canonicalize_utf8();

@@ -295,7 +295,10 @@ pub const SECTION: Section = Section {
         ("sandbox.max_write_bytes", How::Bounded),
         ("sandbox.isolation", How::Nothing),
     ],
-    samples: &[("sandbox", "read: [work]")],
+    samples: &[
+        ("sandbox", "read: [work]"),
+        ("sandbox.allow_names", "allow_names: [\".gitignore\"]"),
+    ],
     findings,
     warnings,
     ..Section::SILENT
