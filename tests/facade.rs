@@ -253,10 +253,7 @@ fn a_dropped_session_leaves_an_unfinished_run() {
         task["llm"] = json!({"script": [{"final_answer": "R-4"}]});
         task.to_string()
     });
-    crate::support::copy(
-        folder.path().join("runs").as_std_path(),
-        scripted.path().join("runs").as_std_path(),
-    );
+    copy(folder.path().join("runs").as_std_path(), scripted.path().join("runs").as_std_path());
     let begun = ran(&scripted, &format!("run {TASK}"));
     assert!(begun.code == 2 && !begun.all().contains("gatedrun resume"), "{}", begun.all());
     assert!(begun.err.contains("start over with `gatedrun run"), "{}", begun.all());
