@@ -156,14 +156,12 @@ impl<'l> Agent<'l> {
     pub fn take(&mut self, request: &Request, reply: Reply) -> Result<Step, RunError> {
         let number = request.step;
         let replied = self.replied(request, reply);
-        let event = self.governor.record(Some(number), Event::LlmReplied(replied.clone()))?;
-        let calls = match event {
-            Event::LlmReplied(recorded) => recorded.calls,
-            _ => Vec::new(),
-        };
+        let event = self.governor.record(Some(number), Event::LlmReplied(replied))?;
+        // What is recorded is what was given, or the run has stopped.
+        let Event::LlmReplied(replied) = event else { return Err(not_a_reply(number)) };
         let (mut handled, mut failure_mode) = (Vec::new(), None);
         let mut ends_run = replied.final_answer.is_some();
-        for call in &calls {
+        for call in &replied.calls {
             let one = self.governor.handle(number, call)?;
             failure_mode = one.failure_mode.or(failure_mode);
             ends_run = one.ends_run;
@@ -202,6 +200,11 @@ impl<'l> Agent<'l> {
             usage,
         }
     }
+}
+
+/// That the ledger gave another event back than the one that it was given: a defect of this program.
+fn not_a_reply(step: u64) -> RunError {
+    LlmError { step, what: "the ledger holds another event than the reply".to_owned() }.into()
 }
 
 /// A recorded reply as it was given, without the ids, which are computed again.

@@ -233,7 +233,7 @@ pub fn real(path: &Utf8Path) -> io::Result<Utf8PathBuf> {
 pub fn refuse_kept(named: &Utf8Path, place: &Utf8Path, own: Option<&str>) -> Result<(), String> {
     let is_project = |root: &&Utf8Path| {
         let has = |name: &str| root.join(name).is_dir();
-        has("tasks") && (has("runs") || has("policy"))
+        has("tasks") || has("runs")
     };
     let Some(root) = place.ancestors().skip(1).find(is_project) else { return Ok(()) };
     let within = place.strip_prefix(root).ok().and_then(|rest| rest.components().next());

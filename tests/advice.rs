@@ -788,6 +788,11 @@ fn a_proposal_alone_is_found() {
     assert!(ran.out.contains("canonical/v1  built in"), "{}", ran.all());
     let ran = Folder::new().gatedrun(&["verify", "."]);
     assert!(ran.err.contains("make one with `gatedrun run`"), "{}", ran.all());
+    // Its folder is a project: what holds evidence takes no other file.
+    for args in [&["keygen", "runs/k.pem"][..], &["check", "--junit", "runs/x.xml"]] {
+        let ran = folder.gatedrun(args);
+        assert!(ran.code == 2 && ran.err.contains("it is in runs/ of the project"), "{}", ran.all());
+    }
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn a_dropped_session_leaves_an_unfinished_run() {
         assert!(said.contains("let the program begin again"), "{command}: {said}");
         assert!(!said.contains("gatedrun resume"), "{command}: {said}");
     }
-    // If the task has a script by now, its run is begun anew.
+    // If the task has a script by now, its run is begun again.
     let scripted = Folder::project();
     scripted.write("tasks/test/script.json", {
         let task = String::from_utf8(folder.read(TASK)).unwrap();

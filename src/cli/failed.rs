@@ -111,7 +111,13 @@ pub(super) fn stop(inputs: &Inputs, error: &RunError) -> Stop {
         return Stop { message, code: exit::HOST };
     }
     let code = if matches!(error, RunError::InDoubt(_)) { exit::WAITS } else { exit::USAGE };
-    Stop { message: format!("task {id}: {error}"), code }
+    let next = match error {
+        RunError::InDoubt(_) => {
+            "; make its run with `gatedrun run`, which says how to settle the call"
+        }
+        RunError::Ledger(_) | RunError::Llm(_) | RunError::Host(_) => "",
+    };
+    Stop { message: format!("task {id}: {error}{next}"), code }
 }
 
 /// The machine's refusal behind an error, if that is what it is.

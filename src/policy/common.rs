@@ -75,6 +75,27 @@ pub(super) fn example(pointer: &str, policy: &Value) -> Option<String> {
     }
 }
 
+/// What to do about examples that are not any, in the section of a rule for which no call is known that it
+/// denies or allows; `None` elsewhere.
+pub(super) fn examples_of_other_rules(pointer: &str) -> Option<&'static str> {
+    let first = RULES.first().map_or("", |row| row.key);
+    let key = pointer.split('/').nth(1).filter(|key| *key != first)?;
+    let is_examples = pointer.strip_prefix(&format!("/{key}/examples")).is_some();
+    let is_one = is_examples && !pointer.contains("/arguments") && !pointer.contains("/run");
+    match pointer.split('/').nth(3) {
+        _ if !is_one => None,
+        Some("allow") => Some(
+            "list calls that the rule allows, each with `tool` and `arguments`, or remove the key",
+        ),
+        Some("deny") => Some(
+            "list calls that the rule denies, each with `tool` and `arguments`, or remove the key",
+        ),
+        _ => Some(
+            "list calls below `allow:` and `deny:`, each with `tool` and `arguments`, or remove the key",
+        ),
+    }
+}
+
 /// A call that the tools of a policy allow, for an example.
 fn allowed_call(policy: &Value) -> String {
     let allowed = policy.pointer("/tool_registry/allowed").and_then(Value::as_array);

@@ -39,6 +39,14 @@ pub(super) fn unread(path: &str, meta: &Meta, error: YamlError) -> Problem {
     }
     if rules.is_some_and(|rules| rules.get("type").is_some_and(|kind| kind == "integer")) {
         let (name, found) = (name_of(&pointer), cut(&word));
+        let plain = word.trim_start_matches('0');
+        if word.bytes().all(|byte| byte.is_ascii_digit()) && plain.len() < word.len() {
+            let what = format!(
+                "{name} is {found}: a leading zero makes it another number to some readers"
+            );
+            let plain = if plain.is_empty() { "0" } else { plain };
+            return problem(what).remedy(format!("write {plain}"));
+        }
         if word.bytes().all(|byte| byte.is_ascii_digit()) {
             let what = format!("{name} is {found}, which is out of range");
             let max = rules.and_then(|rules| rules.get("maximum")).and_then(Value::as_u64);
@@ -131,7 +139,33 @@ impl Findings<'_> {
         self.notes.count() > before
     }
 
+    /// Whether a key must be there where the keys around it are.
+    fn is_required(&self, pointer: &str) -> bool {
+        let (around, key) = pointer.rsplit_once('/').unwrap_or_default();
+        self.required_at(around).contains(&key)
+    }
+
+    /// The keys that must be there, of the object with this pointer.
+    fn required_at(&self, pointer: &str) -> Vec<&str> {
+        let rules = self.meta.keywords_at(pointer);
+        let required = rules.and_then(|rules| rules.get("required")).and_then(Value::as_array);
+        required.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
     fn wrong_type(&self, pointer: &str, value: &Value, expected: &str) -> (String, String) {
+        if let Some(remedy) = common::examples_of_other_rules(pointer) {
+            let what = format!(
+                "{} must be {} (found {})",
+                name_of(pointer),
+                match expected {
+                    "array" => "a list",
+                    "object" => "keys with values",
+                    _ => "a text",
+                },
+                found(value)
+            );
+            return (what, remedy.to_owned());
+        }
         let name = name_of(pointer);
         let key = last(pointer);
         let sample = self.sample(pointer);
@@ -161,7 +195,16 @@ impl Findings<'_> {
                 _ => format!("{name} has no value"),
             };
             let whole = match expected {
-                "object" => format!("write `{sample}` below it, indented"),
+                "object" => {
+                    let keys = self.required_at(pointer).into_iter();
+                    let lines =
+                        keys.map(|key| format!("`{}`", self.sample(&format!("{pointer}/{key}"))));
+                    let lines: Vec<String> = lines.collect();
+                    match lines.len() {
+                        0 => format!("write `{sample}` below it, indented"),
+                        _ => format!("write {} below it, indented", lines.join(" and ")),
+                    }
+                }
                 _ => format!("write `{sample}`"),
             };
             let known = key_of(pointer);
@@ -293,7 +336,10 @@ impl Findings<'_> {
         let (name, key) = (name_of(pointer), last(pointer));
         let bound = |keyword: &str| rules.get(keyword).and_then(Value::as_u64);
         if items.is_empty() && bound("minItems").is_some() {
-            let remedy = format!("write `{}`, or remove the key", self.sample(pointer));
+            let remedy = match self.is_required(pointer) {
+                true => format!("write `{}`", self.sample(pointer)),
+                false => format!("write `{}`, or remove the key", self.sample(pointer)),
+            };
             self.notes.add(pointer, &format!("{name} is empty, so nothing would match"), &remedy);
         }
         if let Some(max) = bound("maxItems").filter(|max| items.len() as u64 > *max) {
@@ -344,7 +390,11 @@ impl Findings<'_> {
                     self.notes.add(
                         pointer,
                         &format!("{name} is an empty text"),
-                        "write a name, or remove it",
+                        if self.is_required(pointer) {
+                            "write a name"
+                        } else {
+                            "write a name, or remove it"
+                        },
                     );
                 } else if !fits {
                     let what = format!("{name} has {chars} characters (found {found})");
