@@ -791,7 +791,11 @@ fn a_proposal_alone_is_found() {
     // Its folder is a project: what holds evidence takes no other file.
     for args in [&["keygen", "runs/k.pem"][..], &["check", "--junit", "runs/x.xml"]] {
         let ran = folder.gatedrun(args);
-        assert!(ran.code == 2 && ran.err.contains("it is in runs/ of the project"), "{}", ran.all());
+        assert!(
+            ran.code == 2 && ran.err.contains("it is in runs/ of the project"),
+            "{}",
+            ran.all()
+        );
     }
 }
 
